@@ -1,0 +1,27 @@
+"""LeNet-5 on scikit-learn's 1,797 digits, which come with the package: the first thing to run.
+
+jaxcnn train --config=configs/digits_lenet.py --workdir=runs/digits_lenet
+"""
+
+from jaxcnn.config import default_config
+
+
+def get_config():
+    config = default_config()
+    config.model.name = "lenet5"
+    config.model.activation = "relu"
+    config.model.pooling = "max"
+    config.data.source = "digits"
+    config.data.resize = 32  # 8×8 to what LeNet-5 takes
+    config.data.augment = [{"name": "pad_and_crop", "padding": 2}]
+    config.optimizer.name = "nesterov"
+    config.optimizer.learning_rate = 0.05
+    config.loss.l2_regularization = 5e-4
+    config.schedule.name = "cosine"
+    config.schedule.warmup = "2 epochs"
+    config.train.duration = "60 epochs"
+    config.train.global_batch_size = 64
+    config.eval.every = "2 epochs"
+    config.log.every = "2 epochs"
+    config.checkpoint.every = "10 epochs"
+    return config

@@ -1,0 +1,7 @@
+"""python -m jaxcnn: the same as the command `jaxcnn`."""
+
+import sys
+
+from jaxcnn.cli import main
+
+sys.exit(main())

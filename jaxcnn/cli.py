@@ -1,0 +1,230 @@
+"""The command line: one thin function per command."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from jaxcnn.errors import UserError, suggestion
+
+# Preempted and resumable: EX_TEMPFAIL of sysexits.h, upon which schedulers start a job again.
+PREEMPTED = 75
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0 done, 75 preempted and resumable, 1 an error."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("jaxcnn").setLevel(logging.INFO)
+    try:
+        arguments = _parse(sys.argv[1:] if argv is None else argv)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        return arguments.command(arguments) or 0
+    except UserError as error:
+        message = str(error)
+    except Exception as error:
+        # A full disk is nobody's bug, but reaches us from every library in another guise.
+        if "No space left on device" not in str(error):
+            raise
+        message = "the disk is full (No space left on device); free some space, then run this again"
+    print(f"jaxcnn: error: {message}", file=sys.stderr)
+    return 1
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from jaxcnn.train.experiment import load_config
+    from jaxcnn.train.loop import train
+
+    config = load_config(arguments.config, arguments.overrides)
+    result = train(config, arguments.workdir, arguments.overwrite)
+    if result["status"] == "preempted":
+        print(f"stopped by a signal; saved at step {result['steps']}; the same command goes on")
+        return PREEMPTED
+    _print_result(result, Path(arguments.workdir))
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from jaxcnn.train.saved_run import load_run
+
+    run = load_run(arguments.workdir, arguments.checkpoint)
+    metrics = run.evaluate(arguments.split)
+    print(_METRICS_HEADER)
+    print(_metrics_row(f"{arguments.split} (step {run.step})", metrics))
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    from jaxcnn.train.saved_run import load_run
+
+    run = load_run(arguments.workdir, arguments.checkpoint)
+    answers = []
+    for path, probabilities in zip(
+        arguments.images, run.predict_files(arguments.images), strict=True
+    ):
+        top = probabilities.argsort()[::-1][:5]
+        classes = [
+            {"class": run.class_names[i], "probability": float(probabilities[i])} for i in top
+        ]
+        answers.append({"image": path, "top5": classes})
+    if arguments.json:
+        print(json.dumps(answers, indent=2))
+        return
+    for answer in answers:
+        print(answer["image"])
+        for guess in answer["top5"]:
+            print(f"  {guess['probability']:8.2%}  {guess['class']}")
+
+
+def show_batch(arguments: argparse.Namespace) -> None:
+    from jaxcnn.data.augment import create_augmentations
+    from jaxcnn.data.dataset import load_dataset
+    from jaxcnn.data.pipeline import train_batches
+    from jaxcnn.diagnose.pictures import contact_sheet, save
+    from jaxcnn.train.experiment import load_config
+
+    config = load_config(arguments.config, arguments.overrides)
+    dataset = load_dataset(config.data.to_dict())
+    count = min(arguments.count, len(dataset.splits["train"]))
+    augmentations = create_augmentations(config.data.augment)
+    batch = next(train_batches(dataset, augmentations, count, config.seed))
+    applied = ", ".join(entry["name"] for entry in config.data.augment) or "no augmentation"
+    sheet = contact_sheet(batch, dataset.mean, dataset.std, dataset.class_names, applied)
+    save(sheet, arguments.out)
+    print(f"{count} training images ({applied}): {arguments.out}")
+
+
+def models(arguments: argparse.Namespace) -> None:
+    import inspect
+
+    from jaxcnn.models import MODELS, list_models
+
+    for name in list_models(arguments.pattern):
+        settings = ", ".join(f"{key}={value!r}" for key, value in MODELS.settings(name).items())
+        print(f"{name}\n    {inspect.cleandoc(_class_of(MODELS[name]).__doc__).splitlines()[0]}")
+        print(f"    {settings}")
+
+
+def _class_of(constructor):
+    return getattr(constructor, "func", constructor)
+
+
+# --- what is printed ----------------------------------------------------------------------------
+
+_METRICS_HEADER = f"{'':<24}{'accuracy':>10}{'loss':>10}{'images':>10}"
+
+
+def _metrics_row(label: str, metrics: dict) -> str:
+    return f"{label:<24}{metrics['accuracy']:>10.2%}{metrics['loss']:>10.4f}{metrics['count']:>10,}"
+
+
+def _print_result(result: dict, workdir: Path) -> None:
+    print(f"\n{_METRICS_HEADER}")
+    for which in ("best", "final"):
+        for split in ("validation", "test"):
+            if split in result[which]:
+                label = f"{split}, {which} (step {result[which]['step']})"
+                print(_metrics_row(label, result[which][split]))
+    print(
+        f"\n{result['parameters']:,} parameters, {result['steps']:,} steps, "
+        f"{result['images']:,} images in {result['seconds']:.1f} s of training "
+        f"({result['images'] / result['seconds']:,.0f} images/s)"
+    )
+    print(f"\nworkdir      {workdir}")
+    print(f"curves       {workdir / 'plots' / 'curves.png'}")
+    print(f"TensorBoard  tensorboard --logdir {workdir / 'tensorboard'}")
+    print(f"try next     jaxcnn eval --workdir={workdir}")
+    print(f"             jaxcnn predict --workdir={workdir} IMAGE.png")
+
+
+# --- parsing ------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are UserErrors: one line, exit code 1."""
+
+    def error(self, message: str):
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="jaxcnn",
+        description="Train convolutional image classifiers with JAX and Flax.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function, description: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=description, description=description, allow_abbrev=False
+        )
+        sub.set_defaults(command=function, prog=sub.prog)
+        return sub
+
+    def takes_config(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+        sub.add_argument(
+            "--config.KEY",
+            dest="_",
+            metavar="VALUE",
+            help="changes one setting, e.g. --config.optimizer.learning_rate=0.1",
+        )
+
+    def takes_run(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--workdir", required=True, metavar="DIR", help="the run's directory")
+        sub.add_argument(
+            "--checkpoint", default="best", metavar="WHICH", help="best (default), latest or a step"
+        )
+
+    sub = command("train", train, "train from a config file, or resume the run in the workdir")
+    takes_config(sub)
+    sub.add_argument("--workdir", required=True, metavar="DIR", help="where everything goes")
+    sub.add_argument(
+        "--overwrite", action="store_true", help="remove the run that is there and start anew"
+    )
+
+    sub = command("eval", evaluate, "evaluate a run's checkpoint on a split of its data")
+    takes_run(sub)
+    sub.add_argument("--split", default="test", help="train, validation or test (default)")
+
+    sub = command("predict", predict, "classify image files: the five likeliest classes")
+    takes_run(sub)
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="a .jpg or .png file")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("show-batch", show_batch, "draw an augmented training batch with its labels")
+    takes_config(sub)
+    sub.add_argument("--out", default="batch.png", metavar="FILE", help="default: batch.png")
+    sub.add_argument("--count", type=int, default=32, help="how many images (default: 32)")
+
+    sub = command("models", models, "list the models and their settings")
+    sub.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'resnet*'")
+
+    arguments, rest = parser.parse_known_args(argv)
+    arguments.overrides = _overrides(rest, arguments, commands.choices)
+    return arguments
+
+
+def _overrides(rest: list[str], arguments: argparse.Namespace, commands: dict) -> dict[str, str]:
+    """{dotted key: text} of the --config.a.b=value among the arguments that argparse left."""
+    overrides = {}
+    takes_config = hasattr(arguments, "config")
+    words = iter(rest)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if not (takes_config and flag.startswith("--config.")):
+            known = commands[arguments.prog.split()[-1]]._option_string_actions
+            raise UserError(
+                f"unknown argument {word}; "
+                f"{suggestion(flag, [option for option in known if option.startswith('--')])}"
+            )
+        if not equals:
+            value = next(words, None)
+            if value is None:
+                raise UserError(f"{flag} needs a value: {flag}=VALUE")
+        overrides[flag.removeprefix("--config.")] = value
+    return overrides

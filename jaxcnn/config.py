@@ -1,0 +1,301 @@
+"""The config: its defaults, its durations, and how a file and overrides become a full, checked one.
+
+A config is an `ml_collections.ConfigDict`. Some of its sections choose one entry of a registry (a
+model, an optimizer, …) and hold that entry's own settings beside the choice. Choosing another entry
+drops the former's settings, so no setting is ever carried over to something it was not meant for.
+"""
+
+import ast
+import math
+import runpy
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.errors import UserError, suggestion
+from jaxcnn.registry import Registry
+
+
+def default_config() -> ConfigDict:
+    """The settings common to all runs. Config files start from it and change it.
+
+    The sections `model`, `data`, `optimizer` and `schedule` also take the settings of the entry
+    that they name; `jaxcnn models` and CONTRIBUTING.md say which those are.
+    """
+    return ConfigDict(
+        {
+            "seed": 0,  # of initialisation, dropout, data order and augmentation
+            "model": {"name": "lenet5"},
+            "data": {
+                "source": "digits",
+                "resize": 0,  # images become resize × resize pixels; 0 leaves them as they are
+                # Held out of train, chosen by split_seed, where the source has no such split.
+                "validation_fraction": 0.1,
+                "test_fraction": 0.1,
+                "split_seed": 0,
+                "mean": (),  # per channel, pixels in [0, 1]; empty: computed from the train split
+                "std": (),
+                "augment": [],  # a list of {"name": …, **settings}, applied in order, in train only
+            },
+            "loss": {"label_smoothing": 0.0, "l2_regularization": 0.0},
+            "optimizer": {"name": "nesterov"},
+            "schedule": {"name": "cosine", "warmup": "0 steps"},
+            "train": {"duration": "10 epochs", "global_batch_size": 128},
+            "eval": {"every": "1 epoch", "global_batch_size": 500},
+            "log": {"every": "1 epoch"},
+            "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
+        }
+    )
+
+
+# The sections that choose an entry of a registry, and the key that holds the choice.
+CHOICE_KEYS = {"model": "name", "data": "source", "optimizer": "name", "schedule": "name"}
+
+
+# --- durations ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A stretch of training, as '300 steps', '12.5 epochs', '1000000 examples' or '5%' (of the run).
+
+    An epoch is every training example once. Batches run on over the end of an epoch, so an epoch is
+    rarely a whole number of steps; `steps` is therefore a fraction.
+    """
+
+    value: Fraction
+    unit: str
+
+    UNITS = ("steps", "epochs", "examples", "percent")
+
+    @classmethod
+    def parse(cls, text: str, setting: str) -> "Duration":
+        """Reads a duration.
+
+        Raises:
+          UserError: `text` is not a number ≥ 0 with one of the units.
+        """
+        number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz% ")
+        unit = text.strip()[len(number) :].strip()
+        unit = "percent" if unit == "%" else unit if unit.endswith("s") else unit + "s"
+        try:
+            value = Fraction(number)
+        except (ValueError, ZeroDivisionError):
+            value = Fraction(-1)
+        unit = "percent" if unit == "percents" else unit
+        if value < 0 or unit not in cls.UNITS:
+            raise UserError(
+                f"{setting}={text!r} is not a duration; "
+                "valid: '300 steps', '12.5 epochs', '1000000 examples' or '5%'"
+            )
+        return cls(value, unit)
+
+    def steps(self, examples: int, batch_size: int, run_steps: int | None = None) -> Fraction:
+        """The same stretch in training steps, for `examples` in the training split."""
+        match self.unit:
+            case "steps":
+                return self.value
+            case "epochs":
+                return self.value * examples / batch_size
+            case "examples":
+                return self.value / batch_size
+            case "percent":
+                return self.value * run_steps / 100
+
+
+@dataclass(frozen=True)
+class Every:
+    """Says after which steps something recurring is due: the first step at or past each period."""
+
+    period: Fraction
+
+    def due(self, step: int) -> bool:
+        return self.period > 0 and step // self.period > (step - 1) // self.period
+
+
+# --- from a file and overrides to a full config -------------------------------------------------
+
+
+def load_config_file(path: str | Path) -> ConfigDict:
+    """Runs a config file and returns what its `get_config()` returns.
+
+    Raises:
+      UserError: the file is missing, fails, or has no `get_config`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        here = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise UserError(
+            f"--config={path}: there is no such file; {suggestion(str(path), here)}"
+            if here
+            else f"--config={path}: there is no such file; --config takes the path of a config file"
+        )
+    try:
+        return runpy.run_path(str(path))["get_config"]()
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else "?")
+        reason = (
+            "it defines no get_config()"
+            if isinstance(error, KeyError) and error.args == ("get_config",)
+            else " ".join(str(error).split())
+        )
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+
+
+def resolve(
+    config: ConfigDict, overrides: Mapping[str, str], registries: Mapping[str, Registry]
+) -> ConfigDict:
+    """The full config: every section completed with the defaults of what it chooses, and checked.
+
+    Args:
+      config: what a config file returned; keys it leaves out take their defaults.
+      overrides: dotted key → text, as on the command line: {"optimizer.learning_rate": "0.1"}.
+      registries: for each section of `CHOICE_KEYS`, and for "augment", where its choices are.
+
+    Raises:
+      UserError: an unknown key, a value of the wrong type, or a choice that does not exist.
+    """
+    default = default_config()
+    given = config.to_dict()
+    _refuse_unknown_keys(given, default.to_dict(), "config")
+    resolved = {}
+    for section, defaults in default.to_dict().items():
+        key = CHOICE_KEYS.get(section)
+        values = given.get(section, defaults)
+        if key is None:
+            resolved[section] = _filled(values, defaults, f"config.{section}")
+            continue
+        _require_section(values, f"config.{section}")
+        file_choice = values.get(key, defaults[key])
+        choice = overrides.get(f"{section}.{key}", file_choice)
+        if choice != file_choice:  # the former choice's own settings mean nothing to the new one
+            values = {k: v for k, v in values.items() if k in defaults}
+        settings = _settings(registries[section], choice, f"config.{section}.{key}")
+        values = {**values, key: choice}
+        resolved[section] = _filled(
+            values, {**defaults, **settings}, f"config.{section}", of=choice
+        )
+    data, augmentations = resolved["data"], registries["augment"]
+    data["augment"] = _resolved_augmentations(data["augment"], augmentations)
+    for dotted, text in overrides.items():
+        _override(resolved, dotted.split("."), text, f"config.{dotted}")
+    data["augment"] = _resolved_augmentations(data["augment"], augmentations)  # it may be replaced
+    return ConfigDict(resolved)
+
+
+def differences(old: Mapping, new: Mapping, prefix: str = "config") -> list[str]:
+    """The settings in which two resolved configs differ, as lines 'config.a.b: old → new'."""
+    lines = []
+    for key in sorted({*old, *new}):
+        path = f"{prefix}.{key}"
+        if isinstance(old.get(key), Mapping) and isinstance(new.get(key), Mapping):
+            lines += differences(old[key], new[key], path)
+        elif old.get(key, "unset") != new.get(key, "unset"):
+            lines.append(f"{path}: {old.get(key, 'unset')!r} → {new.get(key, 'unset')!r}")
+    return lines
+
+
+def _settings(registry: Registry, choice: str, path: str) -> dict[str, Any]:
+    try:
+        return registry.settings(choice)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _resolved_augmentations(entries: list, registry: Registry) -> list[dict[str, Any]]:
+    resolved = []
+    for i, entry in enumerate(entries):
+        path = f"config.data.augment.{i}"
+        if not isinstance(entry, Mapping) or "name" not in entry:
+            raise UserError(f"{path}={entry!r}: an augmentation is a dictionary with a 'name'")
+        settings = _settings(registry, entry["name"], f"{path}.name")
+        resolved.append(_filled(entry, {"name": "", **settings}, path, of=entry["name"]))
+    return resolved
+
+
+def _require_section(values: Any, path: str) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path}={values!r} is a section of settings, not one value")
+
+
+def _refuse_unknown_keys(values: Any, valid: Mapping, path: str, of: str = "") -> None:
+    _require_section(values, path)
+    for key in values:
+        if key not in valid:
+            owner = f"'{of}' has no such setting" if of else "there is no such setting"
+            raise UserError(f"{path}.{key}: {owner}; {suggestion(key, valid)}")
+
+
+def _filled(values: Any, defaults: Any, path: str, of: str = "") -> Any:
+    """`values` with its gaps filled from `defaults`, every leaf checked against the default's type."""
+    if not isinstance(defaults, Mapping):
+        return _typed(values, defaults, path)
+    _refuse_unknown_keys(values, defaults, path, of)
+    return {
+        key: _filled(values[key], default, f"{path}.{key}") if key in values else default
+        for key, default in defaults.items()
+    }
+
+
+def _typed(value: Any, default: Any, path: str) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if default is None:
+        return value
+    if isinstance(default, bool):
+        expected, ok = "True or False", isinstance(value, bool)
+    elif isinstance(default, int):
+        expected, ok = "a whole number", is_number and float(value).is_integer()
+        value = int(value) if ok else value
+    elif isinstance(default, float):
+        expected, ok = "a number", is_number and math.isfinite(value)
+        value = float(value) if ok else value
+    elif isinstance(default, str):
+        expected, ok = "text", isinstance(value, str)
+    else:
+        expected = "a list"
+        ok = isinstance(value, Sequence) and not isinstance(value, str)
+        value = type(default)(value) if ok else value
+    if not ok:
+        raise UserError(f"{path}={value!r} has the wrong type; it must be {expected}")
+    return value
+
+
+def _override(section: Any, keys: list[str], text: str, path: str) -> None:
+    """Sets the leaf that `keys` lead to; a list is indexed by number."""
+    *parents, last = keys
+    for depth, key in enumerate(parents, start=1):
+        section = section[_index(section, key, path, depth)]
+    last = _index(section, last, path, len(keys))
+    if isinstance(section[last], Mapping):
+        raise UserError(f"{path} is a section; set one of: {', '.join(sorted(section[last]))}")
+    section[last] = _typed(_parsed(text, section[last]), section[last], path)
+
+
+def _index(section: Any, key: str, path: str, depth: int) -> str | int:
+    where = ".".join(path.split(".")[: depth + 1])
+    if isinstance(section, list) and key.isdigit() and int(key) < len(section):
+        return int(key)
+    if isinstance(section, Mapping) and key in section:
+        return key
+    if isinstance(section, Mapping):
+        raise UserError(f"{where}: there is no such setting; {suggestion(key, section)}")
+    raise UserError(
+        f"{where}: there is no such setting; '{path.split('.')[depth - 1]}' has no parts"
+    )
+
+
+def _parsed(text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool) and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

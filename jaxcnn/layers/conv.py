@@ -1,0 +1,32 @@
+"""The convolution that all models use."""
+
+import flax.linen as nn
+import jax
+
+from jaxcnn.errors import UserError
+
+
+class EmptyLayerError(UserError):
+    """An image too small for the model: a layer's output would have no pixels."""
+
+    def __init__(self, layer: str, height: int, width: int):
+        super().__init__(f"layer '{layer}' would be empty ({height}×{width} pixels)")
+
+
+def check_not_empty(layer: str, height: int, width: int) -> None:
+    """Raises EmptyLayerError when a layer's output would have no pixels."""
+    if height < 1 or width < 1:
+        raise EmptyLayerError(layer, max(height, 0), max(width, 0))
+
+
+class Conv(nn.Conv):
+    """`flax.linen.Conv` on NHWC images that refuses to return an empty output.
+
+    Raises:
+      EmptyLayerError: the image is smaller than the kernel reaches.
+    """
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        outputs = super().__call__(images)
+        check_not_empty("/".join(self.path), *outputs.shape[1:3])
+        return outputs

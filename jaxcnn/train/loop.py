@@ -1,0 +1,339 @@
+"""The story of a run."""
+
+import logging
+import math
+import sys
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from jaxcnn.data.dataset import Dataset, load_dataset
+from jaxcnn.data.pipeline import train_batches
+from jaxcnn.data.prefetch import prefetch
+from jaxcnn.errors import UserError
+from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.curves import draw_curves
+from jaxcnn.train.evaluate import evaluate
+from jaxcnn.train.experiment import Experiment, resolve
+from jaxcnn.train.metrics import merge
+from jaxcnn.train.preemption import Preemption
+from jaxcnn.train.sharding import make_mesh, put_batch, replicated, split_by_example
+from jaxcnn.train.state import TrainState, abstract_state, init_state
+from jaxcnn.train.step import make_eval_step, make_train_step
+from jaxcnn.train.workdir import MetricsWriter, Workdir
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(UserError):
+    """The loss or the gradient is no longer finite."""
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    overwrite: bool = False,
+    dataset: Dataset | None = None,
+) -> dict:
+    """Trains from a config, or goes on with the run that the workdir holds.
+
+    Args:
+      config: from `load_config`, or made in Python from `default_config()`.
+      workdir: where everything goes; a run of the same config in it is resumed.
+      overwrite: removes a run that is there, and starts anew.
+      dataset: data in memory, in place of what `config.data` names.
+
+    Returns:
+      What `result.json` holds.
+
+    Raises:
+      UserError: the config, the data or the workdir is wrong; nothing has been written then.
+      DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
+    """
+    config = resolve(config)
+    directory = Workdir(workdir)
+    directory.check(config, overwrite)
+    finished = None if overwrite else directory.read_result()
+    if finished and finished["status"] == "completed":
+        log.info("%s holds the finished run of this config; nothing to do", workdir)
+        return finished
+
+    dataset = dataset or load_dataset(config.data.to_dict())
+    mesh = make_mesh()
+    experiment = Experiment.of(config, dataset, devices=mesh.size)
+    directory.create(config, overwrite)
+    with ExitStack() as stack:
+        run = Run(config, directory, dataset, mesh, experiment)
+        stack.callback(run.close)
+        return run.run()
+
+
+class Run:
+    """One run, from its newest checkpoint (or from nothing) to its end."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        directory: Workdir,
+        dataset: Dataset,
+        mesh: Mesh,
+        experiment: Experiment,
+    ):
+        self.config, self.directory, self.dataset = config, directory, dataset
+        self.mesh, self.experiment = mesh, experiment
+        self.batch_size = config.train.global_batch_size
+        self.latest = Checkpoints(directory.latest, keep=2)
+        self.best = Checkpoints(directory.best, keep=1)
+        self.eval_step = jax.jit(make_eval_step(experiment.model))
+        self.seconds = 0.0
+        self.state = self._initial_or_resumed_state()
+        self.step = int(self.state.step)
+        self.writer = MetricsWriter(directory, self.step)
+        self.best_metrics = self._metrics_of_best()
+        self._introduce()
+
+    def run(self) -> dict:
+        try:
+            preempted = self._train()
+        except DivergedError:
+            self._finish("diverged")
+            raise
+        return self._finish("preempted" if preempted else "completed")
+
+    def close(self) -> None:
+        self.writer.close()
+        self.latest.close()
+        self.best.close()
+
+    # --- the loop ---
+
+    def _train(self) -> bool:
+        """Trains to the end; True when a signal ended it before."""
+        experiment = self.experiment
+        train_step = self._compiled_train_step()
+        batches = train_batches(
+            self.dataset, experiment.augmentations, self.batch_size, self.config.seed, self.step
+        )
+        metrics = behind = None
+        with (
+            Preemption() as preemption,
+            closing(prefetch(batches, lambda batch: put_batch(batch, self.mesh))) as on_device,
+            self._progress_bar() as bar,
+            logging_redirect_tqdm([logging.getLogger("jaxcnn")]),
+        ):
+            since, since_step = time.perf_counter(), self.step
+            while self.step < experiment.total_steps and not preemption.requested:
+                self.state, step_metrics = train_step(self.state, next(on_device))
+                self.step += 1
+                metrics = step_metrics if metrics is None else merge(metrics, step_metrics)
+                # The device works on one step while the next waits in its queue, no more: a signal
+                # is answered, and the bar is true, to within two steps.
+                jax.block_until_ready(behind)
+                behind = step_metrics
+                bar.update(self.batch_size)
+
+                is_last = self.step == experiment.total_steps or preemption.requested
+                save = is_last or experiment.checkpoint.due(self.step)
+                validate = self.step == experiment.total_steps or experiment.eval.due(self.step)
+                if not (save or validate or experiment.log.due(self.step)):
+                    continue
+
+                values, divergence = metrics.read()
+                elapsed = time.perf_counter() - since
+                self.seconds += elapsed
+                if divergence:
+                    raise DivergedError(self._advice(*divergence))
+                self._report(values, (self.step - since_step) * self.batch_size / elapsed)
+                metrics = None
+                if validate and "validation" in self.dataset.splits:
+                    self._validate()
+                if save:
+                    self.latest.save(self.step, self.state, self._notes())
+                since, since_step = time.perf_counter(), self.step
+        self.latest.wait()
+        self.best.wait()
+        return self.step < experiment.total_steps
+
+    def _report(self, values: dict, examples_per_second: float) -> None:
+        """Writes a training line."""
+        values = {**values, "examples_per_second": round(examples_per_second, 1)}
+        self.writer.write(self.step, self._epoch(), "train", values)
+        log.info(
+            "step %d/%d  epoch %.2f  loss %.4f  accuracy %.2f%%  learning rate %.3g  %.0f images/s",
+            self.step,
+            self.experiment.total_steps,
+            self._epoch(),
+            values["loss"],
+            100 * values["accuracy"],
+            values["learning_rate"],
+            examples_per_second,
+        )
+
+    def _validate(self) -> None:
+        """Evaluates on the validation split; keeps the state apart where it is the best so far."""
+        values = self._evaluate(self.state, "validation")
+        self.writer.write(self.step, self._epoch(), "validation", values)
+        better = self.best_metrics is None or self._is_better(values, self.best_metrics)
+        log.info(
+            "validation       loss %.4f  accuracy %.2f%%%s",
+            values["loss"],
+            100 * values["accuracy"],
+            "  (best so far)" if better else "",
+        )
+        if better:
+            self.best_metrics = values
+            self.best.save(self.step, self.state, {**self._notes(), "validation": values})
+
+    def _is_better(self, new: dict, old: dict) -> bool:
+        metric = self.config.checkpoint.best_metric
+        return new[metric] > old[metric] if metric == "accuracy" else new[metric] < old[metric]
+
+    # --- before ---
+
+    def _initial_or_resumed_state(self) -> TrainState:
+        model, tx = self.experiment.model, self.experiment.tx
+        shape, sharding = self.dataset.image_shape, replicated(self.mesh)
+        resumed = self.latest.restore_newest(abstract_state(model, tx, shape, sharding))
+        if resumed is None:
+            return init_state(model, tx, shape, self.config.seed, sharding)
+        state, notes = resumed
+        self.seconds = notes["seconds"]
+        log.info("resuming %s at step %d", self.directory.path, int(state.step))
+        return state
+
+    def _metrics_of_best(self) -> dict | None:
+        steps = self.best.steps()
+        return self.best.notes(steps[-1])["validation"] if steps else None
+
+    def _compiled_train_step(self):
+        loss = self.config.loss
+        train_step = make_train_step(
+            self.experiment.model,
+            self.experiment.tx,
+            loss.label_smoothing,
+            loss.l2_regularization,
+        )
+        sharding = split_by_example(self.mesh)
+        batch = {
+            "image": ((self.batch_size, *self.dataset.image_shape), "float32"),
+            "label": ((self.batch_size,), "int32"),
+            "mask": ((self.batch_size,), "bool"),
+        }
+        batch = {
+            key: jax.ShapeDtypeStruct(*shape_and_dtype, sharding=sharding)
+            for key, shape_and_dtype in batch.items()
+        }
+        start = time.perf_counter()
+        jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(replicated(self.mesh), None))
+        compiled = jitted.lower(self.state, batch).compile()
+        log.info("compiled the training step in %.1f s", time.perf_counter() - start)
+        return compiled
+
+    def _introduce(self) -> None:
+        splits = self.dataset.splits
+        for remark in self.dataset.remarks:
+            log.warning(remark)
+        log.info(
+            "%s: %s parameters; %s images of %s, %d classes; %d %s device(s)",
+            self.config.model.name,
+            f"{self._parameters():,}",
+            ", ".join(f"{len(split):,} {name}" for name, split in splits.items()),
+            "×".join(map(str, self.dataset.image_shape)),
+            len(self.dataset.class_names),
+            self.mesh.size,
+            jax.default_backend(),
+        )
+
+    def _progress_bar(self) -> tqdm:
+        return tqdm(
+            total=self.experiment.total_steps * self.batch_size,
+            initial=self.step * self.batch_size,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            desc=self.config.model.name,
+        )
+
+    # --- after ---
+
+    def _finish(self, status: str) -> dict:
+        """Evaluates the final and the best weights, draws the curves, writes the result."""
+        steps = self.best.steps()
+        best = {"step": steps[-1], "validation": self.best_metrics} if steps else None
+        draw_curves(
+            self.directory.read_metrics(),
+            self.directory.curves,
+            f"{self.config.model.name} on {self._data_name()}",
+            best and best["step"],
+        )
+        final = None
+        if status == "completed":
+            final = {"step": self.step, **self._evaluate_held_out(self.state)}
+            best = {**best, **self._evaluate_held_out(self._best_state())} if best else final
+        result = {
+            "status": status,
+            "steps": self.step,
+            "best": best,
+            "final": final,
+            "parameters": self._parameters(),
+            "images": self.step * self.batch_size,
+            "seconds": round(self.seconds, 3),
+        }
+        self.directory.write_result(result)
+        return result
+
+    def _best_state(self) -> TrainState:
+        """The weights of the best checkpoint."""
+        model, tx, shape = self.experiment.model, self.experiment.tx, self.dataset.image_shape
+        like = abstract_state(model, tx, shape, replicated(self.mesh))
+        return self.best.restore(self.best.steps()[-1], like)[0]
+
+    def _evaluate_held_out(self, state: TrainState) -> dict:
+        return {
+            split: self._evaluate(state, split)
+            for split in ("validation", "test")
+            if split in self.dataset.splits
+        }
+
+    def _evaluate(self, state: TrainState, split: str) -> dict:
+        batch_size = self.config.eval.global_batch_size
+        return evaluate(self.eval_step, state, self.dataset, split, batch_size, self.mesh)
+
+    def _advice(self, at_step: int, learning_rate: float) -> str:
+        kept = self.latest.steps()
+        return (
+            f"the loss became NaN or infinite at step {at_step} (learning rate {learning_rate:.3g}); "
+            "try a smaller --config.optimizer.learning_rate or a longer --config.schedule.warmup; "
+            + (
+                f"the checkpoint of step {kept[-1]} is kept"
+                if kept
+                else "no checkpoint was saved yet"
+            )
+        )
+
+    def _notes(self) -> dict:
+        """What a checkpoint holds beside the state: all that using it needs, without the data."""
+        return {
+            "seconds": self.seconds,
+            "class_names": list(self.dataset.class_names),
+            "image_shape": list(self.dataset.image_shape),
+            "mean": self.dataset.mean.tolist(),
+            "std": self.dataset.std.tolist(),
+        }
+
+    def _epoch(self) -> float:
+        return self.step * self.batch_size / len(self.dataset.splits["train"])
+
+    def _parameters(self) -> int:
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.state.params))
+
+    def _data_name(self) -> str:
+        data = self.config.data
+        return data.get("name") or data.get("root") or data.get("path") or data.source

@@ -1,0 +1,145 @@
+"""A finished or unfinished run, loaded to be used: evaluated, or asked about images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxcnn.data.dataset import load_dataset
+from jaxcnn.data.images import Decoder, read_image
+from jaxcnn.errors import UserError, suggestion
+from jaxcnn.optim.optimizers import create_optimizer
+from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.evaluate import evaluate
+from jaxcnn.train.experiment import model_for
+from jaxcnn.train.sharding import make_mesh, put_batch, replicated
+from jaxcnn.train.state import TrainState, abstract_state
+from jaxcnn.train.step import make_eval_step, predict_logits
+from jaxcnn.train.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """One checkpoint of a run: its model, its weights, and how its images were prepared."""
+
+    config: ConfigDict
+    model: nn.Module
+    state: TrainState
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: np.ndarray
+    std: np.ndarray
+    mesh: Mesh
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    def evaluate(self, split: str) -> dict[str, float | int]:
+        """{'loss', 'accuracy', 'count'} on a split of the run's own data.
+
+        Raises:
+          UserError: the data has no such split, or cannot be loaded.
+        """
+        dataset = load_dataset(self.config.data.to_dict())
+        if split not in dataset.splits:
+            raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
+        eval_step = jax.jit(make_eval_step(self.model))
+        batch_size = self.config.eval.global_batch_size
+        return evaluate(eval_step, self.state, dataset, split, batch_size, self.mesh)
+
+    def predict_files(self, paths: Sequence[str | Path]) -> np.ndarray:
+        """Class probabilities (images, classes) of image files, scaled to the run's image size.
+
+        Raises:
+          UserError: a file cannot be read.
+        """
+        height, width, channels = self.image_shape
+        decoder = Decoder(height if height == width else 0, channels)
+        images = []
+        for path in paths:
+            image = read_image(decoder, path)
+            if image.shape != self.image_shape:
+                raise UserError(
+                    f"{path} has {image.shape[0]}×{image.shape[1]} pixels; this run's images, which "
+                    f"are not square, have {height}×{width}"
+                )
+            images.append(image)
+        return self.predict(np.stack(images))
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Class probabilities, float32 (images, classes), of stored pixels (images, h, w, channels)."""
+        normalized = (images.astype(np.float32) - self.mean) / self.std
+        filler = -len(normalized) % self.mesh.size
+        padded = np.concatenate([normalized, np.zeros((filler, *self.image_shape), np.float32)])
+        batch = put_batch({"image": padded}, self.mesh)
+        probabilities = jax.jit(
+            lambda state, batch: jax.nn.softmax(predict_logits(self.model, state, batch["image"]))
+        )(self.state, batch)
+        return np.asarray(probabilities)[: len(images)]
+
+
+def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
+    """Loads a checkpoint of a run.
+
+    Args:
+      checkpoint: 'best' (by the validation split; the latest where there is none), 'latest', or a
+        step.
+
+    Raises:
+      UserError: there is no run, no such checkpoint, or the checkpoint is damaged.
+    """
+    directory = Workdir(workdir)
+    config = directory.read_config()
+    kinds = {
+        kind: Checkpoints(path, keep=0, read_only=True)
+        for kind, path in (("best", directory.best), ("latest", directory.latest))
+        if path.is_dir()
+    }
+    steps = {kind: checkpoints.steps() for kind, checkpoints in kinds.items()}
+    everything = sorted({step for kind in steps.values() for step in kind})
+    if not everything:
+        raise UserError(f"--workdir={workdir} holds no checkpoint yet")
+    if checkpoint == "best" and not steps["best"]:
+        checkpoint = "latest"
+    if checkpoint in steps:
+        kind, step = checkpoint, steps[checkpoint][-1]
+    else:
+        kind = next((kind for kind in kinds if checkpoint in map(str, steps[kind])), None)
+        if kind is None:
+            raise UserError(
+                f"--checkpoint={checkpoint} does not exist; valid: best, latest, or one of the steps "
+                f"{', '.join(map(str, everything))}"
+            )
+        step = int(checkpoint)
+    checkpoints = kinds[kind]
+    try:
+        notes = checkpoints.notes(step)
+        image_shape = tuple(notes["image_shape"])
+        mesh = make_mesh()
+        model = model_for(config, image_shape, len(notes["class_names"]))
+        tx = create_optimizer(config.optimizer.to_dict(), lambda step: 1.0)
+        like = abstract_state(model, tx, image_shape, replicated(mesh))
+        state, _ = checkpoints.restore(step, like)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{checkpoints.directory / str(step)} is damaged ({type(error).__name__}); "
+            f"--checkpoint takes best, latest, or one of the steps {', '.join(map(str, everything))}"
+        ) from error
+    return SavedRun(
+        config=config,
+        model=model,
+        state=state,
+        class_names=tuple(notes["class_names"]),
+        image_shape=image_shape,
+        mean=np.array(notes["mean"], np.float32),
+        std=np.array(notes["std"], np.float32),
+        mesh=mesh,
+    )

@@ -1,0 +1,66 @@
+"""Everything that a step changes."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """The state of a run. A checkpoint of it, and the config, are all that a resume needs."""
+
+    step: jax.Array  # int32 scalar: updates done
+    params: Any
+    batch_stats: Any  # running averages of batch normalisation; {} for a model without
+    opt_state: optax.OptState
+    rng: jax.Array  # a key; the step's own is folded from it and `step`
+
+
+def init_state(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    seed: int,
+    sharding: NamedSharding,
+) -> TrainState:
+    """Initialises on the devices, in place: nothing is first built on one and then copied."""
+    return jax.jit(_initializer(model, tx, image_shape), out_shardings=sharding)(
+        jax.random.key(seed)
+    )
+
+
+def abstract_state(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    sharding: NamedSharding,
+) -> TrainState:
+    """The state's shapes, dtypes and sharding, without its numbers."""
+    shapes = jax.eval_shape(_initializer(model, tx, image_shape), jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+    )
+
+
+def _initializer(model, tx, image_shape):
+    def init(key: jax.Array) -> TrainState:
+        params_key, state_key = jax.random.split(key)
+        images = jnp.zeros((1, *image_shape), model.dtype)
+        variables = model.init(params_key, images, train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            # Linen makes these float32 whatever the parameters are.
+            batch_stats=jax.tree.map(
+                lambda leaf: leaf.astype(model.param_dtype), variables.get("batch_stats", {})
+            ),
+            opt_state=tx.init(params),
+            rng=state_key,
+        )
+
+    return init
