@@ -10,7 +10,7 @@ _HOME = {
     "default_config": "jaxcnn.config",
     "UserError": "jaxcnn.errors",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0604
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):

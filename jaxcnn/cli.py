@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -19,7 +18,6 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("jaxcnn").setLevel(logging.INFO)
     try:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         return arguments.command(arguments) or 0
     except UserError as error:
         message = str(error)

@@ -21,9 +21,10 @@ def prefetch(batches: Iterable[T], put: Callable[[T], U], size: int = 2) -> Iter
     def offer(item) -> None:
         while not closed.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
+                return
             except queue.Full:
-                continue
+                pass
 
     def work() -> None:
         try:

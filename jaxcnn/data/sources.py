@@ -251,7 +251,8 @@ def _read_idx(root: Path, name: str, dimensions: int) -> np.ndarray:
     if path is None:
         raise UserError(f"config.data.root='{root}' has no {name} or {name}.gz")
     try:
-        data = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
+        data = path.read_bytes()
+        data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * dimensions

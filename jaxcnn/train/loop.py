@@ -125,7 +125,7 @@ class Run:
             Preemption() as preemption,
             closing(prefetch(batches, lambda batch: put_batch(batch, self.mesh))) as on_device,
             self._progress_bar() as bar,
-            logging_redirect_tqdm([logging.getLogger("jaxcnn")]),
+            logging_redirect_tqdm(),
         ):
             since, since_step = time.perf_counter(), self.step
             while self.step < experiment.total_steps and not preemption.requested:

@@ -43,13 +43,27 @@ class EvalMetrics(metrics.Collection):
 
 
 @flax.struct.dataclass
+class LastStep(metrics.Metric):
+    """The learning rate and the norm of the gradient of the last step."""
+
+    learning_rate: jax.Array
+    grad_norm: jax.Array
+
+    @classmethod
+    def from_model_output(cls, *, learning_rate, grad_norm, **_) -> "LastStep":
+        return cls(learning_rate, grad_norm)
+
+    def merge(self, other: "LastStep") -> "LastStep":
+        return other
+
+
+@flax.struct.dataclass
 class TrainMetrics(metrics.Collection):
-    """Means since the last line, and the last step's learning rate and gradient norm."""
+    """What a training line says: means since the line before, and the last step's numbers."""
 
     loss: metrics.Average.from_output("loss")
     accuracy: metrics.Average.from_output("correct")
-    learning_rate: metrics.LastValue.from_output("learning_rate")
-    grad_norm: metrics.LastValue.from_output("grad_norm")
+    last_step: LastStep
     divergence: Divergence
 
     def read(self) -> tuple[dict[str, float], tuple[int, float] | None]:
@@ -60,8 +74,12 @@ class TrainMetrics(metrics.Collection):
           diverged.
         """
         own = jax.device_get(self)
-        names = ("loss", "accuracy", "learning_rate", "grad_norm")
-        values = {name: float(getattr(own, name).compute()) for name in names}
+        values = {
+            "loss": float(own.loss.compute()),
+            "accuracy": float(own.accuracy.compute()),
+            "learning_rate": float(own.last_step.learning_rate),
+            "grad_norm": float(own.last_step.grad_norm),
+        }
         step = int(own.divergence.step)
         return values, None if step == NEVER else (step, float(own.divergence.learning_rate))
 

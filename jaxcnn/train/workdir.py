@@ -15,6 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.config import differences
+from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
 from jaxcnn.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class MetricsWriter:
 
     def __init__(self, workdir: Workdir, step: int):
         """Takes back the lines after `step`: a run that resumes there will write them again."""
+        if tensorflow_installed():
+            tensorflow("TensorBoard")  # which would import it by itself, and give it the GPU
         from tensorboard.summary import Writer
 
         kept = []
