@@ -1,0 +1,95 @@
+"""What the tests share: small data, small configs, the command line as a function."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxcnn import cli
+from jaxcnn.config import default_config
+from jaxcnn.data.dataset import dataset_from_arrays
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> str:
+    """A prepared TFDS directory; the tests that need it skip where there is none."""
+    directory = os.environ.get("TFDS_DATA_DIR", "")
+    if not Path(directory, "fashion_mnist").is_dir():
+        pytest.skip("needs Fashion-MNIST: set TFDS_DATA_DIR to a directory that holds it")
+    return directory
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def blobs():
+    """200 images of 12×12×1 in three classes that a linear model can tell apart, and 50 to test."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 250).astype(np.int32)
+    images = rng.integers(0, 80, (250, 12, 12, 1)).astype(np.uint8)
+    for label in range(3):
+        images[labels == label, 4 * label : 4 * label + 4] += 120
+    return dataset_from_arrays((images[:200], labels[:200]), (images[200:], labels[200:]))
+
+
+@pytest.fixture
+def small_config():
+    """40 steps of a small CNN with batch normalisation, dropout, momentum and augmentation."""
+    config = default_config()
+    config.model.update(
+        {"name": "simple_cnn", "widths": (4, 8), "hidden": 16, "dropout_rate": 0.2}
+    )
+    config.data.augment = [{"name": "horizontal_flip"}, {"name": "pad_and_crop", "padding": 1}]
+    config.optimizer.update({"name": "nesterov", "learning_rate": 0.05})
+    config.schedule.warmup = "4 steps"
+    config.train.update({"duration": "40 steps", "global_batch_size": 32})
+    config.eval.every = "10 steps"
+    config.log.every = "5 steps"
+    config.checkpoint.every = "10 steps"
+    return config
+
+
+@pytest.fixture
+def run_cli(capsys):
+    """Runs a command in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def error_of(run_cli):
+    """Runs a command that must fail as a user's mistake does; returns its one line."""
+
+    def run(*arguments: object) -> str:
+        code, _, err = run_cli(*arguments)
+        lines = [line for line in err.splitlines() if line.startswith("jaxcnn: error: ")]
+        assert code == 1
+        assert len(lines) == 1, err
+        assert "Traceback" not in err
+        return lines[0].removeprefix("jaxcnn: error: ")
+
+    return run
+
+
+def start_jaxcnn(*arguments: object, **environment: str) -> subprocess.Popen:
+    """Starts a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxcnn", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,0 +1,228 @@
+import re
+import runpy
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxcnn.config import Duration, Every, default_config, differences
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import load_config, resolve
+from ml_collections import ConfigDict
+
+from tests.conftest import ROOT
+
+
+def test_every_config_file_resolves(subtests):
+    files = sorted((ROOT / "configs").glob("*.py"))
+    assert files
+    for path in files:
+        with subtests.test(path.name):
+            config = load_config(path)
+            assert config.model.name
+            docstring = runpy.run_path(str(path))["__doc__"]
+            assert f"--config=configs/{path.name}" in docstring
+
+
+# --- durations ---
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("300 steps", 300),
+        ("1 step", 1),
+        ("2 epochs", 2 * 1000 / 64),
+        ("12.5epochs", 12.5 * 1000 / 64),
+        ("6400 examples", 100),
+        ("5%", 20),
+        ("5 percent", 20),
+    ],
+)
+def test_duration_in_steps(text, steps):
+    assert float(Duration.parse(text, "x").steps(1000, 64, run_steps=400)) == steps
+
+
+@pytest.mark.parametrize("text", ["", "10", "ten steps", "-1 steps", "3 parsecs", "steps", "1/0 steps"])
+def test_no_duration(text):
+    with pytest.raises(UserError, match=re.escape(f"config.train.duration={text!r} is not a duration")):
+        Duration.parse(text, "config.train.duration")
+
+
+@given(
+    examples=st.integers(1, 5000),
+    batch=st.integers(1, 500),
+    epochs=st.integers(1, 30),
+)
+def test_an_epochwise_event_is_due_once_per_epoch_and_at_the_end(examples, batch, epochs):
+    period = Duration(Fraction(1), "epochs").steps(examples, batch)
+    if period < 1:
+        return  # more than one epoch per step: due at every step
+    total = -(-epochs * examples // batch)
+    due = [step for step in range(1, total + 1) if Every(period).due(step)]
+    assert len(due) == epochs
+    assert due[-1] == total
+    for epoch, step in enumerate(due, start=1):
+        assert step * batch >= epoch * examples > (step - 1) * batch
+
+
+# --- resolving ---
+
+
+def test_resolve_fills_in_the_settings_of_what_is_chosen():
+    config = default_config()
+    config.model.name = "simple_cnn"
+    resolved = resolve(config)
+    assert resolved.model.hidden == 128
+    assert resolved.optimizer.to_dict() == {
+        "name": "nesterov",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+    }
+
+
+def test_choosing_another_optimizer_drops_the_formers_settings():
+    config = default_config()
+    config.optimizer.update({"name": "nesterov", "learning_rate": 0.7, "momentum": 0.5})
+    resolved = resolve(config, {"optimizer.name": "adam"})
+    assert resolved.optimizer.learning_rate == 1e-3
+    assert "momentum" not in resolved.optimizer
+
+
+def test_choosing_another_source_keeps_what_is_common_to_all():
+    config = default_config()
+    config.data.update({"source": "tfds", "name": "cifar10", "resize": 16})
+    resolved = resolve(config, {"data.source": "digits"})
+    assert resolved.data.resize == 16
+    assert "name" not in resolved.data
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("seed", "3", 3),
+        ("optimizer.learning_rate", "1", 1.0),
+        ("optimizer.momentum", "0.8", 0.8),
+        ("train.duration", "7 epochs", "7 epochs"),
+        ("model.activation", "tanh", "tanh"),
+        ("data.mean", "[0.5]", (0.5,)),
+        ("data.mean", "(0.5,)", (0.5,)),
+        ("data.augment", "[{'name': 'pad_and_crop'}]", [{"name": "pad_and_crop", "padding": 4}]),
+    ],
+)
+def test_override(key, text, value):
+    resolved = resolve(default_config(), {key: text}).to_dict()
+    for part in key.split("."):
+        resolved = resolved[part]
+    assert resolved == value
+    assert type(resolved) is type(value)
+
+
+def test_override_inside_a_list():
+    config = default_config()
+    config.data.augment = [{"name": "horizontal_flip"}, {"name": "pad_and_crop"}]
+    resolved = resolve(config, {"data.augment.1.padding": "2"})
+    assert resolved.to_dict()["data"]["augment"][1] == {"name": "pad_and_crop", "padding": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("trian.duration", "1 epochs", "config.trian: there is no such setting; did you mean 'train'?"),
+        ("train.durations", "1 epochs", "did you mean 'duration'?"),
+        ("train", "1", "config.train is a section; set one of: duration, global_batch_size"),
+        ("seed.x", "1", "config.seed.x: there is no such setting; 'seed' has no parts"),
+        ("data.augment.7", "1", "config.data.augment.7: there is no such setting"),
+        ("seed", "one", "config.seed='one' has the wrong type; it must be a whole number"),
+        ("seed", "1.5", "config.seed=1.5 has the wrong type; it must be a whole number"),
+        ("seed", "-1", "config.seed=-1 must be at least 0"),
+        ("seed", "True", "config.seed=True has the wrong type"),
+        ("optimizer.learning_rate", "fast", "config.optimizer.learning_rate='fast' has the wrong type"),
+        ("optimizer.learning_rate", "0", "config.optimizer.learning_rate=0.0 must be more than 0"),
+        ("optimizer.name", "adamm", "optimizer 'adamm' does not exist; did you mean 'adam'?"),
+        ("optimizer.b1", "0.9", "config.optimizer.b1: there is no such setting"),
+        ("model.name", "lenet", "model 'lenet' does not exist; did you mean 'lenet5'?"),
+        ("model.dtype", "int8", "config.model.dtype='int8' must be one of float32, bfloat16, float64"),
+        ("model.dtype", "float64", "needs the environment variable JAX_ENABLE_X64=1"),
+        ("schedule.name", "cosin", "schedule 'cosin' does not exist; did you mean 'cosine'?"),
+        ("data.source", "digit", "data source 'digit' does not exist; did you mean 'digits'?"),
+        ("data.augment", "[{'name': 'flip'}]", "config.data.augment.0.name: augmentation 'flip'"),
+        ("data.augment", "['flip']", "an augmentation is a dictionary with a 'name'"),
+        ("data.augment", "[{'name': 'pad_and_crop', 'pading': 2}]", "did you mean 'padding'?"),
+        ("data.augment", "[{'name': 'pad_and_crop', 'padding': 0}]", "padding=0 must be at least 1"),
+        ("train.global_batch_size", "-8", "config.train.global_batch_size=-8 must be at least 1"),
+        ("train.duration", "0 epochs", "config.train.duration='0 epochs' must be more than 0"),
+        ("train.duration", "50%", "cannot be a percentage of it"),
+        ("eval.every", "often", "config.eval.every='often' is not a duration"),
+        ("loss.label_smoothing", "1", "must be at least 0 and less than 1"),
+        ("checkpoint.best_metric", "f1", "config.checkpoint.best_metric='f1' must be accuracy or loss"),
+    ],
+)
+def test_refused(key, text, message):
+    with pytest.raises(UserError) as error:
+        resolve(default_config(), {key: text})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update({"sede": 3}), "config.sede: there is no such setting; did you mean 'seed'?"),
+        (lambda c: c.optimizer.update({"momentm": 0.5}), "'nesterov' has no such setting; did you mean"),
+        (lambda c: setattr(c, "model", "lenet5"), "config.model='lenet5' is a section"),
+    ],
+)
+def test_refused_in_a_file(change, message):
+    config = ConfigDict(default_config().to_dict(), type_safe=False)
+    change(config)
+    with pytest.raises(UserError) as error:
+        resolve(config)
+    assert message in str(error.value)
+
+
+def test_differences_names_each_setting():
+    old = resolve(default_config()).to_dict()
+    new = resolve(default_config(), {"seed": "4", "model.name": "linear"}).to_dict()
+    lines = differences(old, new)
+    assert "config.seed: 0 → 4" in lines
+    assert "config.model.name: 'lenet5' → 'linear'" in lines
+    assert "config.model.pooling: 'avg' → 'unset'" in lines
+    assert differences(old, old) == []
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", "line 1: SyntaxError"),
+        ("import nothing_of_that_name", "line 1: ModuleNotFoundError"),
+        ("x = 1", "it defines no get_config()"),
+        (
+            "from jaxcnn.config import default_config\n"
+            "def get_config():\n    c = default_config()\n    c.trian.duration = '1 epoch'\n",
+            "line 4: AttributeError",
+        ),
+        (
+            "from jaxcnn.config import default_config\n"
+            "def get_config():\n    c = default_config()\n    c.seed = 'one'\n    return c\n",
+            "line 4: TypeError",
+        ),
+    ],
+)
+def test_a_config_file_that_fails_is_one_line(tmp_path, text, message):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_config(path)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_config_file_suggests_its_neighbours(tmp_path):
+    (tmp_path / "digits_lenet.py").touch()
+    with pytest.raises(UserError, match=r"did you mean '.*digits_lenet\.py'"):
+        load_config(tmp_path / "digit_lenet.py")
