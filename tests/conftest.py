@@ -43,9 +43,7 @@ def blobs():
 def small_config():
     """40 steps of a small CNN with batch normalisation, dropout, momentum and augmentation."""
     config = default_config()
-    config.model.update(
-        {"name": "simple_cnn", "widths": (4, 8), "hidden": 16, "dropout_rate": 0.2}
-    )
+    config.model.update({"name": "simple_cnn", "widths": (4, 8), "hidden": 16, "dropout_rate": 0.2})
     config.data.augment = [{"name": "horizontal_flip"}, {"name": "pad_and_crop", "padding": 1}]
     config.optimizer.update({"name": "nesterov", "learning_rate": 0.05})
     config.schedule.warmup = "4 steps"

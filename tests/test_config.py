@@ -43,9 +43,13 @@ def test_duration_in_steps(text, steps):
     assert float(Duration.parse(text, "x").steps(1000, 64, run_steps=400)) == steps
 
 
-@pytest.mark.parametrize("text", ["", "10", "ten steps", "-1 steps", "3 parsecs", "steps", "1/0 steps"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "ten steps", "-1 steps", "3 parsecs", "steps", "1/0 steps"]
+)
 def test_no_duration(text):
-    with pytest.raises(UserError, match=re.escape(f"config.train.duration={text!r} is not a duration")):
+    with pytest.raises(
+        UserError, match=re.escape(f"config.train.duration={text!r} is not a duration")
+    ):
         Duration.parse(text, "config.train.duration")
 
 
@@ -128,7 +132,11 @@ def test_override_inside_a_list():
 @pytest.mark.parametrize(
     ("key", "text", "message"),
     [
-        ("trian.duration", "1 epochs", "config.trian: there is no such setting; did you mean 'train'?"),
+        (
+            "trian.duration",
+            "1 epochs",
+            "config.trian: there is no such setting; did you mean 'train'?",
+        ),
         ("train.durations", "1 epochs", "did you mean 'duration'?"),
         ("train", "1", "config.train is a section; set one of: duration, global_batch_size"),
         ("seed.x", "1", "config.seed.x: there is no such setting; 'seed' has no parts"),
@@ -137,25 +145,41 @@ def test_override_inside_a_list():
         ("seed", "1.5", "config.seed=1.5 has the wrong type; it must be a whole number"),
         ("seed", "-1", "config.seed=-1 must be at least 0"),
         ("seed", "True", "config.seed=True has the wrong type"),
-        ("optimizer.learning_rate", "fast", "config.optimizer.learning_rate='fast' has the wrong type"),
+        (
+            "optimizer.learning_rate",
+            "fast",
+            "config.optimizer.learning_rate='fast' has the wrong type",
+        ),
         ("optimizer.learning_rate", "0", "config.optimizer.learning_rate=0.0 must be more than 0"),
         ("optimizer.name", "adamm", "optimizer 'adamm' does not exist; did you mean 'adam'?"),
         ("optimizer.b1", "0.9", "config.optimizer.b1: there is no such setting"),
         ("model.name", "lenet", "model 'lenet' does not exist; did you mean 'lenet5'?"),
-        ("model.dtype", "int8", "config.model.dtype='int8' must be one of float32, bfloat16, float64"),
+        (
+            "model.dtype",
+            "int8",
+            "config.model.dtype='int8' must be one of float32, bfloat16, float64",
+        ),
         ("model.dtype", "float64", "needs the environment variable JAX_ENABLE_X64=1"),
         ("schedule.name", "cosin", "schedule 'cosin' does not exist; did you mean 'cosine'?"),
         ("data.source", "digit", "data source 'digit' does not exist; did you mean 'digits'?"),
         ("data.augment", "[{'name': 'flip'}]", "config.data.augment.0.name: augmentation 'flip'"),
         ("data.augment", "['flip']", "an augmentation is a dictionary with a 'name'"),
         ("data.augment", "[{'name': 'pad_and_crop', 'pading': 2}]", "did you mean 'padding'?"),
-        ("data.augment", "[{'name': 'pad_and_crop', 'padding': 0}]", "padding=0 must be at least 1"),
+        (
+            "data.augment",
+            "[{'name': 'pad_and_crop', 'padding': 0}]",
+            "padding=0 must be at least 1",
+        ),
         ("train.global_batch_size", "-8", "config.train.global_batch_size=-8 must be at least 1"),
         ("train.duration", "0 epochs", "config.train.duration='0 epochs' must be more than 0"),
         ("train.duration", "50%", "cannot be a percentage of it"),
         ("eval.every", "often", "config.eval.every='often' is not a duration"),
         ("loss.label_smoothing", "1", "must be at least 0 and less than 1"),
-        ("checkpoint.best_metric", "f1", "config.checkpoint.best_metric='f1' must be accuracy or loss"),
+        (
+            "checkpoint.best_metric",
+            "f1",
+            "config.checkpoint.best_metric='f1' must be accuracy or loss",
+        ),
     ],
 )
 def test_refused(key, text, message):
@@ -168,8 +192,14 @@ def test_refused(key, text, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update({"sede": 3}), "config.sede: there is no such setting; did you mean 'seed'?"),
-        (lambda c: c.optimizer.update({"momentm": 0.5}), "'nesterov' has no such setting; did you mean"),
+        (
+            lambda c: c.update({"sede": 3}),
+            "config.sede: there is no such setting; did you mean 'seed'?",
+        ),
+        (
+            lambda c: c.optimizer.update({"momentm": 0.5}),
+            "'nesterov' has no such setting; did you mean",
+        ),
         (lambda c: setattr(c, "model", "lenet5"), "config.model='lenet5' is a section"),
     ],
 )

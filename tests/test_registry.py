@@ -23,5 +23,7 @@ def test_a_name_is_registered_once(shapes):
 def test_unknown_names_and_settings_get_the_nearest(shapes):
     with pytest.raises(UserError, match="shape 'circel' does not exist; did you mean 'circle'"):
         shapes["circel"]
-    with pytest.raises(UserError, match="shape 'circle' has no setting 'radios'; did you mean 'radius'"):
+    with pytest.raises(
+        UserError, match="shape 'circle' has no setting 'radios'; did you mean 'radius'"
+    ):
         shapes.create("circle", 3, radios=2.0)

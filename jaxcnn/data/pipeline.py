@@ -21,7 +21,11 @@ Batch = Mapping[str, np.ndarray]
 
 
 class Selection(NamedTuple):
-    """The examples of one batch; where `mask` is False, a filler that does not count."""
+    """The examples of one batch; where `mask` is False, a filler that does not count.
+
+    There is at least one draw per example, used or not: TensorFlow 2.21 crashes when it re-batches
+    tensors without elements.
+    """
 
     index: np.ndarray  # int64 (batch,), into the split
     draws: np.ndarray  # float32 (batch, draws per example), uniform in [0, 1)
@@ -36,7 +40,7 @@ def train_batches(
     Every epoch is a new permutation of all examples; batches run on over its end.
     """
     split = dataset.splits["train"]
-    draws = sum(augmentation.draws for augmentation in augmentations)
+    draws = max(1, sum(augmentation.draws for augmentation in augmentations))
 
     def select(step: int) -> Selection:
         positions = np.arange(step * batch_size, (step + 1) * batch_size)
@@ -60,7 +64,7 @@ def eval_batches(dataset: Dataset, split_name: str, batch_size: int) -> Iterator
     def select(step: int) -> Selection:
         positions = np.arange(step * batch_size, (step + 1) * batch_size)
         mask = positions < len(split)
-        return Selection(np.where(mask, positions, 0), np.zeros((batch_size, 0), np.float32), mask)
+        return Selection(np.where(mask, positions, 0), np.zeros((batch_size, 1), np.float32), mask)
 
     return _batches(dataset, split, (), select, range(-(-len(split) // batch_size)))
 

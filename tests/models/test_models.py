@@ -133,7 +133,9 @@ def test_shortcut_subsamples_and_pads_with_zeros(rng):
 
 
 def test_wrong_names_and_fields():
-    with pytest.raises(UserError, match="model 'resnet20' does not exist; did you mean 'resnet20_cifar'"):
+    with pytest.raises(
+        UserError, match="model 'resnet20' does not exist; did you mean 'resnet20_cifar'"
+    ):
         create_model("resnet20", num_classes=10)
     with pytest.raises(UserError, match="model 'lenet5' has no setting 'dropout'; did you mean"):
         create_model("lenet5", num_classes=10, dropout=0.5)

@@ -65,5 +65,7 @@ def test_the_definition_and_the_registry_agree_on_defaults(name):
 
 
 def test_a_setting_of_another_optimizer_is_refused():
-    with pytest.raises(UserError, match="optimizer 'adam' has no setting 'momentum'; .*b1, b2, eps"):
+    with pytest.raises(
+        UserError, match="optimizer 'adam' has no setting 'momentum'; .*b1, b2, eps"
+    ):
         create_optimizer({"name": "adam", "learning_rate": 1.0, "momentum": 0.9}, lambda step: 1.0)

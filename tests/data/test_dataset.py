@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from jaxcnn.config import default_config
+from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import resolve
+from PIL import Image
+
+from tests.data.test_sources import write_idx
+
+
+def load(**settings):
+    config = default_config()
+    config.data.update(settings)
+    return load_dataset(resolve(config).data.to_dict())
+
+
+def test_validation_is_held_out_of_train():
+    source, dataset = load(validation_fraction=0.0), load(validation_fraction=0.2)
+    assert "validation" not in source.splits
+    assert len(dataset.splits["validation"]) == round(0.2 * 1437)
+    assert len(dataset.splits["train"]) == 1437 - round(0.2 * 1437)
+
+    def contents(*names):
+        return sorted(image.tobytes() for name in names for image in dataset.splits[name].images)
+
+    assert contents("train", "validation") == sorted(
+        image.tobytes() for image in source.splits["train"].images
+    )
+    np.testing.assert_array_equal(dataset.splits["test"].images, source.splits["test"].images)
+
+
+def test_what_is_held_out_hangs_on_split_seed_alone():
+    def validation(seed):
+        return load(split_seed=seed).splits["validation"].images
+
+    np.testing.assert_array_equal(validation(0), validation(0))
+    assert not np.array_equal(validation(0), validation(1))
+
+
+def test_statistics_are_those_of_train_alone():
+    dataset = load(validation_fraction=0.5)
+    pixels = dataset.splits["train"].images.astype(np.float64)
+    np.testing.assert_allclose(dataset.mean, [pixels.mean()], rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, [pixels.std()], rtol=1e-6)
+
+
+def test_statistics_may_be_given_in_units_of_the_whole_range():
+    dataset = load(mean=(0.5,), std=(0.25,))
+    assert dataset.mean.tolist() == [127.5]
+    assert dataset.std.tolist() == [63.75]
+    with pytest.raises(UserError, match="must hold 1 numbers, one per channel"):
+        load(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    with pytest.raises(UserError, match="are given together or not at all"):
+        load(mean=(0.5,))
+
+
+def test_a_constant_channel_is_not_divided_by_zero():
+    images = np.full((10, 4, 4, 1), 7, np.uint8)
+    dataset = dataset_from_arrays((images, np.arange(10) % 2))
+    assert dataset.std.tolist() == [1.0]
+
+
+def test_resize():
+    assert load(resize=32).image_shape == (32, 32, 1)
+    flat = np.full((10, 6, 4, 1), 200, np.uint8)
+    flat[:, :1] = flat[:, 5:] = 0  # outside the centre square
+    from jaxcnn.data.dataset import _resized
+    from jaxcnn.data.sources import Split
+
+    resized = _resized(Split(flat, np.zeros(10, np.int32)), 3)
+    assert resized.images.shape == (10, 3, 3, 1)
+    assert (resized.images == 200).all()
+
+
+def test_the_order_of_the_file_does_not_matter(tmp_path, rng):
+    images = rng.integers(0, 256, (30, 5, 5)).astype(np.uint8)
+    labels = (np.arange(30) % 3).astype(np.uint8)
+    datasets = []
+    for name, order in (("a", np.arange(30)), ("b", rng.permutation(30))):
+        folder = tmp_path / name
+        folder.mkdir()
+        for prefix in ("train", "t10k"):
+            write_idx(folder / f"{prefix}-images-idx3-ubyte", images[order])
+            write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels[order])
+        datasets.append(load(source="idx", root=str(folder)))
+    for split in ("train", "validation", "test"):
+        a, b = (dataset.splits[split] for dataset in datasets)
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_folder_statistics_are_those_of_the_decoded_images(tmp_path, rng):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            pixels = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    dataset = load(source="folder", root=str(tmp_path))
+    files = dataset.splits["train"].images
+    pixels = np.stack([files.decoder(path).numpy() for path in files.paths]).astype(np.float64)
+    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), rtol=1e-6)
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 16,
+        "validation": 2,
+        "test": 2,
+    }
+
+
+@pytest.mark.parametrize("label", [-1, 7])
+def test_labels_out_of_range(label):
+    images, labels = np.zeros((10, 4, 4), np.uint8), np.arange(10) % 3
+    with pytest.raises(UserError) as error:
+        dataset_from_arrays(
+            (images, labels), test=(images[:2], np.array([0, label])), class_names=("a", "b", "c")
+        )
+    assert str(error.value) == (
+        f"the test split has a label {label} (1 labels out of range); "
+        "with 3 classes, labels are 0 to 2"
+    )

@@ -1,0 +1,120 @@
+import itertools
+
+import numpy as np
+import pytest
+from jaxcnn.data import pipeline
+from jaxcnn.data.augment import HorizontalFlip, PadAndCrop
+from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.data.pipeline import eval_batches, train_batches
+from PIL import Image
+
+from tests.data.test_dataset import load
+
+AUGMENTATIONS = (HorizontalFlip(), PadAndCrop(1))
+
+
+@pytest.fixture
+def numbered():
+    """50 images that hold their own number, so that a batch says which examples are in it."""
+    images = np.tile(np.arange(50, dtype=np.float32)[:, None, None, None], (1, 3, 3, 1))
+    return dataset_from_arrays((images, np.arange(50) % 5), validation_fraction=0.0)
+
+
+def numbers_in(dataset, batch):
+    return np.round(batch["image"][:, 0, 0, 0] * dataset.std + dataset.mean).astype(int)
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert a[key].dtype == b[key].dtype
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_every_epoch_is_every_example_once_in_another_order(numbered):
+    batches = take(train_batches(numbered, (), batch_size=8, seed=0), 25)  # 4 epochs of 6.25
+    stream = np.concatenate([numbers_in(numbered, batch) for batch in batches]).reshape(4, 50)
+    for epoch in stream:
+        assert sorted(epoch) == list(range(50))
+    assert len({tuple(epoch) for epoch in stream}) == 4
+
+
+def test_the_stream_does_not_hang_on_the_batch_size(numbered):
+    streams = [
+        np.concatenate(
+            [
+                batch["image"]
+                for batch in take(train_batches(numbered, AUGMENTATIONS, size, seed=3), 120 // size)
+            ]
+        )
+        for size in (8, 24, 40)
+    ]
+    np.testing.assert_array_equal(streams[0], streams[1])
+    np.testing.assert_array_equal(streams[0], streams[2])
+
+
+def test_seeds_give_other_orders(numbered):
+    first, second = (next(train_batches(numbered, (), 50, seed)) for seed in (0, 1))
+    assert (first["image"] != second["image"]).any()
+
+
+@pytest.mark.parametrize("start", [1, 5, 13])
+def test_a_later_start_gives_the_same_batches(blobs, start):
+    whole = take(train_batches(blobs, AUGMENTATIONS, 32, seed=1), 16)
+    resumed = take(train_batches(blobs, AUGMENTATIONS, 32, seed=1, start_step=start), 16 - start)
+    assert_equal(whole[start:], resumed)
+
+
+def test_tensorflow_and_numpy_give_the_same_bits(blobs, monkeypatch):
+    def all_batches():
+        yield from take(train_batches(blobs, AUGMENTATIONS, 32, seed=1), 20)
+        yield from eval_batches(blobs, "test", 32)
+
+    with_tensorflow = list(all_batches())
+    monkeypatch.setattr(pipeline, "tensorflow_installed", lambda: False)
+    assert_equal(with_tensorflow, list(all_batches()))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 64])
+def test_evaluation_counts_every_example_once(blobs, batch_size):
+    batches = list(eval_batches(blobs, "test", batch_size))
+    assert {len(batch["label"]) for batch in batches} == {batch_size}
+    mask = np.concatenate([batch["mask"] for batch in batches])
+    images = np.concatenate([batch["image"] for batch in batches])[mask]
+    stored = blobs.splits["test"]
+    np.testing.assert_array_equal(images, (stored.images - blobs.mean) / blobs.std)
+    labels = np.concatenate([batch["label"] for batch in batches])[mask]
+    np.testing.assert_array_equal(labels, stored.labels)
+
+
+def test_training_images_are_normalised(blobs):
+    images = np.concatenate([b["image"] for b in take(train_batches(blobs, (), 36, seed=0), 5)])
+    assert images.dtype == np.float32
+    assert abs(images.mean()) < 1e-5
+    assert abs(images.std() - 1) < 1e-5
+
+
+def test_files_give_the_same_batches_as_arrays(tmp_path, rng):
+    """The same 40 images, once as PNG files and once as an array in the order of their paths."""
+    images = rng.integers(0, 256, (40, 6, 6, 3)).astype(np.uint8)
+    for i, image in enumerate(images):
+        (tmp_path / f"class{i % 2}").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / f"class{i % 2}" / f"{i:02}.png")
+    files = load(source="folder", root=str(tmp_path), test_fraction=0, validation_fraction=0)
+    split = files.splits["train"]
+    pixels = np.stack([split.images.decoder(path).numpy() for path in split.images.paths])
+    np.testing.assert_array_equal(pixels, images[[*range(0, 40, 2), *range(1, 40, 2)]])
+    arrays = type(files)(
+        {"train": type(split)(pixels, split.labels)}, files.class_names, files.mean, files.std
+    )
+    assert_equal(
+        take(train_batches(files, AUGMENTATIONS, 16, seed=0), 6),
+        take(train_batches(arrays, AUGMENTATIONS, 16, seed=0), 6),
+    )
+    assert_equal(list(eval_batches(files, "train", 16)), list(eval_batches(arrays, "train", 16)))
