@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxcnn.errors import UserError
+from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.sharding import make_mesh, replicated
+from jaxcnn.train.state import TrainState
+
+
+def state_at(step):
+    return TrainState(
+        step=jnp.int32(step),
+        params={"head": {"kernel": jnp.full((40, 30), float(step))}},
+        batch_stats={},
+        opt_state=(),
+        rng=jax.random.key(step),
+    )
+
+
+LIKE = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(make_mesh())),
+    state_at(0),
+)
+
+
+def saved(directory, steps=(1, 2, 3), keep=2):
+    checkpoints = Checkpoints(directory, keep)
+    for step in steps:
+        checkpoints.save(step, state_at(step), {"of": step})
+    checkpoints.wait()
+    return checkpoints
+
+
+def assert_is(restored, step):
+    state, notes = restored
+    assert notes == {"of": step}
+    assert state.step == step
+    np.testing.assert_array_equal(state.params["head"]["kernel"], float(step))
+    np.testing.assert_array_equal(jax.random.key_data(state.rng), [0, step])
+
+
+def test_the_newest_are_kept_and_come_back(tmp_path):
+    saved(tmp_path).close()
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.steps() == [2, 3]
+    assert checkpoints.notes(2) == {"of": 2}
+    assert_is(checkpoints.restore(2, LIKE), 2)
+    assert_is(checkpoints.restore_newest(LIKE), 3)
+
+
+def test_nothing_saved_is_none(tmp_path):
+    assert Checkpoints(tmp_path / "new", keep=2).restore_newest(LIKE) is None
+
+
+def files_of(directory):
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def test_whichever_file_is_truncated_the_state_is_whole_or_the_one_before(tmp_path, caplog):
+    saved(tmp_path / "original").close()
+    files = files_of(tmp_path / "original" / "3")
+    fallbacks = 0
+    for i, file in enumerate(files):
+        copy = tmp_path / str(i)
+        saved(copy).close()
+        counterpart = files_of(copy / "3")[i]
+        counterpart.write_bytes(counterpart.read_bytes()[: file.stat().st_size // 2])
+        caplog.clear()
+        checkpoints = Checkpoints(copy, keep=2)
+        restored = checkpoints.restore_newest(LIKE)
+        if restored[1]["of"] == 3:
+            assert_is(restored, 3)
+            continue
+        fallbacks += 1
+        assert_is(restored, 2)
+        assert f"checkpoint {copy / '3'} is damaged" in caplog.text
+        assert "going back to the one before it" in caplog.text
+        checkpoints.save(3, state_at(3), {"of": 3})  # the run comes by this step again
+        checkpoints.wait()
+        assert_is(Checkpoints(copy, keep=2).restore_newest(LIKE), 3)
+    assert fallbacks >= 3
+
+
+def test_all_damaged(tmp_path):
+    saved(tmp_path).close()
+    for step in (2, 3):
+        (tmp_path / str(step) / "state" / "_METADATA").write_text("{")
+    with pytest.raises(UserError, match=r"all checkpoints are damaged \(steps 2, 3\); --overwrite"):
+        Checkpoints(tmp_path, keep=2).restore_newest(LIKE)
+
+
+def test_what_was_half_written_is_not_a_checkpoint(tmp_path):
+    saved(tmp_path).close()
+    (tmp_path / "4.orbax-checkpoint-tmp").mkdir()
+    assert Checkpoints(tmp_path, keep=2).steps() == [2, 3]

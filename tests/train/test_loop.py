@@ -1,0 +1,238 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from jaxcnn.errors import UserError
+from jaxcnn.train import loop
+from jaxcnn.train.loop import DivergedError, train
+from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.workdir import Workdir
+from PIL import Image
+
+
+def final_state(workdir):
+    return jax.tree.map(
+        lambda leaf: np.asarray(
+            jax.random.key_data(leaf)
+            if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            else leaf
+        ),
+        load_run(workdir, "latest").state,
+    )
+
+
+def assert_same_bits(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def without_time(lines):
+    return [{k: v for k, v in line.items() if k != "examples_per_second"} for line in lines]
+
+
+def test_what_a_run_leaves(small_config, blobs, tmp_path):
+    result = train(small_config, tmp_path / "run", dataset=blobs)
+    workdir = Workdir(tmp_path / "run")
+    assert result == json.loads(workdir.result.read_text())
+    assert result["status"] == "completed"
+    assert result["steps"] == 40
+    assert result["images"] == 40 * 32
+    assert result["final"]["step"] == 40
+    assert result["final"]["test"]["count"] == 50
+    assert result["best"]["validation"]["count"] == 20
+    assert result["best"]["test"]["accuracy"] > 0.8
+    assert result["best"]["validation"]["accuracy"] >= result["final"]["validation"]["accuracy"]
+    assert result["seconds"] > 0
+
+    lines = workdir.read_metrics()
+    train_lines = [line for line in lines if line["split"] == "train"]
+    validation_lines = [line for line in lines if line["split"] == "validation"]
+    assert [line["step"] for line in train_lines] == list(range(5, 41, 5))
+    assert [line["step"] for line in validation_lines] == [10, 20, 30, 40]
+    assert set(train_lines[0]) == {
+        "step", "epoch", "split", "loss", "accuracy", "learning_rate", "examples_per_second",
+        "grad_norm",
+    }  # fmt: skip
+    assert train_lines[-1]["epoch"] == pytest.approx(40 * 32 / 180, abs=1e-4)
+    assert train_lines[0]["learning_rate"] == pytest.approx(0.05, rel=0.01)
+
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["versions"]["jax"] == jax.__version__
+    assert environment["devices"]
+    assert workdir.read_config().model.hidden == 16  # resolved
+    assert Image.open(workdir.curves).size[0] > 1000
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+
+def test_same_config_same_bits_other_seed_other_bits(small_config, blobs, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        small_config.seed = seed
+        train(small_config, tmp_path / name, dataset=blobs)
+    a, b, c = (final_state(tmp_path / name) for name in "abc")
+    assert_same_bits(a, b)
+    assert (a.params["head"]["kernel"] != c.params["head"]["kernel"]).any()
+    lines = [without_time(Workdir(tmp_path / name).read_metrics()) for name in "ab"]
+    assert lines[0] == lines[1]
+
+
+def test_nothing_moves_to_or_from_the_device_unasked(small_config, blobs, tmp_path, monkeypatch):
+    whole_loop = loop.Run._train
+
+    def guarded(self):
+        jax.config.update("jax_transfer_guard", "disallow")  # in every thread
+        try:
+            return whole_loop(self)
+        finally:
+            jax.config.update("jax_transfer_guard", "allow")
+
+    monkeypatch.setattr(loop.Run, "_train", guarded)
+    assert train(small_config, tmp_path / "run", dataset=blobs)["status"] == "completed"
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 23])
+def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
+    small_config, blobs, tmp_path, monkeypatch, stop_after
+):
+    """Stops by itself in the middle of an epoch, as SIGTERM does, then goes on."""
+    train(small_config, tmp_path / "whole", dataset=blobs)
+
+    class Stop(loop.Preemption):
+        """Asks for a stop when `stop_after` steps have been asked about."""
+
+        asked = 0
+
+        @property
+        def requested(self):
+            type(self).asked += 1
+            return type(self).asked > 2 * stop_after
+
+        @requested.setter
+        def requested(self, value):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "Preemption", Stop)
+        result = train(small_config, tmp_path / "stopped", dataset=blobs)
+    assert result["status"] == "preempted"
+    assert 0 < result["steps"] < 40
+    assert result["final"] is None
+
+    result = train(small_config, tmp_path / "stopped", dataset=blobs)
+    assert result["status"] == "completed"
+    assert_same_bits(final_state(tmp_path / "whole"), final_state(tmp_path / "stopped"))
+    whole, stopped = (Workdir(tmp_path / name) for name in ("whole", "stopped"))
+    validation = [
+        [line for line in workdir.read_metrics() if line["split"] == "validation"]
+        for workdir in (whole, stopped)
+    ]
+    assert validation[0] == validation[1]
+    results = [workdir.read_result() for workdir in (whole, stopped)]
+    assert results[0]["best"] == results[1]["best"]
+    assert results[0]["final"] == results[1]["final"]
+
+
+def test_lines_after_the_resumed_checkpoint_are_written_once(small_config, blobs, tmp_path):
+    """As after a SIGKILL: the log is ahead of the checkpoint, its last line half written."""
+    train(small_config, tmp_path / "run", dataset=blobs)
+    workdir = Workdir(tmp_path / "run")
+    before = workdir.metrics.read_text()
+    workdir.result.unlink()
+    import shutil
+
+    shutil.rmtree(workdir.latest / "40")
+    workdir.metrics.write_text(before + '{"step": 41, "epo')
+    train(small_config, tmp_path / "run", dataset=blobs)
+    parsed = [json.loads(line) for line in before.splitlines()]
+    assert without_time(workdir.read_metrics()) == without_time(parsed)
+
+
+def test_a_finished_run_is_left_alone(small_config, blobs, tmp_path):
+    first = train(small_config, tmp_path / "run", dataset=blobs)
+    assert train(small_config, tmp_path / "run", dataset=blobs) == first
+
+
+def test_without_a_validation_split_the_last_is_the_best(small_config, blobs, tmp_path):
+    splits = {name: blobs.splits[name] for name in ("train", "test")}
+    dataset = type(blobs)(splits, blobs.class_names, blobs.mean, blobs.std)
+    result = train(small_config, tmp_path / "run", dataset=dataset)
+    assert result["best"] == result["final"]
+    assert set(result["final"]) == {"step", "test"}
+    assert load_run(tmp_path / "run").step == 40
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(small_config, blobs, tmp_path):
+    small_config.model.norm = "none"
+    small_config.optimizer.learning_rate = 1e6
+    small_config.schedule.warmup = "25 steps"
+    small_config.train.duration = "200 steps"
+    small_config.optimizer.momentum = 0.0
+    small_config.log.every = "1 step"
+    small_config.checkpoint.every = "1 step"
+    with pytest.raises(DivergedError) as error:
+        train(small_config, tmp_path / "run", dataset=blobs)
+    result = Workdir(tmp_path / "run").read_result()
+    assert result["status"] == "diverged"
+    steps = result["steps"]
+    message = str(error.value)
+    assert f"the loss became NaN or infinite at step {steps} (learning rate" in message
+    assert "try a smaller --config.optimizer.learning_rate" in message
+    assert f"the checkpoint of step {steps - 1} is kept" in message
+    kept = load_run(tmp_path / "run", "latest").state
+    assert kept.step == steps - 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
+
+
+# --- refused before anything is written ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train.global_batch_size": 181},
+            "config.train.global_batch_size=181 is larger than the training split, which has 180 images",
+        ),
+        (
+            {"schedule.warmup": "40 steps"},
+            "config.schedule.warmup='40 steps' is 40 steps, but config.train.duration='40 steps' is a "
+            "run of 40; the warm-up must be shorter than the run",
+        ),
+        (
+            {"model.widths": (4, 4, 4, 4)},
+            "the images are too small for simple_cnn: 12×12, where layer 'pool4' would be empty "
+            "(0×0 pixels); the smallest size is 16×16, and --config.data.resize=16 scales the images",
+        ),
+        ({"model.activation": "reluu"}, "activation 'reluu' does not exist; did you mean 'relu'?"),
+        ({"model.norm": "bach"}, "norm 'bach' does not exist; did you mean 'batch'?"),
+    ],
+)
+def test_refused(small_config, blobs, tmp_path, changes, message):
+    for key, value in changes.items():
+        section, leaf = key.split(".")
+        small_config[section][leaf] = value
+    with pytest.raises(UserError) as error:
+        train(small_config, tmp_path / "run", dataset=blobs)
+    assert message in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_config(small_config, blobs, tmp_path):
+    train(small_config, tmp_path / "run", dataset=blobs)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    small_config.seed = 5
+    small_config.model.hidden = 8
+    with pytest.raises(UserError) as error:
+        train(small_config, tmp_path / "run", dataset=blobs)
+    assert "config.model.hidden: 16 → 8; config.seed: 0 → 5" in str(error.value)
+    assert "--overwrite" in str(error.value)
+    assert Workdir(tmp_path / "run").read_config().seed == 0
+    train(small_config, tmp_path / "run", overwrite=True, dataset=blobs)
+    assert Workdir(tmp_path / "run").read_config().seed == 5
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_workdir_that_is_a_file(small_config, blobs, tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="run is a file; it takes a directory"):
+        train(small_config, tmp_path / "run", dataset=blobs)
