@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from jaxcnn import cli
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays

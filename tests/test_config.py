@@ -5,11 +5,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
 from jaxcnn.config import Duration, Every, default_config, differences
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import load_config, resolve
-from ml_collections import ConfigDict
-
 from tests.conftest import ROOT
 
 

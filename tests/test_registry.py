@@ -1,4 +1,5 @@
 import pytest
+
 from jaxcnn.errors import UserError
 from jaxcnn.registry import Registry
 

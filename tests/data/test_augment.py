@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from jaxcnn.data.augment import AUGMENTATIONS, HorizontalFlip, PadAndCrop, create_augmentations
 from jaxcnn.errors import UserError
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
+
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
-from PIL import Image
-
 from tests.data.test_sources import write_idx
 
 

@@ -2,12 +2,12 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from jaxcnn.data import pipeline
 from jaxcnn.data.augment import HorizontalFlip, PadAndCrop
 from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.data.pipeline import eval_batches, train_batches
-from PIL import Image
-
 from tests.data.test_dataset import load
 
 AUGMENTATIONS = (HorizontalFlip(), PadAndCrop(1))

@@ -2,6 +2,7 @@ import itertools
 import threading
 
 import pytest
+
 from jaxcnn.data.prefetch import prefetch
 
 

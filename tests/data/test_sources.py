@@ -3,9 +3,10 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from jaxcnn.data.sources import SOURCES
 from jaxcnn.errors import UserError
-from PIL import Image
 
 
 def load(source, resize=0, **settings):

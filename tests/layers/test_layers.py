@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from jaxcnn.errors import UserError
 from jaxcnn.layers.activations import ACTIVATIONS, activation
 from jaxcnn.layers.conv import Conv, EmptyLayerError

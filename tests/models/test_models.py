@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxcnn import create_model, list_models
 from jaxcnn.errors import UserError
 from jaxcnn.models import MODELS

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxcnn.errors import UserError
 from jaxcnn.optim.optimizers import OPTIMIZERS, create_optimizer, learning_rate
 

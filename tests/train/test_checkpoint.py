@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxcnn.errors import UserError
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.sharding import make_mesh, replicated

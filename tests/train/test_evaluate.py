@@ -1,6 +1,7 @@
 """Every example counts once: on the 10,000 test images, whatever the batch size."""
 
 import pytest
+
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.train.experiment import resolve

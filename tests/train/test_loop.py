@@ -3,12 +3,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
+
 from jaxcnn.errors import UserError
 from jaxcnn.train import loop
 from jaxcnn.train.loop import DivergedError, train
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.workdir import Workdir
-from PIL import Image
 
 
 def final_state(workdir):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from jaxcnn.train.losses import l2_penalty, softmax_cross_entropy
 
 

@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import pytest
+
 from jaxcnn.train.metrics import EvalMetrics, TrainMetrics, merge
 
 

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxcnn import create_model
 from jaxcnn.optim.optimizers import create_optimizer
 from jaxcnn.train.losses import softmax_cross_entropy
