@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +15,15 @@ from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
 
 ROOT = Path(__file__).parent.parent
+
+# The same small programs are compiled again and again, here and in the processes that tests start.
+_cache = tempfile.TemporaryDirectory(prefix="jaxcnn-tests-")
+for _name, _value in {
+    "jax_compilation_cache_dir": _cache.name,
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+}.items():
+    jax.config.update(_name, _value)
+    os.environ[_name.upper()] = str(_value)
 
 
 @pytest.fixture(scope="session")

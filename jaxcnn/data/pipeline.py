@@ -6,6 +6,7 @@ their augmentation. So a run resumes from its step, and no state of the input is
 
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -94,19 +95,19 @@ def _numpy_batches(dataset, split: Split, augmentations, select, steps) -> Itera
 
 
 def _tf_batches(dataset, split: Split, augmentations, select, steps) -> Iterator[Batch]:
-    tf = tensorflow("the input pipeline")
-    batch_size, draws_width = select(0).draws.shape
-    labels = tf.constant(split.labels)
-    first, stop = (steps[0], steps[-1] + 1) if isinstance(steps, range) else (next(steps), 2**62)
+    # The selections go in as arrays, some half a million examples at a time: a Python function
+    # inside tf.data would contend with the training loop for the interpreter.
+    steps, batch_size = iter(steps), len(select(0).index)
+    while chunk := list(itertools.islice(steps, max(1, 2**19 // batch_size))):
+        selections = Selection(*map(np.stack, zip(*map(select, chunk), strict=True)))
+        yield from _tf_dataset(dataset, split, augmentations, selections).as_numpy_iterator()
 
-    def selection(step):
-        index, draws, mask = tf.numpy_function(
-            lambda s: tuple(select(int(s))), [step], (tf.int64, tf.float32, tf.bool), stateful=False
-        )
-        index.set_shape([batch_size])
-        draws.set_shape([batch_size, draws_width])
-        mask.set_shape([batch_size])
-        return index, draws, mask
+
+def _tf_dataset(dataset, split: Split, augmentations, selections: Selection):
+    """A tf.data.Dataset of the batches that `selections`, stacked, select."""
+    tf = tensorflow("the input pipeline")
+    batch_size = selections.index.shape[1]
+    labels = tf.constant(split.labels)
 
     def augmented(images, index, draws, mask):
         for augmentation, own_draws in _shared_out(augmentations, draws):
@@ -114,8 +115,8 @@ def _tf_batches(dataset, split: Split, augmentations, select, steps) -> Iterator
         images = (tf.cast(images, tf.float32) - dataset.mean) / dataset.std
         return {"image": images, "label": tf.gather(labels, index), "mask": mask}
 
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-    batches = tf.data.Dataset.range(first, stop).map(selection)
+    parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
+    batches = tf.data.Dataset.from_tensor_slices(tuple(selections))
     if isinstance(split.images, ImageFiles):
         paths, decode = tf.constant(split.images.paths), split.images.decoder
 
@@ -130,7 +131,10 @@ def _tf_batches(dataset, split: Split, augmentations, select, steps) -> Iterator
         batches = batches.map(
             lambda index, draws, mask: (tf.gather(stored, index), index, draws, mask), **parallel
         )
-    return batches.map(augmented, **parallel).prefetch(2).as_numpy_iterator()
+    options = tf.data.Options()
+    # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
+    options.autotune.enabled = False
+    return batches.map(augmented, **parallel).prefetch(2).with_options(options)
 
 
 def _shared_out(augmentations: Sequence, draws):

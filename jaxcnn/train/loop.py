@@ -128,7 +128,7 @@ class Run:
             logging_redirect_tqdm(),
         ):
             since, since_step = time.perf_counter(), self.step
-            while self.step < experiment.total_steps and not preemption.requested:
+            while self.step < experiment.total_steps:
                 self.state, step_metrics = train_step(self.state, next(on_device))
                 self.step += 1
                 metrics = step_metrics if metrics is None else merge(metrics, step_metrics)
@@ -138,9 +138,10 @@ class Run:
                 behind = step_metrics
                 bar.update(self.batch_size)
 
-                is_last = self.step == experiment.total_steps or preemption.requested
-                save = is_last or experiment.checkpoint.due(self.step)
-                validate = self.step == experiment.total_steps or experiment.eval.due(self.step)
+                stop = preemption.requested
+                is_last = self.step == experiment.total_steps
+                save = stop or is_last or experiment.checkpoint.due(self.step)
+                validate = is_last or experiment.eval.due(self.step)
                 if not (save or validate or experiment.log.due(self.step)):
                     continue
 
@@ -155,6 +156,8 @@ class Run:
                     self._validate()
                 if save:
                     self.latest.save(self.step, self.state, self._notes())
+                if stop:
+                    break
                 since, since_step = time.perf_counter(), self.step
         self.latest.wait()
         self.best.wait()

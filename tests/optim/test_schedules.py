@@ -23,10 +23,8 @@ def test_every_schedule_has_its_closed_form_here():
 def test_every_step_against_the_closed_form(name, warmup, body):
     schedule = create_schedule({"name": name, "warmup": ""}, warmup + body, warmup)
     for step in range(warmup + body):
-        if step < warmup:
-            expected = (step + 1) / (warmup + 1)
-        else:
-            expected = BODIES[name](step - warmup, body)
+        rising = (step + 1) / (warmup + 1)
+        expected = rising if step < warmup else BODIES[name](step - warmup, body)
         assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
 
 

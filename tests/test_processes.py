@@ -1,0 +1,211 @@
+"""Real processes: killed, stopped, on eight devices, without TensorFlow, on a full disk."""
+
+import json
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.workdir import Workdir
+from tests.conftest import ROOT, start_jaxcnn
+
+DIGITS = f"--config={ROOT / 'configs' / 'digits_lenet.py'}"
+# Batch normalisation, dropout, momentum and augmentation are all on; a line and a checkpoint often.
+EVERYTHING_ON = (
+    "--config.model.name=simple_cnn",
+    "--config.model.widths=(4, 8)",
+    "--config.model.dropout_rate=0.3",
+    "--config.data.resize=0",
+    "--config.data.augment=[{'name': 'horizontal_flip'}, {'name': 'pad_and_crop', 'padding': 1}]",
+    "--config.train.duration=300 steps",
+    "--config.log.every=3 steps",
+    "--config.eval.every=50 steps",
+    "--config.checkpoint.every=7 steps",
+)
+
+
+def final_bits(workdir):
+    state = load_run(workdir, "latest").state
+    assert state.step == 300
+    return jax.tree.map(
+        lambda leaf: np.asarray(
+            jax.random.key_data(leaf) if leaf.dtype == jax.random.key(0).dtype else leaf
+        ),
+        state,
+    )
+
+
+def wait_for_step(process, workdir, step, seconds=120):
+    """Until the run has logged `step`, or ended."""
+    metrics = Workdir(workdir).metrics
+    for _ in range(seconds * 100):
+        if process.poll() is not None:
+            return
+        if metrics.exists() and f'"step": {step},' in metrics.read_text():
+            return
+        time.sleep(0.01)
+    process.kill()
+    raise AssertionError(f"no step {step} in {seconds} s: {process.stdout.read()}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    process = start_jaxcnn("train", DIGITS, f"--workdir={workdir}", *EVERYTHING_ON)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return workdir
+
+
+def assert_ends_as(undisturbed, workdir):
+    jax.tree.map(np.testing.assert_array_equal, final_bits(undisturbed), final_bits(workdir))
+    before, after = (Workdir(directory).read_result() for directory in (undisturbed, workdir))
+    assert before["best"] == after["best"]
+    assert before["final"] == after["final"]
+    lines = [Workdir(directory).read_metrics() for directory in (undisturbed, workdir)]
+    for line in (*lines[0], *lines[1]):
+        line.pop("examples_per_second", None)
+    assert lines[0] == lines[1]
+
+
+def test_killed_at_random_steps_it_ends_with_the_same_bits(undisturbed, tmp_path):
+    seed = random.randrange(10**6)
+    kills = sorted(random.Random(seed).sample(range(3, 300, 3), 3))
+    for step in kills:
+        process = start_jaxcnn("train", DIGITS, f"--workdir={tmp_path}", *EVERYTHING_ON)
+        wait_for_step(process, tmp_path, step)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = start_jaxcnn("train", DIGITS, f"--workdir={tmp_path}", *EVERYTHING_ON)
+    output, _ = process.communicate()
+    assert process.returncode == 0, f"seed {seed}: {output}"
+    assert "resuming" in output
+    assert_ends_as(undisturbed, tmp_path)
+
+
+def test_sigterm_saves_says_so_and_exits_75(undisturbed, tmp_path):
+    process = start_jaxcnn("train", DIGITS, f"--workdir={tmp_path}", *EVERYTHING_ON)
+    wait_for_step(process, tmp_path, 30)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    result = Workdir(tmp_path).read_result()
+    assert result["status"] == "preempted"
+    said = f"stopped by a signal; saved at step {result['steps']}; the same command goes on"
+    assert said in output
+    process = start_jaxcnn("train", DIGITS, f"--workdir={tmp_path}", *EVERYTHING_ON)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert f"resuming {tmp_path} at step {result['steps']}" in output
+    jax.tree.map(np.testing.assert_array_equal, final_bits(undisturbed), final_bits(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("model", "activation", "dtype", "tolerance"),
+    [
+        ("resnet20_cifar", "relu", "float64", 1e-9),
+        # In float32 its ReLUs, at their kinks, turn rounding into chaos within three steps, on one
+        # device as on eight: a smooth activation shows that the devices compute the same.
+        ("resnet20_cifar", "silu", "float32", 1e-4),
+        ("simple_cnn", "relu", "float32", 1e-4),
+    ],
+)
+def test_eight_devices_give_the_losses_of_one(tmp_path, model, activation, dtype, tolerance):
+    """20 steps, batch normalisation included; the losses of every step."""
+    processes = {
+        devices: start_jaxcnn(
+            "train", DIGITS, f"--workdir={tmp_path / str(devices)}",
+            f"--config.model.name={model}", f"--config.model.activation={activation}",
+            f"--config.model.dtype={dtype}", f"--config.model.param_dtype={dtype}",
+            "--config.data.resize=16", "--config.train.duration=20 steps",
+            "--config.schedule.warmup=5 steps", "--config.log.every=1 step",
+            "--config.optimizer.learning_rate=0.02",
+            XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}", JAX_ENABLE_X64="1",
+        )
+        for devices in (1, 8)
+    }  # fmt: skip
+    losses = {}
+    for devices, process in processes.items():
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        assert f"{devices} cpu device(s)" in output
+        lines = Workdir(tmp_path / str(devices)).read_metrics()
+        losses[devices] = [line["loss"] for line in lines if line["split"] == "train"]
+    assert len(losses[1]) == 20
+    np.testing.assert_allclose(losses[8], losses[1], rtol=tolerance)
+    results = [Workdir(tmp_path / str(devices)).read_result() for devices in (1, 8)]
+    assert results[0]["final"]["test"]["count"] == results[1]["final"]["test"]["count"] == 360
+
+
+def test_a_batch_that_cannot_be_divided_among_the_devices(tmp_path):
+    process = start_jaxcnn(
+        "train", DIGITS, f"--workdir={tmp_path / 'run'}", "--config.train.global_batch_size=100",
+        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+    )  # fmt: skip
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert (
+        "config.train.global_batch_size=100 cannot be divided among 8 devices; valid: 96 or 104"
+        in output
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_arrays_in_memory_train_without_tensorflow(undisturbed, tmp_path):
+    """With every import of it blocked, the run is the same, to the bit."""
+    blocker = (
+        "import importlib.util, sys\n"
+        "find_spec = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *a: (\n"
+        "    None if name.split('.')[0] == 'tensorflow' else find_spec(name, *a))\n"
+        "class Blocker:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('tensorflow', 'tensorflow_datasets'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Blocker())\n"
+        "from jaxcnn.cli import main\n"
+        f"code = main({['train', DIGITS, f'--workdir={tmp_path}', *EVERYTHING_ON]!r})\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "sys.exit(code)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", blocker], capture_output=True, text=True, cwd=ROOT
+    )
+    assert answer.returncode == 0, answer.stderr
+    jax.tree.map(np.testing.assert_array_equal, final_bits(undisturbed), final_bits(tmp_path))
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):
+    """On a file system of 400 KiB of its own; it holds no two checkpoints."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    arguments = ["train", DIGITS, f"--workdir={disk / 'run'}", *EVERYTHING_ON]
+    command = shlex.join([sys.executable, "-m", "jaxcnn", *arguments])
+    script = (
+        f"mount -t tmpfs -o size=400k tmpfs {disk} || exit 99\n"
+        f"{command}; echo first: $?\n"
+        f"mount -o remount,size=100m {disk}\n"
+        f"{command}; echo second: $?\n"
+        f"cp {disk}/run/result.json {tmp_path}/\n"
+    )
+    answer = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT
+    )
+    if answer.returncode == 99 or "unshare" in answer.stderr:
+        pytest.skip("needs the right to mount a file system of its own (user namespaces)")
+    _, second = answer.stdout.split("first: ")
+    assert second.startswith("1\n"), answer.stderr
+    errors = [line for line in answer.stderr.splitlines() if line.startswith("jaxcnn: error")]
+    assert errors == [
+        "jaxcnn: error: the disk is full (No space left on device); free some space, then run this again"
+    ]
+    assert "second: 0" in second, answer.stderr
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "completed"
