@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.curves import draw_curves
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.metrics import merge
+from jaxcnn.train.metrics import TrainMetrics, merge
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated, split_by_example
 from jaxcnn.train.state import TrainState, abstract_state, init_state
@@ -99,8 +100,10 @@ class Run:
         self._introduce()
 
     def run(self) -> dict:
+        """Trains to the end, or to a signal; returns the result."""
+        train_step = self.compile_train_step()
         try:
-            preempted = self._train()
+            preempted = self.train(train_step)
         except DivergedError:
             self._finish("diverged")
             raise
@@ -113,10 +116,9 @@ class Run:
 
     # --- the loop ---
 
-    def _train(self) -> bool:
-        """Trains to the end; True when a signal ended it before."""
+    def train(self, train_step: Callable) -> bool:
+        """Trains with a compiled step to the end; True when a signal ended it before."""
         experiment = self.experiment
-        train_step = self._compiled_train_step()
         batches = train_batches(
             self.dataset, experiment.augmentations, self.batch_size, self.config.seed, self.step
         )
@@ -214,7 +216,8 @@ class Run:
         steps = self.best.steps()
         return self.best.notes(steps[-1])["validation"] if steps else None
 
-    def _compiled_train_step(self):
+    def compile_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
+        """Compiles the step for the run's batch, ahead of time; the state is donated to it."""
         loss = self.config.loss
         train_step = make_train_step(
             self.experiment.model,

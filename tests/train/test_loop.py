@@ -78,16 +78,16 @@ def test_same_config_same_bits_other_seed_other_bits(small_config, blobs, tmp_pa
 
 
 def test_nothing_moves_to_or_from_the_device_unasked(small_config, blobs, tmp_path, monkeypatch):
-    whole_loop = loop.Run._train
+    whole_loop = loop.Run.train
 
-    def guarded(self):
+    def guarded(self, train_step):
         jax.config.update("jax_transfer_guard", "disallow")  # in every thread
         try:
-            return whole_loop(self)
+            return whole_loop(self, train_step)
         finally:
             jax.config.update("jax_transfer_guard", "allow")
 
-    monkeypatch.setattr(loop.Run, "_train", guarded)
+    monkeypatch.setattr(loop.Run, "train", guarded)
     assert train(small_config, tmp_path / "run", dataset=blobs)["status"] == "completed"
 
 
