@@ -77,10 +77,7 @@ class Checkpoints:
                     type(error).__name__,
                 )
                 continue
-            for bad_step in damaged:
-                shutil.rmtree(self.directory / str(bad_step))
-            if damaged:
-                self._manager.reload()
+            self._remove(damaged)
             return restored
         if damaged:
             raise UserError(
@@ -88,6 +85,15 @@ class Checkpoints:
                 f"{', '.join(map(str, sorted(damaged)))}); --overwrite starts the run anew"
             )
         return None
+
+    def remove_all(self) -> None:
+        """Removes every checkpoint."""
+        self._remove(self.steps())
+
+    def _remove(self, steps: list[int]) -> None:
+        for step in steps:  # not through Orbax, which would have to read them
+            shutil.rmtree(self.directory / str(step))
+        self._manager.reload()
 
     def wait(self) -> None:
         """Blocks until what was saved is on disk; raises what went wrong in saving it."""

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -69,9 +69,7 @@ def train(
     mesh = make_mesh()
     experiment = Experiment.of(config, dataset, devices=mesh.size)
     directory.create(config, overwrite)
-    with ExitStack() as stack:
-        run = Run(config, directory, dataset, mesh, experiment)
-        stack.callback(run.close)
+    with closing(Run(config, directory, dataset, mesh, experiment)) as run:
         return run.run()
 
 
@@ -202,10 +200,10 @@ class Run:
     # --- before ---
 
     def _initial_or_resumed_state(self) -> TrainState:
-        model, tx = self.experiment.model, self.experiment.tx
-        shape, sharding = self.dataset.image_shape, replicated(self.mesh)
-        resumed = self.latest.restore_newest(abstract_state(model, tx, shape, sharding))
+        resumed = self.latest.restore_newest(self._abstract_state())
         if resumed is None:
+            model, tx = self.experiment.model, self.experiment.tx
+            shape, sharding = self.dataset.image_shape, replicated(self.mesh)
             return init_state(model, tx, shape, self.config.seed, sharding)
         state, notes = resumed
         self.seconds = notes["seconds"]
@@ -213,8 +211,13 @@ class Run:
         return state
 
     def _metrics_of_best(self) -> dict | None:
-        steps = self.best.steps()
-        return self.best.notes(steps[-1])["validation"] if steps else None
+        try:
+            best = self.best.restore_newest(self._abstract_state())
+        except UserError:
+            log.warning("the best checkpoint so far is damaged; the best is chosen anew from here")
+            self.best.remove_all()
+            return None
+        return best and best[1]["validation"]
 
     def compile_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
         """Compiles the step for the run's batch, ahead of time; the state is donated to it."""
@@ -297,9 +300,11 @@ class Run:
 
     def _best_state(self) -> TrainState:
         """The weights of the best checkpoint."""
+        return self.best.restore(self.best.steps()[-1], self._abstract_state())[0]
+
+    def _abstract_state(self) -> TrainState:
         model, tx, shape = self.experiment.model, self.experiment.tx, self.dataset.image_shape
-        like = abstract_state(model, tx, shape, replicated(self.mesh))
-        return self.best.restore(self.best.steps()[-1], like)[0]
+        return abstract_state(model, tx, shape, replicated(self.mesh))
 
     def _evaluate_held_out(self, state: TrainState) -> dict:
         return {

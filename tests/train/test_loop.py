@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -139,13 +140,23 @@ def test_lines_after_the_resumed_checkpoint_are_written_once(small_config, blobs
     workdir = Workdir(tmp_path / "run")
     before = workdir.metrics.read_text()
     workdir.result.unlink()
-    import shutil
-
     shutil.rmtree(workdir.latest / "40")
     workdir.metrics.write_text(before + '{"step": 41, "epo')
     train(small_config, tmp_path / "run", dataset=blobs)
     parsed = [json.loads(line) for line in before.splitlines()]
     assert without_time(workdir.read_metrics()) == without_time(parsed)
+
+
+def test_a_damaged_best_checkpoint_is_said_and_chosen_anew(small_config, blobs, tmp_path, caplog):
+    train(small_config, tmp_path / "run", dataset=blobs)
+    workdir = Workdir(tmp_path / "run")
+    workdir.result.unlink()
+    shutil.rmtree(workdir.latest / "40")
+    (step,) = (path for path in workdir.best.iterdir() if path.name.isdigit())
+    (step / "notes" / "metadata").write_text("{")
+    result = train(small_config, tmp_path / "run", dataset=blobs)
+    assert "the best checkpoint so far is damaged; the best is chosen anew" in caplog.text
+    assert result["best"]["step"] == 40
 
 
 def test_a_finished_run_is_left_alone(small_config, blobs, tmp_path):
