@@ -17,8 +17,8 @@ def image_grid(
       images: (n, height, width, 1 or 3), in 0…1.
       titles: one per image, or none.
     """
-    columns = min(columns, len(images))
-    rows = math.ceil(len(images) / columns)
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(1.25 * columns, 1.4 * rows + 0.4), layout="constrained")
     figure.suptitle(heading)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from jaxcnn.diagnose.pictures import (
+    contact_sheet,
+    first_layer_filters,
+    most_confident_mistakes,
+    save,
+)
+
+
+def shown(figure):
+    """The images and titles of a figure's panels that show something."""
+    panels = [panel for panel in figure.axes if panel.images]
+    return [np.asarray(panel.images[0].get_array()) for panel in panels], [
+        panel.get_title() for panel in panels
+    ]
+
+
+def test_a_contact_sheet_undoes_the_normalisation(rng):
+    pixels = rng.integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
+    mean, std = np.float32([100, 110, 120]), np.float32([50, 60, 70])
+    batch = {"image": (pixels - mean) / std, "label": np.array([0, 1, 1, 0, 1])}
+    images, titles = shown(contact_sheet(batch, mean, std, ("cat", "dog")))
+    np.testing.assert_allclose(images, pixels / 255, atol=1e-5)
+    assert titles == ["cat", "dog", "dog", "cat", "dog"]
+
+
+def test_filters_of_the_stem(rng):
+    params = {
+        "a_later_conv": {"kernel": rng.normal(size=(3, 3, 8, 8))},
+        "head": {"kernel": rng.normal(size=(8, 2))},
+        "stem_conv": {"kernel": rng.normal(size=(5, 5, 3, 6))},
+    }
+    images, _ = shown(first_layer_filters(params))
+    assert len(images) == 6
+    for image in images:
+        assert image.shape == (5, 5, 3)
+        assert (image.min(), image.max()) == (0, 1)
+    with pytest.raises(ValueError, match="the model has no convolution"):
+        first_layer_filters({"head": params["head"]})
+
+
+def test_mistakes_are_the_wrong_ones_surest_first(tmp_path):
+    images = np.arange(4, dtype=float)[:, None, None, None] / 4 * np.ones((1, 2, 2, 1))
+    labels = np.array([0, 1, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    figure = most_confident_mistakes(images, labels, probabilities, ("cat", "dog"))
+    pictures, titles = shown(figure)
+    assert titles == ["dog 80%\nis cat", "cat 60%\nis dog"]
+    assert [picture[0, 0] for picture in pictures] == [0.5, 0.25]
+    save(figure, tmp_path / "deep" / "mistakes.png")
+    assert (tmp_path / "deep" / "mistakes.png").exists()
+
+
+def test_no_mistakes():
+    figure = most_confident_mistakes(
+        np.zeros((2, 2, 2, 1)), np.array([0, 1]), np.eye(2), ("cat", "dog")
+    )
+    assert shown(figure) == ([], [])

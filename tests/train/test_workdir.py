@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from jaxcnn.config import default_config
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import resolve
+from jaxcnn.train.workdir import MetricsWriter, Workdir, environment
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    directory = Workdir(tmp_path / "deep" / "run")
+    directory.create(resolve(default_config()), overwrite=False)
+    return directory
+
+
+def test_the_config_comes_back_and_is_its_own(workdir):
+    config = resolve(default_config())
+    workdir.check(config, overwrite=False)
+    assert workdir.read_config().to_dict() == json.loads(json.dumps(config.to_dict()))
+    with pytest.raises(UserError, match=r"another config \(config.seed: 0 → 1\)"):
+        workdir.check(resolve(default_config(), {"seed": "1"}), overwrite=False)
+
+
+def test_files_are_whole_or_not_there(workdir, monkeypatch):
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    workdir.write_result({"status": "completed"})
+    monkeypatch.setattr("pathlib.Path.write_text", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        workdir.write_result({"status": "diverged"})
+    assert workdir.read_result() == {"status": "completed"}
+    assert not list(workdir.path.glob("*.partial"))
+
+
+def test_a_config_json_that_cannot_be_read(workdir):
+    workdir.config.write_text("{")
+    with pytest.raises(UserError, match=r"config.json cannot be read: Expecting"):
+        workdir.read_config()
+
+
+def test_the_writer_takes_back_what_comes_after_its_step(workdir):
+    writer = MetricsWriter(workdir, step=0)
+    for step in (1, 2, 3):
+        writer.write(step, step / 10, "train", {"loss": 1.0 / step})
+    writer.close()
+    MetricsWriter(workdir, step=2).close()
+    assert [line["step"] for line in workdir.read_metrics()] == [1, 2]
+    assert workdir.read_metrics()[1] == {"step": 2, "epoch": 0.2, "split": "train", "loss": 0.5}
+
+
+def test_environment():
+    values = environment()
+    assert values["versions"]["flax"]
+    assert values["devices"]
+    assert values["command"]
+    json.dumps(values)
