@@ -3,6 +3,9 @@
 import argparse
 import json
 import logging
+import os
+import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +13,8 @@ from jaxcnn.errors import UserError, suggestion
 
 # Preempted and resumable: EX_TEMPFAIL of sysexits.h, upon which schedulers start a job again.
 PREEMPTED = 75
+
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,11 +26,14 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.command(arguments) or 0
     except UserError as error:
         message = str(error)
+    except KeyboardInterrupt:
+        message = "interrupted"
     except Exception as error:
         # A full disk is nobody's bug, but reaches us from every library in another guise.
-        if "No space left on device" not in str(error):
+        reason = next((text for text in _DISK_FULL if text in str(error)), None)
+        if reason is None:
             raise
-        message = "the disk is full (No space left on device); free some space, then run this again"
+        message = f"the disk is full ({reason}); free some space, then run this again"
     print(f"jaxcnn: error: {message}", file=sys.stderr)
     return 1
 
@@ -37,10 +45,20 @@ def train(arguments: argparse.Namespace) -> int:
     from jaxcnn.train.experiment import load_config
     from jaxcnn.train.loop import train
 
+    again = (
+        "the same command" + (", without --overwrite," if arguments.overwrite else "") + " goes on"
+    )
+
+    def stop(*_) -> None:  # before and after the loop, which has a handler of its own
+        print(f"stopped by a signal outside the training loop; {again}")
+        sys.exit(PREEMPTED)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     config = load_config(arguments.config, arguments.overrides)
     result = train(config, arguments.workdir, arguments.overwrite)
     if result["status"] == "preempted":
-        print(f"stopped by a signal; saved at step {result['steps']}; the same command goes on")
+        print(f"stopped by a signal; saved at step {result['steps']}; {again}")
         return PREEMPTED
     _print_result(result, Path(arguments.workdir))
     return 0
@@ -84,6 +102,10 @@ def show_batch(arguments: argparse.Namespace) -> None:
     from jaxcnn.diagnose.pictures import contact_sheet, save
     from jaxcnn.train.experiment import load_config
 
+    if arguments.count < 1:
+        raise UserError(f"--count={arguments.count} must be at least 1")
+    if Path(arguments.out).suffix != ".png":
+        raise UserError(f"--out={arguments.out} must end in .png")
     config = load_config(arguments.config, arguments.overrides)
     dataset = load_dataset(config.data.to_dict())
     count = min(arguments.count, len(dataset.splits["train"]))
@@ -112,11 +134,11 @@ def _class_of(constructor):
 
 # --- what is printed ----------------------------------------------------------------------------
 
-_METRICS_HEADER = f"{'':<24}{'accuracy':>10}{'loss':>10}{'images':>10}"
+_METRICS_HEADER = f"{'':<32}{'accuracy':>10}{'loss':>10}{'images':>10}"
 
 
 def _metrics_row(label: str, metrics: dict) -> str:
-    return f"{label:<24}{metrics['accuracy']:>10.2%}{metrics['loss']:>10.4f}{metrics['count']:>10,}"
+    return f"{label:<32}{metrics['accuracy']:>10.2%}{metrics['loss']:>10.4f}{metrics['count']:>10,}"
 
 
 def _print_result(result: dict, workdir: Path) -> None:
@@ -131,11 +153,15 @@ def _print_result(result: dict, workdir: Path) -> None:
         f"{result['images']:,} images in {result['seconds']:.1f} s of training "
         f"({result['images'] / result['seconds']:,.0f} images/s)"
     )
+    # Where the environment is not activated, the commands need their path.
+    programs = (
+        "" if shutil.which("jaxcnn") else os.path.relpath(Path(sys.executable).parent) + os.sep
+    )
     print(f"\nworkdir      {workdir}")
     print(f"curves       {workdir / 'plots' / 'curves.png'}")
-    print(f"TensorBoard  tensorboard --logdir {workdir / 'tensorboard'}")
-    print(f"try next     jaxcnn eval --workdir={workdir}")
-    print(f"             jaxcnn predict --workdir={workdir} IMAGE.png")
+    print(f"TensorBoard  {programs}tensorboard --logdir {workdir / 'tensorboard'}")
+    print(f"try next     {programs}jaxcnn eval --workdir={workdir}")
+    print(f"             {programs}jaxcnn predict --workdir={workdir} IMAGE.png")
 
 
 # --- parsing ------------------------------------------------------------------------------------
@@ -182,7 +208,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     takes_config(sub)
     sub.add_argument("--workdir", required=True, metavar="DIR", help="where everything goes")
     sub.add_argument(
-        "--overwrite", action="store_true", help="remove the run that is there and start anew"
+        "--overwrite",
+        action="store_true",
+        help="remove the run that is there first",
     )
 
     sub = command("eval", evaluate, "evaluate a run's checkpoint on a split of its data")

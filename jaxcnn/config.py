@@ -25,7 +25,7 @@ def default_config() -> ConfigDict:
     """The settings common to all runs. Config files start from it and change it.
 
     The sections `model`, `data`, `optimizer` and `schedule` also take the settings of the entry
-    that they name; `jaxcnn models` and CONTRIBUTING.md say which those are.
+    that they name; `jaxcnn models` lists those of the models.
     """
     return ConfigDict(
         {
@@ -136,7 +136,7 @@ def load_config_file(path: str | Path) -> ConfigDict:
             else f"--config={path}: there is no such file; --config takes the path of a config file"
         )
     try:
-        return runpy.run_path(str(path))["get_config"]()
+        config = runpy.run_path(str(path))["get_config"]()
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else "?")
@@ -146,6 +146,9 @@ def load_config_file(path: str | Path) -> ConfigDict:
             else " ".join(str(error).split())
         )
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config() returns {type(config).__name__}, not a ConfigDict")
+    return config
 
 
 def resolve(
@@ -212,7 +215,7 @@ def _resolved_augmentations(entries: list, registry: Registry) -> list[dict[str,
     resolved = []
     for i, entry in enumerate(entries):
         path = f"config.data.augment.{i}"
-        if not isinstance(entry, Mapping) or "name" not in entry:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
             raise UserError(f"{path}={entry!r}: an augmentation is a dictionary with a 'name'")
         settings = _settings(registry, entry["name"], f"{path}.name")
         resolved.append(_filled(entry, {"name": "", **settings}, path, of=entry["name"]))
@@ -260,6 +263,8 @@ def _typed(value: Any, default: Any, path: str) -> Any:
     else:
         expected = "a list"
         ok = isinstance(value, Sequence) and not isinstance(value, str)
+        if ok and default and not isinstance(default[0], Mapping):
+            value = [_typed(item, default[0], f"{path}.{i}") for i, item in enumerate(value)]
         value = type(default)(value) if ok else value
     if not ok:
         raise UserError(f"{path}={value!r} has the wrong type; it must be {expected}")

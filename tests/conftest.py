@@ -1,6 +1,7 @@
 """What the tests share: small data, small configs, the command line as a function."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,10 @@ def run_cli(capsys):
     """Runs a command in this process: (exit code, stdout, stderr)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         code = cli.main([str(argument) for argument in arguments])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         out, err = capsys.readouterr()
         return code, out, err
 

@@ -77,7 +77,7 @@ def test_train_eval_predict(run_cli, tmp_path, photos):
     assert code == 0
     assert re.search(r"test, best \(step \d+\)\s+100\.00%\s+0\.\d{4}\s+4\n", out)
     assert f"curves       {tmp_path / 'run' / 'plots' / 'curves.png'}" in out
-    assert "try next     jaxcnn eval --workdir=" in out
+    assert re.search(r"try next     \S*jaxcnn eval --workdir=", out)
 
     code, out, _ = run_cli("eval", f"--workdir={tmp_path / 'run'}", "--split=train")
     assert code == 0
@@ -160,6 +160,13 @@ def test_a_folder_with_an_unreadable_image_is_skipped_where_asked(
         (["--config.data.source=tfds", "--config.data.name=mnist", "--config.data.data_dir=/nowhere"], "config.data.data_dir='/nowhere'"),
         (["--config.model.dropout_rate"], "--config.model.dropout_rate needs a value"),
         (["--conifg.seed=1"], "unknown argument --conifg.seed=1; "),
+        (["--config.model.pooling=median"], "pooling 'median' does not exist; valid: avg, max"),
+        (["--config.model.name=simple_cnn", "--config.model.hidden=0"], "config.model.hidden=0 must be at least 1"),
+        (["--config.model.name=simple_cnn", "--config.model.widths=(8, 0)"], "config.model.widths=(8, 0) must be at least 1"),
+        (["--config.model.name=mlp", "--config.model.widths=(8, 'a')"], "config.model.widths.1='a' has the wrong type"),
+        (["--config.model.param_dtype=bfloat16"], "config.model.param_dtype='bfloat16' must be float32 or float64"),
+        (["--config.seed=99999999999"], "config.seed=99999999999 must be at least 0 and less than 2³²"),
+        (["--config.data.mean=['a']", "--config.data.std=[1]"], "must hold 1 numbers, one per channel"),
         (["--overwirte"], "unknown argument --overwirte; did you mean '--overwrite'?"),
         (["--workdir"], "argument --workdir: expected one argument"),
     ],
@@ -200,9 +207,24 @@ def test_labels_out_of_range(error_of, tmp_path):
         "train", f"--config={DIGITS}", f"--workdir={tmp_path / 'run'}",
         "--config.data.source=npz", f"--config.data.path={path}",
     )  # fmt: skip
-    assert line == (
-        "the train split has a label -2 (1 labels out of range); with 3 classes, labels are 0 to 2"
+    assert line == f"{path}: train_labels holds -2; labels are whole numbers from 0"
+    labels[7] = 2
+    test_labels = np.array([0, 5])
+    np.savez(
+        path,
+        train_images=images,
+        train_labels=labels,
+        test_images=images[:2],
+        test_labels=test_labels,
     )
+    line = error_of(
+        "train", f"--config={DIGITS}", f"--workdir={tmp_path / 'run'}",
+        "--config.data.source=npz", f"--config.data.path={path}",
+    )  # fmt: skip
+    assert line == (
+        "the test split has a label 5 (1 labels out of range); with 3 classes, labels are 0 to 2"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_workdir_of_another_config(error_of, run_cli, tmp_path):
@@ -255,6 +277,48 @@ def test_a_truncated_checkpoint_falls_back_and_says_so(run_cli, finished_run, tm
     )
     assert before["best"] == after["best"]
     assert before["final"] == after["final"]
+
+
+def test_data_that_changed_since(error_of, run_cli, tmp_path):
+    path = tmp_path / "data.npz"
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8)).astype(np.uint8)
+    np.savez(path, train_images=images, train_labels=np.arange(100) % 3)
+    arguments = (
+        "train", f"--config={DIGITS}", f"--workdir={tmp_path / 'run'}", *QUICK,
+        "--config.data.source=npz", f"--config.data.path={path}",
+    )  # fmt: skip
+    assert run_cli(*arguments)[0] == 0
+    np.savez(path, train_images=images, train_labels=np.arange(1, 101) % 3)
+    line = error_of("eval", f"--workdir={tmp_path / 'run'}")
+    assert "the data is not what this run was trained on" in line
+    (tmp_path / "run" / "result.json").unlink()
+    assert "holds a run on other data" in error_of(*arguments)
+
+
+def test_an_interrupted_overwrite_leaves_no_run_that_looks_like_another(
+    error_of, finished_run, tmp_path
+):
+    import shutil
+
+    workdir = tmp_path / "run"
+    shutil.copytree(finished_run, workdir)
+    (workdir / "config.json").unlink()
+    line = error_of("train", f"--config={DIGITS}", f"--workdir={workdir}")
+    assert "holds checkpoints but no config.json" in line
+
+
+def test_image_files_and_a_run_on_floats(error_of, run_cli, tmp_path):
+    path = tmp_path / "data.npz"
+    images = np.random.default_rng(0).random((100, 8, 8))
+    np.savez(path, train_images=images, train_labels=np.arange(100) % 3)
+    code, *_ = run_cli(
+        "train", f"--config={DIGITS}", f"--workdir={tmp_path / 'run'}", *QUICK,
+        "--config.data.source=npz", f"--config.data.path={path}",
+    )  # fmt: skip
+    assert code == 0
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    line = error_of("predict", f"--workdir={tmp_path / 'run'}", tmp_path / "a.png")
+    assert "this run was trained on float32 arrays" in line
 
 
 def test_runs_and_checkpoints_that_are_not_there(error_of, finished_run, tmp_path):

@@ -127,7 +127,7 @@ def test_eight_devices_give_the_losses_of_one(tmp_path, model, activation, dtype
             "--config.data.resize=16", "--config.train.duration=20 steps",
             "--config.schedule.warmup=5 steps", "--config.log.every=1 step",
             "--config.optimizer.learning_rate=0.02",
-            XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}", JAX_ENABLE_X64="1",
+            XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}", JAX_ENABLE_X64=str(int(dtype == "float64")),
         )
         for devices in (1, 8)
     }  # fmt: skip
@@ -142,6 +142,15 @@ def test_eight_devices_give_the_losses_of_one(tmp_path, model, activation, dtype
     np.testing.assert_allclose(losses[8], losses[1], rtol=tolerance)
     results = [Workdir(tmp_path / str(devices)).read_result() for devices in (1, 8)]
     assert results[0]["final"]["test"]["count"] == results[1]["final"]["test"]["count"] == 360
+
+
+def test_sigterm_before_the_first_step_exits_75_too(tmp_path):
+    process = start_jaxcnn("train", DIGITS, f"--workdir={tmp_path}", *EVERYTHING_ON)
+    time.sleep(1.5)  # the imports and the data take longer
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output
+    assert "Traceback" not in output
 
 
 def test_a_batch_that_cannot_be_divided_among_the_devices(tmp_path):

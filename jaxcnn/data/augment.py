@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError
 from jaxcnn.registry import Registry
 
@@ -31,8 +32,7 @@ class HorizontalFlip:
         return np.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
     def tensorflow(self, images, draws):
-        import tensorflow as tf
-
+        tf = tensorflow("augmentation in tf.data")
         flip = draws[:, 0] < self.probability
         return tf.where(flip[:, None, None, None], tf.reverse(images, axis=[2]), images)
 
@@ -58,8 +58,7 @@ class PadAndCrop:
         return padded[np.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
     def tensorflow(self, images, draws):
-        import tensorflow as tf
-
+        tf = tensorflow("augmentation in tf.data")
         height, width = images.shape[1:3]
         offsets = tf.cast(tf.floor(draws * np.float32(2 * self.padding + 1)), tf.int32)
         pad = (self.padding, self.padding)

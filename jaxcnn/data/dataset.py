@@ -33,6 +33,23 @@ class Dataset:
     std: np.ndarray
     remarks: tuple[str, ...] = ()
 
+    def fingerprint(self) -> str:
+        """A digest of all that a run takes from its data: images, labels, splits, normalisation."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, split in sorted(self.splits.items()):
+            images = split.images
+            parts = (images.sums, images.squares) if isinstance(images, ImageFiles) else (images,)
+            digest.update(f"{name} {len(split)} {images.shape}".encode())
+            for array in (*parts, split.labels):
+                digest.update(np.ascontiguousarray(array))
+        digest.update(repr((self.class_names, self.mean.tolist(), self.std.tolist())).encode())
+        return digest.hexdigest()
+
+    @property
+    def pixel_dtype(self) -> str:
+        """'uint8' (0…255) or 'float32' (on the source's own scale)."""
+        return _pixel_dtype(self.splits["train"].images)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)"""
@@ -86,6 +103,9 @@ def _prepared(
     splits = {name: _in_canonical_order(split) for name, split in source.splits.items()}
     for name, split in splits.items():
         _check_labels(name, split.labels, len(source.class_names))
+        kind, train_kind = _kind(split.images), _kind(splits["train"].images)
+        if kind != train_kind:
+            raise UserError(f"the {name} images are {kind}, but the train images are {train_kind}")
     fractions = {"test": test_fraction, "validation": validation_fraction}
     for i, (name, fraction) in enumerate(fractions.items()):
         if name not in splits and fraction > 0:
@@ -100,8 +120,11 @@ def _prepared(
         raise UserError("config.data.mean and config.data.std are given together or not at all")
     if mean:
         images = splits["train"].images
-        unit = 255 if isinstance(images, ImageFiles) or images.dtype == np.uint8 else 1
-        mean, std = np.array(mean) * unit, np.array(std) * unit
+        unit = 255 if _pixel_dtype(images) == "uint8" else 1
+        try:
+            mean, std = np.array(mean, float) * unit, np.array(std, float) * unit
+        except (TypeError, ValueError):
+            mean = std = np.empty(0)
         channels = images.shape[-1]
         if mean.shape != (channels,) or std.shape != (channels,) or (std <= 0).any():
             raise UserError(
@@ -125,6 +148,16 @@ def _in_canonical_order(split: Split) -> Split:
         return split  # these are in the order of their paths
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in split.images]
     return split[np.lexsort((split.labels, np.array(digests)))]
+
+
+def _pixel_dtype(images: np.ndarray | ImageFiles) -> str:
+    return "uint8" if isinstance(images, ImageFiles) else images.dtype.name
+
+
+def _kind(images: np.ndarray | ImageFiles) -> str:
+    """Size and type, as in a message: '28×28×1 uint8'."""
+    shape = images.shape if isinstance(images, ImageFiles) else images.shape[1:]
+    return f"{'×'.join(map(str, shape))} {_pixel_dtype(images)}"
 
 
 def _check_labels(name: str, labels: np.ndarray, num_classes: int) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ def tfds(resize: int, name: str = "", data_dir: str = "") -> Source:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
         near = suggestion(name, known).split("; valid")[0].split(" valid:")[0]
         raise UserError(f"config.data.name={name!r}: TFDS has no such set; {near}") from None
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"config.data.name={name!r}: {' '.join(str(error).split())}") from error
     if not builder.is_prepared():
         _download(builder, name)
     features = builder.info.features
@@ -103,11 +106,12 @@ def tfds(resize: int, name: str = "", data_dir: str = "") -> Source:
             f"the images of {name!r} differ in size; --config.data.resize=224, say, makes them equal"
         )
     decoder = Decoder(resize if None in shape else 0, shape[-1])
-    splits = {}
-    for split in {"train", "validation", "test"} & set(builder.info.splits):
+    splits, needed = {}, 0
+    for split in [s for s in ("train", "validation", "test") if s in builder.info.splits]:
         count = builder.info.splits[split].num_examples
         size = resize * resize * shape[-1] if None in shape else int(np.prod(shape))
-        _check_memory(f"{name!r}, split {split},", count * size)
+        needed += 3 * count * size  # read, sorted and split, held by tf.data
+        _check_memory(repr(name), needed)
         dataset = builder.as_dataset(split=split, shuffle_files=False)
         dataset = dataset.map(
             lambda example: (decoder.fitted(example["image"]), example["label"]),
@@ -157,8 +161,10 @@ def npz(resize: int, path: str = "", class_names: tuple = ()) -> Source:
         images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
         if images is None and labels is None:
             continue
-        if images is None or labels is None or len(images) != len(labels):
-            raise UserError(f"{path}: '{split}_images' and '{split}_labels' must be of one length")
+        if images is None or labels is None:
+            raise UserError(
+                f"{path}: {split}_images and {split}_labels go together; one is missing"
+            )
         splits[split] = split_from_arrays(images, labels, f"{path}: {split}")
     if "train" not in splits:
         raise UserError(f"{path} has no 'train_images'; it holds: {', '.join(sorted(arrays))}")
@@ -221,6 +227,11 @@ for _source in (digits, tfds, idx, npz, folder):
 
 def split_from_arrays(images: np.ndarray, labels: np.ndarray, where: str) -> Split:
     """Checks and converts arrays as `npz` describes them; `where` begins an error's line."""
+    if len(images) != len(labels) or len(images) == 0:
+        raise UserError(
+            f"{where}_images and {where.split()[-1]}_labels must be of one length, at least 1; "
+            f"they have {len(images)} and {len(labels)}"
+        )
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4:
         raise UserError(
@@ -231,12 +242,27 @@ def split_from_arrays(images: np.ndarray, labels: np.ndarray, where: str) -> Spl
         raise UserError(
             f"{where}_labels is {labels.dtype} {labels.shape}; it must be whole numbers (n,)"
         )
+    if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+        wrong = labels[(labels < 0) | (labels > np.iinfo(np.int32).max)]
+        raise UserError(f"{where}_labels holds {wrong[0]}; labels are whole numbers from 0")
     images = images if images.dtype == np.uint8 else images.astype(np.float32)
     return Split(images, labels.astype(np.int32))
 
 
 def class_names_or_numbers(given: tuple, train_labels: np.ndarray) -> tuple[str, ...]:
-    """The names given, or else as many numbers as the training labels need."""
+    """The names given, or else as many numbers as the training labels need.
+
+    Raises:
+      UserError: no names are given, and some number below the largest label labels no image.
+    """
+    if not given:
+        present = np.unique(train_labels)
+        if len(present) != present[-1] + 1:
+            missing = np.setdiff1d(np.arange(min(present[-1], 10**6)), present)[0]
+            raise UserError(
+                f"the labels go up to {present[-1]}, but no training image has the label {missing}; "
+                "number the classes from 0 without a gap, or name them all with class_names"
+            )
     return tuple(map(str, given)) or tuple(map(str, range(int(train_labels.max()) + 1)))
 
 
@@ -273,7 +299,8 @@ def _download(builder, name: str) -> None:
     )
     try:
         # TFDS asks each of its servers again and again for minutes; a name look-up tells at once.
-        socket.getaddrinfo("storage.googleapis.com", 443)
+        if not urllib.request.getproxies():
+            socket.getaddrinfo("storage.googleapis.com", 443)
         builder.download_and_prepare()
     except Exception as error:
         raise UserError(
@@ -284,7 +311,7 @@ def _download(builder, name: str) -> None:
 
 def _check_memory(what: str, size: int) -> None:
     free = psutil.virtual_memory().available
-    if size > 0.8 * free:
+    if size > free:
         raise UserError(
             f"{what} takes {size / 2**30:.1f} GiB in memory and {free / 2**30:.1f} GiB are free; "
             "a smaller --config.data.resize makes it fit"

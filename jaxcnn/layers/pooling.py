@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 
+from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layers.conv import check_not_empty
 
 POOLS = {"max": nn.max_pool, "avg": nn.avg_pool}
@@ -21,7 +22,10 @@ def pool(images: jax.Array, kind: str, window: int, name: str) -> jax.Array:
 
     Raises:
       EmptyLayerError: the image is smaller than the window.
+      UserError: there is no such pooling.
     """
+    if kind not in POOLS:
+        raise UserError(f"pooling '{kind}' does not exist; {suggestion(kind, POOLS)}")
     check_not_empty(name, images.shape[1] // window, images.shape[2] // window)
     return POOLS[kind](images, (window, window), strides=(window, window))
 

@@ -11,7 +11,7 @@ import optax
 
 from jaxcnn.registry import Registry
 
-OPTIMIZERS = Registry("optimizer")
+OPTIMIZERS = Registry("optimizer", not_settings=("mu_dtype",))
 
 
 def nesterov(learning_rate=0.1, momentum=0.9) -> optax.GradientTransformation:

@@ -6,6 +6,7 @@ when it is whole.
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import orbax.checkpoint as ocp
@@ -57,18 +58,28 @@ class Checkpoints:
         restored = self._manager.restore(step, args=args)
         return restored["state"], restored["notes"]
 
-    def restore_newest(self, like: TrainState) -> tuple[TrainState, dict] | None:
+    def restore_newest(
+        self, like: TrainState, check: Callable[[dict], None] = lambda notes: None
+    ) -> tuple[TrainState, dict] | None:
         """The newest checkpoint that can be read, or None where there is none at all.
 
-        Damaged ones are said and removed, since the run will come by their steps again.
+        Damaged ones are said and set aside as 'STEP.damaged', since the run will come by their steps
+        again.
+
+        Args:
+          check: is given a checkpoint's notes before its state is read, and raises UserError where
+            they are not acceptable.
 
         Raises:
-          UserError: there are checkpoints and none of them can be read.
+          UserError: there are checkpoints and none of them can be read, or `check` raised it.
         """
         damaged = []
         for step in reversed(self.steps()):
             try:
+                check(self.notes(step))
                 restored = self.restore(step, like)
+            except UserError:
+                raise
             except Exception as error:
                 damaged.append(step)
                 log.warning(
@@ -77,7 +88,7 @@ class Checkpoints:
                     type(error).__name__,
                 )
                 continue
-            self._remove(damaged)
+            self._set_aside(damaged)
             return restored
         if damaged:
             raise UserError(
@@ -86,13 +97,15 @@ class Checkpoints:
             )
         return None
 
-    def remove_all(self) -> None:
-        """Removes every checkpoint."""
-        self._remove(self.steps())
+    def set_all_aside(self) -> None:
+        """Renames every checkpoint to 'STEP.damaged'."""
+        self._set_aside(self.steps())
 
-    def _remove(self, steps: list[int]) -> None:
-        for step in steps:  # not through Orbax, which would have to read them
-            shutil.rmtree(self.directory / str(step))
+    def _set_aside(self, steps: list[int]) -> None:
+        for step in steps:
+            aside = self.directory / f"{step}.damaged"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.directory / str(step)).rename(aside)
         self._manager.reload()
 
     def wait(self) -> None:

@@ -32,6 +32,7 @@ REGISTRIES = {
 }
 
 DTYPES = ("float32", "bfloat16", "float64")
+PARAM_DTYPES = ("float32", "float64")
 
 
 def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> ConfigDict:
@@ -54,15 +55,21 @@ def _check_values(config: ConfigDict) -> None:
     at_least_1 = (lambda v: v >= 1), "at least 1"
     at_least_0 = (lambda v: v >= 0), "at least 0"
     fraction = (lambda v: 0 <= v < 1), "at least 0 and less than 1"
+    positive = (lambda v: all(x >= 1 for x in ([v] if isinstance(v, int) else v))), "at least 1"
+    seed = (lambda v: 0 <= v < 2**32), "at least 0 and less than 2³²"
     limits = {
-        "seed": at_least_0,
+        "seed": seed,
+        "model.width": positive,
+        "model.widths": positive,
+        "model.hidden": positive,
+        "model.stage_sizes": positive,
         "model.dropout_rate": fraction,
         "model.dtype": ((lambda v: v in DTYPES), f"one of {', '.join(DTYPES)}"),
-        "model.param_dtype": ((lambda v: v in DTYPES), f"one of {', '.join(DTYPES)}"),
+        "model.param_dtype": ((lambda v: v in PARAM_DTYPES), " or ".join(PARAM_DTYPES)),
         "data.resize": at_least_0,
         "data.validation_fraction": fraction,
         "data.test_fraction": fraction,
-        "data.split_seed": at_least_0,
+        "data.split_seed": seed,
         "loss.label_smoothing": fraction,
         "loss.l2_regularization": at_least_0,
         "optimizer.learning_rate": ((lambda v: v > 0), "more than 0"),

@@ -18,6 +18,7 @@ from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.pipeline import train_batches
 from jaxcnn.data.prefetch import prefetch
 from jaxcnn.errors import UserError
+from jaxcnn.optim.optimizers import learning_rate
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.curves import draw_curves
 from jaxcnn.train.evaluate import evaluate
@@ -91,6 +92,7 @@ class Run:
         self.best = Checkpoints(directory.best, keep=1)
         self.eval_step = jax.jit(make_eval_step(experiment.model))
         self.seconds = 0.0
+        self.fingerprint = dataset.fingerprint()
         self.state = self._initial_or_resumed_state()
         self.step = int(self.state.step)
         self.writer = MetricsWriter(directory, self.step)
@@ -181,6 +183,9 @@ class Run:
     def _validate(self) -> None:
         """Evaluates on the validation split; keeps the state apart where it is the best so far."""
         values = self._evaluate(self.state, "validation")
+        if not math.isfinite(values["loss"]):
+            rate = float(jax.device_get(learning_rate(self.state.opt_state)))
+            raise DivergedError(self._advice(self.step, rate))
         self.writer.write(self.step, self._epoch(), "validation", values)
         better = self.best_metrics is None or self._is_better(values, self.best_metrics)
         log.info(
@@ -192,6 +197,8 @@ class Run:
         if better:
             self.best_metrics = values
             self.best.save(self.step, self.state, {**self._notes(), "validation": values})
+            # Before the latest: a run killed between the two comes by this step again.
+            self.best.wait()
 
     def _is_better(self, new: dict, old: dict) -> bool:
         metric = self.config.checkpoint.best_metric
@@ -200,7 +207,7 @@ class Run:
     # --- before ---
 
     def _initial_or_resumed_state(self) -> TrainState:
-        resumed = self.latest.restore_newest(self._abstract_state())
+        resumed = self.latest.restore_newest(self._abstract_state(), self._check_same_data)
         if resumed is None:
             model, tx = self.experiment.model, self.experiment.tx
             shape, sharding = self.dataset.image_shape, replicated(self.mesh)
@@ -210,12 +217,19 @@ class Run:
         log.info("resuming %s at step %d", self.directory.path, int(state.step))
         return state
 
+    def _check_same_data(self, notes: dict) -> None:
+        if notes["fingerprint"] != self.fingerprint:
+            raise UserError(
+                f"--workdir={self.directory.path} holds a run on other data: the images or labels of "
+                "its source have changed since; take another workdir, or --overwrite to start anew"
+            )
+
     def _metrics_of_best(self) -> dict | None:
         try:
             best = self.best.restore_newest(self._abstract_state())
         except UserError:
             log.warning("the best checkpoint so far is damaged; the best is chosen anew from here")
-            self.best.remove_all()
+            self.best.set_all_aside()
             return None
         return best and best[1]["validation"]
 
@@ -337,6 +351,8 @@ class Run:
             "image_shape": list(self.dataset.image_shape),
             "mean": self.dataset.mean.tolist(),
             "std": self.dataset.std.tolist(),
+            "pixels": self.dataset.pixel_dtype,
+            "fingerprint": self.fingerprint,
         }
 
     def _epoch(self) -> float:

@@ -34,6 +34,8 @@ class SavedRun:
     image_shape: tuple[int, int, int]
     mean: np.ndarray
     std: np.ndarray
+    pixel_dtype: str
+    fingerprint: str
     mesh: Mesh
 
     @property
@@ -47,6 +49,11 @@ class SavedRun:
           UserError: the data has no such split, or cannot be loaded.
         """
         dataset = load_dataset(self.config.data.to_dict())
+        if dataset.fingerprint() != self.fingerprint:
+            raise UserError(
+                "the data is not what this run was trained on: the images or labels of "
+                f"config.data.source={self.config.data.source!r} have changed since"
+            )
         if split not in dataset.splits:
             raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
         eval_step = jax.jit(make_eval_step(self.model))
@@ -57,8 +64,13 @@ class SavedRun:
         """Class probabilities (images, classes) of image files, scaled to the run's image size.
 
         Raises:
-          UserError: a file cannot be read.
+          UserError: a file cannot be read, or the run was trained on arrays of another scale.
         """
+        if self.pixel_dtype != "uint8":
+            raise UserError(
+                f"this run was trained on {self.pixel_dtype} arrays, and nothing says how the pixels "
+                "of an image file are to be scaled to them; call SavedRun.predict with arrays"
+            )
         height, width, channels = self.image_shape
         decoder = Decoder(height if height == width else 0, channels)
         images = []
@@ -74,14 +86,21 @@ class SavedRun:
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Class probabilities, float32 (images, classes), of stored pixels (images, h, w, channels)."""
-        normalized = (images.astype(np.float32) - self.mean) / self.std
-        filler = -len(normalized) % self.mesh.size
-        padded = np.concatenate([normalized, np.zeros((filler, *self.image_shape), np.float32)])
-        batch = put_batch({"image": padded}, self.mesh)
-        probabilities = jax.jit(
-            lambda state, batch: jax.nn.softmax(predict_logits(self.model, state, batch["image"]))
-        )(self.state, batch)
-        return np.asarray(probabilities)[: len(images)]
+        size = min(self.config.eval.global_batch_size, len(images))
+        size += -size % self.mesh.size
+
+        @jax.jit
+        def probabilities(state: TrainState, batch: dict) -> jax.Array:
+            return jax.nn.softmax(predict_logits(self.model, state, batch["image"]))
+
+        answers = []
+        for start in range(0, len(images), size):
+            chunk = images[start : start + size].astype(np.float32)
+            batch = np.zeros((size, *self.image_shape), np.float32)
+            batch[: len(chunk)] = (chunk - self.mean) / self.std
+            answer = probabilities(self.state, put_batch({"image": batch}, self.mesh))
+            answers.append(np.asarray(answer)[: len(chunk)])
+        return np.concatenate(answers)
 
 
 def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
@@ -105,9 +124,9 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
     everything = sorted({step for kind in steps.values() for step in kind})
     if not everything:
         raise UserError(f"--workdir={workdir} holds no checkpoint yet")
-    if checkpoint == "best" and not steps["best"]:
+    if checkpoint == "best" and not steps.get("best"):
         checkpoint = "latest"
-    if checkpoint in steps:
+    if steps.get(checkpoint):
         kind, step = checkpoint, steps[checkpoint][-1]
     else:
         kind = next((kind for kind in kinds if checkpoint in map(str, steps[kind])), None)
@@ -141,5 +160,7 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
         image_shape=image_shape,
         mean=np.array(notes["mean"], np.float32),
         std=np.array(notes["std"], np.float32),
+        pixel_dtype=notes["pixels"],
+        fingerprint=notes["fingerprint"],
         mesh=mesh,
     )

@@ -22,8 +22,8 @@ def make_train_step(
     """Returns `train_step(state, batch) → (state, metrics)`, pure and ready to be compiled.
 
     The objective is the mean loss over the batch's real examples, plus `l2_regularization`·½Σw² over
-    the kernels. The loss that the metrics report leaves the penalty out, so that it can be held
-    against the validation loss.
+    the kernels. The loss that the metrics report leaves the penalty out; where labels are not smoothed,
+    it can be held against the validation loss.
     """
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, TrainMetrics]:

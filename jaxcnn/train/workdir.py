@@ -1,5 +1,6 @@
 """The directory that a run leaves behind: its config, its surroundings, its metrics, its result."""
 
+import errno
 import importlib.metadata
 import json
 import logging
@@ -30,14 +31,15 @@ class Workdir:
     """Paths and files of one run."""
 
     # All that a run writes: what --overwrite removes, and nothing else.
+    # The config goes last: a removal that was interrupted leaves no old run that looks like a new one.
     CONTENTS = (
-        "config.json",
-        "environment.json",
-        "metrics.jsonl",
         "result.json",
-        "tensorboard",
         "checkpoints",
+        "metrics.jsonl",
+        "tensorboard",
         "plots",
+        "environment.json",
+        "config.json",
     )
 
     def __init__(self, path: str | Path):
@@ -58,7 +60,14 @@ class Workdir:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--workdir={self.path} is a file; it takes a directory")
-        if overwrite or not self.config.exists():
+        if overwrite:
+            return
+        if not self.config.exists():
+            if self.latest.exists():
+                raise UserError(
+                    f"--workdir={self.path} holds checkpoints but no config.json; take another "
+                    "workdir, or --overwrite to remove them and start anew"
+                )
             return
         changed = differences(self.read_config().to_dict(), _json_like(config))
         if changed:
@@ -69,15 +78,17 @@ class Workdir:
 
     def create(self, config: ConfigDict, overwrite: bool) -> None:
         """Makes the directory and writes `config.json` and `environment.json`."""
-        if overwrite:
-            for name in self.CONTENTS:
-                entry = self.path / name
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if overwrite:
+                for name in self.CONTENTS:
+                    entry = self.path / name
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+            _write_json(self.config, config.to_dict())
         except OSError as error:
-            raise UserError(f"--workdir={self.path} cannot be made: {error.strerror}") from error
-        _write_json(self.config, config.to_dict())
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"--workdir={self.path} cannot be written: {error.strerror}") from error
         _write_json(self.path / "environment.json", environment())
 
     def read_config(self) -> ConfigDict:

@@ -108,14 +108,44 @@ def test_folder_statistics_are_those_of_the_decoded_images(tmp_path, rng):
     }
 
 
-@pytest.mark.parametrize("label", [-1, 7])
-def test_labels_out_of_range(label):
+def test_labels_out_of_range():
     images, labels = np.zeros((10, 4, 4), np.uint8), np.arange(10) % 3
     with pytest.raises(UserError) as error:
         dataset_from_arrays(
-            (images, labels), test=(images[:2], np.array([0, label])), class_names=("a", "b", "c")
+            (images, labels), test=(images[:2], np.array([0, 7])), class_names=("a", "b", "c")
         )
     assert str(error.value) == (
-        f"the test split has a label {label} (1 labels out of range); "
-        "with 3 classes, labels are 0 to 2"
+        "the test split has a label 7 (1 labels out of range); with 3 classes, labels are 0 to 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("test_images", "message"),
+    [
+        (
+            np.zeros((2, 6, 6), np.uint8),
+            "test images are 6×6×1 uint8, but the train images are 4×4×1",
+        ),
+        (
+            np.zeros((2, 4, 4)),
+            "the test images are 4×4×1 float32, but the train images are 4×4×1 uint8",
+        ),
+    ],
+)
+def test_splits_of_different_kinds(test_images, message):
+    train = (np.zeros((10, 4, 4), np.uint8), np.arange(10) % 3)
+    with pytest.raises(UserError, match=message):
+        dataset_from_arrays(train, test=(test_images, np.array([0, 1])))
+
+
+def test_the_fingerprint_changes_with_any_pixel_or_label(rng):
+    images = rng.integers(0, 256, (20, 4, 4)).astype(np.uint8)
+    labels = np.arange(20) % 2
+    same, again = (dataset_from_arrays((images, labels)).fingerprint() for _ in range(2))
+    assert same == again
+    other = images.copy()
+    other[3, 1, 1] ^= 1
+    assert dataset_from_arrays((other, labels)).fingerprint() != same
+    swapped = labels.copy()
+    swapped[:2] = labels[1::-1]
+    assert dataset_from_arrays((images, swapped)).fingerprint() != same

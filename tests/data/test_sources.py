@@ -104,7 +104,20 @@ def test_npz(tmp_path, rng):
         ({"x_train": np.zeros(3)}, "has no 'train_images'; it holds: x_train"),
         (
             {"train_images": np.zeros((3, 4, 4)), "train_labels": np.zeros(2, int)},
-            "'train_images' and 'train_labels' must be of one length",
+            "train_images and train_labels must be of one length, at least 1; they have 3 and 2",
+        ),
+        (
+            {"train_images": np.zeros((0, 4, 4)), "train_labels": np.zeros(0, int)},
+            "must be of one length, at least 1; they have 0 and 0",
+        ),
+        ({"train_images": np.zeros((3, 4, 4))}, "go together; one is missing"),
+        (
+            {"train_images": np.zeros((2, 4, 4)), "train_labels": np.array([0, 2**32])},
+            "train_labels holds 4294967296; labels are whole numbers from 0",
+        ),
+        (
+            {"train_images": np.zeros((3, 4, 4)), "train_labels": np.array([0, 1, 9])},
+            "the labels go up to 9, but no training image has the label 2",
         ),
         (
             {"train_images": np.zeros((3, 4)), "train_labels": np.zeros(3, int)},
@@ -245,6 +258,8 @@ def test_tfds_errors(tmp_path, monkeypatch):
         load("tfds", name="mnist", data_dir="/nowhere")
     with pytest.raises(UserError, match="it takes the name of a TFDS set"):
         load("tfds")
+    with pytest.raises(UserError, match="config.data.name='mnist:9.9.9': "):
+        load("tfds", name="mnist:9.9.9")
 
     def no_network(*_):
         raise OSError("no network")
@@ -262,5 +277,5 @@ def test_a_set_that_does_not_fit_memory_is_refused(tfds_dir, monkeypatch):
         available = 10 * 2**20
 
     monkeypatch.setattr("psutil.virtual_memory", Little)
-    with pytest.raises(UserError, match=r"takes 0.0 GiB in memory and 0.0 GiB are free"):
+    with pytest.raises(UserError, match=r"takes 0.1 GiB in memory and 0.0 GiB are free"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir)

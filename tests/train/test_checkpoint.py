@@ -58,6 +58,7 @@ def files_of(directory):
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax's tasks
 def test_whichever_file_is_truncated_the_state_is_whole_or_the_one_before(tmp_path, caplog):
     saved(tmp_path / "original").close()
     files = files_of(tmp_path / "original" / "3")
@@ -77,10 +78,22 @@ def test_whichever_file_is_truncated_the_state_is_whole_or_the_one_before(tmp_pa
         assert_is(restored, 2)
         assert f"checkpoint {copy / '3'} is damaged" in caplog.text
         assert "going back to the one before it" in caplog.text
+        assert (copy / "3.damaged").is_dir()
         checkpoints.save(3, state_at(3), {"of": 3})  # the run comes by this step again
         checkpoints.wait()
         assert_is(Checkpoints(copy, keep=2).restore_newest(LIKE), 3)
     assert fallbacks >= 3
+
+
+def test_notes_that_are_not_acceptable_stop_it(tmp_path):
+    checkpoints = saved(tmp_path)
+
+    def check(notes):
+        raise UserError(f"not {notes['of']}")
+
+    with pytest.raises(UserError, match="not 3"):
+        checkpoints.restore_newest(LIKE, check)
+    assert checkpoints.steps() == [2, 3]
 
 
 def test_all_damaged(tmp_path):
@@ -93,5 +106,7 @@ def test_all_damaged(tmp_path):
 
 def test_what_was_half_written_is_not_a_checkpoint(tmp_path):
     saved(tmp_path).close()
-    (tmp_path / "4.orbax-checkpoint-tmp").mkdir()
-    assert Checkpoints(tmp_path, keep=2).steps() == [2, 3]
+    (tmp_path / "3").rename(tmp_path / "3.orbax-checkpoint-tmp")
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.steps() == [2]
+    assert_is(checkpoints.restore_newest(LIKE), 2)

@@ -195,6 +195,31 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(small_confi
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
 
 
+def test_a_validation_loss_that_is_nan_stops_the_run(small_config, blobs, tmp_path, monkeypatch):
+    values = {"loss": float("nan"), "accuracy": 0.1, "count": 20}
+    monkeypatch.setattr(loop, "evaluate", lambda *_: values)
+    with pytest.raises(DivergedError, match="NaN or infinite at step 10"):
+        train(small_config, tmp_path / "run", dataset=blobs)
+    assert Workdir(tmp_path / "run").read_result()["best"] is None
+
+
+def test_the_best_is_on_disk_before_the_latest_is_begun(small_config, blobs, tmp_path, monkeypatch):
+    events = []
+    for name in ("save", "wait"):
+        original = getattr(loop.Checkpoints, name)
+
+        def recorded(self, *args, name=name, original=original):
+            events.append((name, self.directory.name))
+            return original(self, *args)
+
+        monkeypatch.setattr(loop.Checkpoints, name, recorded)
+    train(small_config, tmp_path / "run", dataset=blobs)
+    saves_of_best = [i for i, event in enumerate(events) if event == ("save", "best")]
+    assert saves_of_best
+    for i in saves_of_best:
+        assert events[i + 1 : i + 3] == [("wait", "best"), ("save", "latest")]
+
+
 # --- refused before anything is written ---
 
 
