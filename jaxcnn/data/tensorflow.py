@@ -7,6 +7,7 @@ import os
 from jaxcnn.errors import UserError
 
 
+@functools.cache
 def tensorflow_installed() -> bool:
     return importlib.util.find_spec("tensorflow") is not None
 
