@@ -22,15 +22,15 @@ Batch = Mapping[str, np.ndarray]
 
 
 class Selection(NamedTuple):
-    """The examples of one batch; where `mask` is False, a filler that does not count.
+    """The examples of some batches; where `mask` is False, a filler that does not count.
 
     There is at least one draw per example, used or not: TensorFlow 2.21 crashes when it re-batches
     tensors without elements.
     """
 
-    index: np.ndarray  # int64 (batch,), into the split
-    draws: np.ndarray  # float32 (batch, draws per example), uniform in [0, 1)
-    mask: np.ndarray  # bool (batch,)
+    index: np.ndarray  # int64 (steps, batch), into the split
+    draws: np.ndarray  # float32 (steps, batch, draws per example), uniform in [0, 1)
+    mask: np.ndarray  # bool (steps, batch)
 
 
 def train_batches(
@@ -43,31 +43,37 @@ def train_batches(
     split = dataset.splits["train"]
     draws = max(1, sum(augmentation.draws for augmentation in augmentations))
 
-    def select(step: int) -> Selection:
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
-        epochs, within = np.divmod(positions, len(split))
-        index = np.empty(batch_size, np.int64)
-        uniform = np.empty((batch_size, draws), np.float32)
-        for epoch in np.unique(epochs):
-            order, numbers = _epoch(seed, int(epoch), len(split), draws)
-            here = epochs == epoch
-            index[here] = order[within[here]]
-            uniform[here] = numbers[index[here]]
-        return Selection(index, uniform, np.ones(batch_size, bool))
+    def select(steps: Sequence[int]) -> Selection:
+        start, stop = steps[0] * batch_size, (steps[-1] + 1) * batch_size
+        index, uniform = [], []
+        for epoch in range(start // len(split), -(-stop // len(split))):
+            order, numbers = _epoch(seed, epoch, len(split), draws)
+            begin = epoch * len(split)
+            index.append(order[max(start - begin, 0) : stop - begin])
+            uniform.append(numbers[index[-1]])
+        shape = len(steps), batch_size
+        return Selection(
+            np.concatenate(index).reshape(shape),
+            np.concatenate(uniform).reshape(*shape, draws),
+            np.ones(shape, bool),
+        )
 
-    return _batches(dataset, split, augmentations, select, itertools.count(start_step))
+    steps = itertools.count(start_step)
+    return _batches(dataset, split, augmentations, batch_size, select, steps)
 
 
 def eval_batches(dataset: Dataset, split_name: str, batch_size: int) -> Iterator[Batch]:
     """A split once, in its own order, normalised; the last batch is filled up and masked."""
     split = dataset.splits[split_name]
 
-    def select(step: int) -> Selection:
-        positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    def select(steps: Sequence[int]) -> Selection:
+        positions = np.array(steps)[:, None] * batch_size + np.arange(batch_size)
         mask = positions < len(split)
-        return Selection(np.where(mask, positions, 0), np.zeros((batch_size, 1), np.float32), mask)
+        draws = np.zeros((*positions.shape, 1), np.float32)
+        return Selection(np.where(mask, positions, 0), draws, mask)
 
-    return _batches(dataset, split, (), select, range(-(-len(split) // batch_size)))
+    steps = iter(range(-(-len(split) // batch_size)))
+    return _batches(dataset, split, (), batch_size, select, steps)
 
 
 @functools.lru_cache(maxsize=4)  # two epochs meet in one batch
@@ -78,15 +84,17 @@ def _epoch(seed: int, epoch: int, examples: int, draws: int) -> tuple[np.ndarray
     return order, numbers
 
 
-def _batches(dataset, split, augmentations, select, steps) -> Iterator[Batch]:
-    if tensorflow_installed():
-        return _tf_batches(dataset, split, augmentations, select, steps)
-    return _numpy_batches(dataset, split, augmentations, select, steps)
+def _batches(dataset, split, augmentations, batch_size, select, steps) -> Iterator[Batch]:
+    # Selected half a million examples or 16 epochs at a time, and handed to tf.data as arrays: a
+    # Python function inside it would contend with the training loop for the interpreter.
+    feed = _tf_batches if tensorflow_installed() else _numpy_batches
+    chunk_size = max(1, min(2**19, 16 * len(split)) // batch_size)
+    while chunk := list(itertools.islice(steps, chunk_size)):
+        yield from feed(dataset, split, augmentations, select(chunk))
 
 
-def _numpy_batches(dataset, split: Split, augmentations, select, steps) -> Iterator[Batch]:
-    for step in steps:
-        index, draws, mask = select(step)
+def _numpy_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
+    for index, draws, mask in zip(*selections, strict=True):
         images = split.images[index]
         for augmentation, own_draws in _shared_out(augmentations, draws):
             images = augmentation.numpy(images, own_draws)
@@ -94,17 +102,7 @@ def _numpy_batches(dataset, split: Split, augmentations, select, steps) -> Itera
         yield {"image": images, "label": split.labels[index], "mask": mask}
 
 
-def _tf_batches(dataset, split: Split, augmentations, select, steps) -> Iterator[Batch]:
-    # The selections go in as arrays, some half a million examples at a time: a Python function
-    # inside tf.data would contend with the training loop for the interpreter.
-    steps, batch_size = iter(steps), len(select(0).index)
-    while chunk := list(itertools.islice(steps, max(1, 2**19 // batch_size))):
-        selections = Selection(*map(np.stack, zip(*map(select, chunk), strict=True)))
-        yield from _tf_dataset(dataset, split, augmentations, selections).as_numpy_iterator()
-
-
-def _tf_dataset(dataset, split: Split, augmentations, selections: Selection):
-    """A tf.data.Dataset of the batches that `selections`, stacked, select."""
+def _tf_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
     tf = tensorflow("the input pipeline")
     batch_size = selections.index.shape[1]
     labels = tf.constant(split.labels)
@@ -134,7 +132,8 @@ def _tf_dataset(dataset, split: Split, augmentations, selections: Selection):
     options = tf.data.Options()
     # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
     options.autotune.enabled = False
-    return batches.map(augmented, **parallel).prefetch(2).with_options(options)
+    batches = batches.map(augmented, **parallel).prefetch(2).with_options(options)
+    return batches.as_numpy_iterator()
 
 
 def _shared_out(augmentations: Sequence, draws):
