@@ -42,9 +42,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    from jaxcnn.train.experiment import load_config
-    from jaxcnn.train.loop import train
-
     again = (
         "the same command" + (", without --overwrite," if arguments.overwrite else "") + " goes on"
     )
@@ -55,6 +52,10 @@ def train(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+    from jaxcnn.train.experiment import load_config
+    from jaxcnn.train.loop import train  # the slow part of the start
+
     config = load_config(arguments.config, arguments.overrides)
     result = train(config, arguments.workdir, arguments.overwrite)
     if result["status"] == "preempted":
