@@ -53,10 +53,12 @@ def train(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
+    from jaxcnn import runtime
     from jaxcnn.train.experiment import load_config
     from jaxcnn.train.loop import train  # the slow part of the start
 
     config = load_config(arguments.config, arguments.overrides)
+    runtime.prepare(config.train.global_batch_size)
     result = train(config, arguments.workdir, arguments.overwrite)
     if result["status"] == "preempted":
         print(f"stopped by a signal; saved at step {result['steps']}; {again}")
@@ -66,18 +68,14 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    from jaxcnn.train.saved_run import load_run
-
-    run = load_run(arguments.workdir, arguments.checkpoint)
+    run = _load_run(arguments)
     metrics = run.evaluate(arguments.split)
     print(_METRICS_HEADER)
     print(_metrics_row(f"{arguments.split} (step {run.step})", metrics))
 
 
 def predict(arguments: argparse.Namespace) -> None:
-    from jaxcnn.train.saved_run import load_run
-
-    run = load_run(arguments.workdir, arguments.checkpoint)
+    run = _load_run(arguments)
     answers = []
     for path, probabilities in zip(
         arguments.images, run.predict_files(arguments.images), strict=True
@@ -94,6 +92,16 @@ def predict(arguments: argparse.Namespace) -> None:
         print(answer["image"])
         for guess in answer["top5"]:
             print(f"  {guess['probability']:8.2%}  {guess['class']}")
+
+
+def _load_run(arguments: argparse.Namespace):
+    from jaxcnn import runtime
+    from jaxcnn.train.saved_run import load_run
+    from jaxcnn.train.workdir import Workdir
+
+    # As many devices as the run was trained on: sums are then rounded the same way.
+    runtime.prepare(Workdir(arguments.workdir).read_config().train.global_batch_size)
+    return load_run(arguments.workdir, arguments.checkpoint)
 
 
 def show_batch(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ from jaxcnn.layers.activations import ACTIVATIONS, activation
 from jaxcnn.layers.conv import Conv, EmptyLayerError
 from jaxcnn.layers.initializers import INITIALIZERS, initializer
 from jaxcnn.layers.norm import normalization
-from jaxcnn.layers.pooling import global_average_pool, pool
 
 
 @settings(max_examples=40, deadline=None)
@@ -42,23 +41,6 @@ def test_conv_is_flax_conv_with_the_same_parameters(rng):
     ours, theirs = Conv(4, (3, 3), padding=1), nn.Conv(4, (3, 3), padding=1)
     variables = theirs.init(jax.random.key(0), images)
     np.testing.assert_array_equal(ours.apply(variables, images), theirs.apply(variables, images))
-
-
-def test_pool(rng):
-    images = rng.normal(size=(2, 7, 6, 3)).astype(np.float32)
-    windows = images[:, :6, :6].reshape(2, 3, 2, 3, 2, 3)
-    np.testing.assert_allclose(pool(images, "max", 2, "p"), windows.max((2, 4)), rtol=1e-6)
-    np.testing.assert_allclose(
-        pool(images, "avg", 2, "p"), windows.mean((2, 4)), rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        global_average_pool(images), images.mean((1, 2)), rtol=1e-5, atol=1e-6
-    )
-
-
-def test_pool_names_itself_when_it_would_be_empty():
-    with pytest.raises(EmptyLayerError, match=r"layer 's4' would be empty \(0×2 pixels\)"):
-        pool(jnp.zeros((1, 1, 4, 3)), "max", 2, name="s4")
 
 
 def test_batch_norm_keeps_its_own_statistics(rng):
@@ -118,3 +100,14 @@ def test_initialiser_variance(name, variance):
 def test_every_initialiser_is_in_the_variance_test():
     tested = test_initialiser_variance.pytestmark[0].args[1]
     assert {name for name, _ in tested} == set(INITIALIZERS)
+
+
+def test_relu_is_jaxs_relu_at_every_value():
+    x = jnp.array([-np.inf, -2.0, -0.0, 0.0, 1e-30, 3.0, np.inf, np.nan])
+    relu = activation("relu")
+    np.testing.assert_array_equal(relu(x), jax.nn.relu(x))
+    np.testing.assert_array_equal(jax.vmap(jax.grad(relu))(x), jax.vmap(jax.grad(jax.nn.relu))(x))
+    tangent = jnp.arange(8.0)
+    np.testing.assert_array_equal(
+        jax.jvp(relu, (x,), (tangent,))[1], jax.jvp(jax.nn.relu, (x,), (tangent,))[1]
+    )

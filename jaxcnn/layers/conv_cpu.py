@@ -1,0 +1,192 @@
+"""The convolution on a CPU: equal to XLA's up to rounding, faster where XLA's is slow.
+
+Which form is faster was measured shape by shape (benchmarks/convolution.py, docs/performance.md).
+XLA's own stands but for
+
+- the gradient of a kernel that is 1×1 or has groups: one matrix product per kernel position, 2.5 to 250
+  times as fast;
+- images whose rows hold few numbers, LeNet's: a row of outputs is a product of rows of inputs with a
+  banded matrix, 1.5 to 9 times as fast. The matrix's zeros are multiplied too, which wider rows do
+  not pay back.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+# Below so many input channels, and up to so many numbers in a row of outputs, bands are faster.
+_CHANNELS_FOR_BANDS = 8
+_ROW_FOR_BANDS = 256
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+
+
+class Window(NamedTuple):
+    """How a kernel moves over the images: per axis, rows first."""
+
+    strides: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int
+    precision: lax.PrecisionLike
+
+
+def conv_general_dilated(
+    images: jax.Array,
+    kernel: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    dimension_numbers: lax.ConvDimensionNumbers,
+    feature_group_count: int,
+    precision: lax.PrecisionLike,
+) -> jax.Array:
+    """`lax.conv_general_dilated` as `flax.linen.Conv` calls it, with gradients that are fast on a CPU.
+
+    Elsewhere than on a CPU, and for what is no image (batch, height, width, channels), it is XLA's.
+    """
+    if jax.default_backend() != "cpu" or images.ndim != 4 or any(d != 1 for d in lhs_dilation):
+        return lax.conv_general_dilated(
+            images,
+            kernel,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            precision=precision,
+        )
+    if isinstance(padding, str):
+        extents = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:2], rhs_dilation, strict=True)]
+        padding = lax.padtype_to_pads(images.shape[1:3], extents, window_strides, padding)
+    return _convolve(
+        images,
+        kernel,
+        Window(
+            tuple(window_strides),
+            tuple(map(tuple, padding)),
+            tuple(rhs_dilation),
+            feature_group_count,
+            precision,
+        ),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    form = _banded if _has_short_rows(images, kernel, window) else _xla
+    return form(images, kernel, window)
+
+
+def _forward(images, kernel, window):
+    return _convolve(images, kernel, window), (images, kernel)
+
+
+def _backward(window, residuals, gradient):
+    images, kernel = residuals
+    form = _banded if _has_short_rows(images, kernel, window) else _xla
+    (of_images,) = jax.linear_transpose(lambda x: form(x, kernel, window), images)(gradient)
+    if window.groups > 1 or kernel.shape[:2] == (1, 1):
+        of_kernel = _kernel_gradient(images, kernel, gradient, window)
+    else:
+        (of_kernel,) = jax.linear_transpose(lambda k: _xla(images, k, window), kernel)(gradient)
+    return of_images, of_kernel
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _xla(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        window.strides,
+        window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=_NHWC,
+        feature_group_count=window.groups,
+        precision=window.precision,
+    )
+
+
+def _output_size(images: jax.Array, kernel: jax.Array, window: Window, axis: int) -> int:
+    """How many rows (axis 0) or columns (axis 1) the outputs have."""
+    extent = (kernel.shape[axis] - 1) * window.dilation[axis] + 1
+    padded = images.shape[1 + axis] + sum(window.padding[axis])
+    return max(0, (padded - extent) // window.strides[axis] + 1)
+
+
+def _kernel_gradient(images, kernel, gradient, window: Window) -> jax.Array:
+    """At each kernel position, the product of the pixels that it met with the outputs' gradients."""
+    groups = window.groups
+    batch, rows, columns, channels = gradient.shape
+    (above, below), (left, right) = window.padding
+    zero = jnp.zeros((), images.dtype)
+    padding = ((0, 0, 0), (above, below, 0), (left, right, 0), (0, 0, 0))
+    padded = lax.pad(images, zero, padding)
+    gradient = gradient.reshape(-1, groups, channels // groups)
+    products = []
+    for row, column in np.ndindex(kernel.shape[:2]):
+        top, start = row * window.dilation[0], column * window.dilation[1]
+        met = padded[
+            :,
+            top : top + (rows - 1) * window.strides[0] + 1 : window.strides[0],
+            start : start + (columns - 1) * window.strides[1] + 1 : window.strides[1],
+        ]
+        products.append(
+            jnp.einsum(
+                "ngi,ngo->igo",
+                met.reshape(batch * rows * columns, groups, -1),
+                gradient,
+                precision=window.precision,
+            )
+        )
+    return jnp.stack(products).reshape(kernel.shape)
+
+
+def _has_short_rows(images: jax.Array, kernel: jax.Array, window: Window) -> bool:
+    columns = _output_size(images, kernel, window, axis=1)
+    return (
+        window.groups == 1
+        and images.shape[3] < _CHANNELS_FOR_BANDS
+        and 0 < columns * kernel.shape[3] <= _ROW_FOR_BANDS
+        and images.shape[2] * images.shape[3] <= _ROW_FOR_BANDS
+        and _output_size(images, kernel, window, axis=0) > 0
+    )
+
+
+def _banded(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """Rows of inputs, flat, times a matrix that holds the kernel along its diagonals."""
+    batch, height, width, channels = images.shape
+    rows, columns = (_output_size(images, kernel, window, axis) for axis in (0, 1))
+    meets = np.zeros((kernel.shape[1], width, columns), bool)
+    for position, column in np.ndindex(kernel.shape[1], columns):
+        met = column * window.strides[1] + position * window.dilation[1] - window.padding[1][0]
+        if 0 <= met < width:
+            meets[position, met, column] = True
+    bands = jnp.einsum(
+        "pwc,rpio->rwico", meets.astype(kernel.dtype), kernel, precision=lax.Precision.HIGHEST
+    ).reshape(kernel.shape[0] * width * channels, -1)
+    zero = jnp.zeros((), images.dtype)
+    padded = lax.pad(
+        images.reshape(batch, height, width * channels),
+        zero,
+        ((0, 0, 0), (*window.padding[0], 0), (0, 0, 0)),
+    )
+    stride, dilation = window.strides[0], window.dilation[0]
+    met_rows = jnp.concatenate(
+        [
+            padded[:, top : top + (rows - 1) * stride + 1 : stride]
+            for top in range(0, kernel.shape[0] * dilation, dilation)
+        ],
+        axis=2,
+    )
+    outputs = jnp.matmul(met_rows, bands, precision=window.precision)
+    return outputs.reshape(batch, rows, columns, -1)
