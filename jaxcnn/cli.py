@@ -58,7 +58,7 @@ def train(arguments: argparse.Namespace) -> int:
     from jaxcnn.train.loop import train  # the slow part of the start
 
     config = load_config(arguments.config, arguments.overrides)
-    runtime.prepare(config.train.global_batch_size)
+    runtime.prepare()
     result = train(config, arguments.workdir, arguments.overwrite)
     if result["status"] == "preempted":
         print(f"stopped by a signal; saved at step {result['steps']}; {again}")
@@ -97,10 +97,8 @@ def predict(arguments: argparse.Namespace) -> None:
 def _load_run(arguments: argparse.Namespace):
     from jaxcnn import runtime
     from jaxcnn.train.saved_run import load_run
-    from jaxcnn.train.workdir import Workdir
 
-    # As many devices as the run was trained on: sums are then rounded the same way.
-    runtime.prepare(Workdir(arguments.workdir).read_config().train.global_batch_size)
+    runtime.prepare()
     return load_run(arguments.workdir, arguments.checkpoint)
 
 

@@ -10,12 +10,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from jaxcnn import cli
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
 
 ROOT = Path(__file__).parent.parent
+
+# A machine that is busy with something else fails no property.
+settings.register_profile("jaxcnn", deadline=None)
+settings.load_profile("jaxcnn")
 
 # The same small programs are compiled again and again, here and in the processes that tests start.
 _cache = tempfile.TemporaryDirectory(prefix="jaxcnn-tests-")

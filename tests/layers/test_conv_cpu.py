@@ -44,7 +44,7 @@ def assert_equal_to_rounding(ours, theirs, digits):
         np.testing.assert_allclose(a, b, rtol=0, atol=digits * (np.abs(b).max() + 1e-30))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=sizes,
     kernel=kernels,
@@ -147,6 +147,18 @@ def test_the_forms_are_the_ones_meant(rng):
         counts[name] = primitives(Conv(**fields), images)
     assert counts["banded"][0] == 0  # no convolution forwards
     assert counts["1x1"][1] - counts["1x1"][0] < counts["xla"][1] - counts["xla"][0]
+
+
+def test_the_cores_share_a_kernels_gradient(monkeypatch, rng):
+    """Whatever the number of cores; three of them take two shares of 32 images, which 3 does not divide."""
+    ours, theirs = layers(**FORMS["xla"])
+    images = jnp.asarray(rng.normal(size=(32, 9, 9, 8)), jnp.float32)
+    variables = theirs.init(jax.random.key(0), images)
+    expected = jax.grad(loss(theirs))(variables, images)
+    for cores, shares in ((1, 1), (2, 2), (3, 2)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
+        assert [len(share) for share in conv_cpu._shares(images)] == [32 // shares] * shares
+        assert_equal_to_rounding(jax.grad(loss(ours))(variables, images), expected, 3e-6)
 
 
 def test_elsewhere_than_on_a_cpu_it_is_xlas(monkeypatch):

@@ -13,7 +13,7 @@ from jaxcnn.layers.initializers import INITIALIZERS, initializer
 from jaxcnn.layers.norm import normalization
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=st.integers(1, 12),
     kernel=st.integers(1, 5),

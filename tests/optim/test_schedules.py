@@ -18,7 +18,7 @@ def test_every_schedule_has_its_closed_form_here():
     assert sorted(BODIES) == SCHEDULES.names()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(BODIES)), warmup=st.integers(0, 6), body=st.integers(1, 20))
 def test_every_step_against_the_closed_form(name, warmup, body):
     schedule = create_schedule({"name": name, "warmup": ""}, warmup + body, warmup)

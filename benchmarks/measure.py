@@ -1,0 +1,107 @@
+"""What the benchmarks share: contestants in processes of their own, run in turn; the device; results.
+
+A contestant is a process that prints 'ready' once it is warm; it answers a line that holds a count with
+the seconds that so many steps took. Only one of them works at a time, and they take turns, so that a
+machine whose speed drifts is as slow for the one as for the other.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+
+from jaxcnn.train.workdir import environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Contestant:
+    """A process that takes steps on demand."""
+
+    def __init__(self, command: list[str], **environment: str):
+        self._process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        for line in self._process.stdout:
+            if line == "ready\n":
+                return
+        raise SystemExit(f"{' '.join(command)} did not start")
+
+    def seconds(self, count: int) -> float:
+        """How long so many steps take."""
+        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(steps: Callable[[int], None], warm_up: int = 3) -> None:
+    """The contestant's side: warms up, then takes as many steps as it is told to."""
+    steps(warm_up)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        steps(int(line))
+        print(time.perf_counter() - start, flush=True)
+
+
+def in_turn(names: list[str], rounds: int) -> Iterator[list[str]]:
+    """The order of each round: every contestant starts one in turn."""
+    for i in range(rounds):
+        shift = i % len(names)
+        yield names[shift:] + names[:shift]
+
+
+def spread(values: list[float], digits: int = 4) -> dict[str, float]:
+    """Median, least and most."""
+    numbers = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {key: round(value, digits) for key, value in numbers.items()}
+
+
+def device_name() -> str:
+    """The accelerator's name, or the processor's model and how many cores there are."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def save(name: str, result: dict) -> None:
+    """Writes results/NAME_PLATFORM.json with the device, the versions and the revision."""
+    surroundings = environment()
+    result = {
+        "benchmark": name,
+        "device": device_name(),
+        "versions": surroundings["versions"] | {"torch": _torch_version()},
+        "git_revision": surroundings["git_revision"],
+        **result,
+    }
+    out = RESULTS / f"{name}_{jax.devices()[0].platform}.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {out.relative_to(Path(__file__).parent.parent)}")
+
+
+def _torch_version() -> str | None:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch.__version__

@@ -1,0 +1,217 @@
+"""The compiled training step, against plain Flax and against PyTorch in each of its forms.
+
+    python benchmarks/train_step.py [--models lenet5 simple_cnn resnet20_cifar] [--dtype bfloat16]
+
+Each contestant has a process of its own; in turn they train the same network on the same batch, which
+lies on the device. PyTorch is left out where it is not installed (pip install -e '.[torch]'). Prints a
+table for each model and writes benchmarks/results/train_step_*.json.
+"""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import measure
+
+SHAPES = {"lenet5": (32, 32, 1), "simple_cnn": (28, 28, 1)}
+CIFAR = (32, 32, 3)
+FIELDS = {"simple_cnn": {"dropout_rate": 0.3}}
+WITH_PEERS = ("lenet5", "simple_cnn", "resnet20_cifar")
+SECONDS_PER_TURN = 2.0
+
+TORCH = {
+    "torch eager": (False, False),
+    "torch eager channels_last": (False, True),
+    "torch compile": (True, False),
+    "torch compile channels_last": (True, True),
+}
+
+
+def shape_of(model: str) -> tuple[int, int, int]:
+    return SHAPES.get(model, CIFAR)
+
+
+def batch_of(model: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(batch_size, *shape_of(model))).astype(np.float32)
+    return images, rng.integers(0, 10, batch_size).astype(np.int32)
+
+
+def ours(name: str, images: np.ndarray, labels: np.ndarray, dtype: str):
+    """jaxcnn's step as `jaxcnn train` compiles it, with its metrics."""
+    from jaxcnn import runtime
+
+    runtime.prepare()
+
+    import jax
+
+    from jaxcnn.config import default_config
+    from jaxcnn.data.dataset import dataset_from_arrays
+    from jaxcnn.train.experiment import Experiment, resolve
+    from jaxcnn.train.sharding import make_mesh, put_batch, replicated
+    from jaxcnn.train.state import init_state
+    from jaxcnn.train.step import make_train_step
+
+    config = default_config()
+    config.model.update({"name": name, "dtype": dtype, **FIELDS.get(name, {})})
+    config.data.validation_fraction = 0.0
+    config.train.update({"duration": "100000 steps", "global_batch_size": len(images)})
+    config = resolve(config)
+    mesh = make_mesh()
+    dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
+    experiment = Experiment.of(config, dataset, devices=mesh.size)
+    state = init_state(experiment.model, experiment.tx, dataset.image_shape, 0, replicated(mesh))
+    batch = {"image": images, "label": labels, "mask": np.ones(len(images), bool)}
+    batch = put_batch(batch, mesh)
+    step = jax.jit(
+        make_train_step(experiment.model, experiment.tx),
+        donate_argnums=0,
+        out_shardings=(replicated(mesh), None),
+    )
+    step = step.lower(state, batch).compile()
+
+    def steps(count: int) -> None:
+        nonlocal state
+        for _ in range(count):
+            state, metrics = step(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    return steps
+
+
+def contestant(who: str, model: str, batch_size: int, dtype: str) -> None:
+    """Runs as a contestant, in a process of its own."""
+    images, labels = batch_of(model, batch_size)
+    if who == "jaxcnn":
+        steps = ours(model, images, labels, dtype)
+    elif who == "flax":
+        from benchmarks.peers import flax_models
+
+        steps = flax_models.make_step(model, images, labels, dtype)
+    else:
+        from benchmarks.peers import torch_models
+
+        steps = torch_models.make_step(model, images, labels, dtype, *TORCH[who])
+    measure.serve(steps)
+
+
+def multiply_adds(name: str) -> int:
+    """Multiply-adds of the convolutions and dense layers for one image, forwards."""
+    import flax.linen as nn
+    import jax
+
+    from jaxcnn import create_model
+
+    counts = {}
+
+    def count(call, arguments, keywords, context):
+        outputs = call(*arguments, **keywords)
+        if isinstance(context.module, nn.Conv | nn.Dense) and context.method_name == "__call__":
+            kernel = context.module.variables["params"]["kernel"]
+            counts[context.module.path] = outputs.size // outputs.shape[-1] * kernel.size
+        return outputs
+
+    model = create_model(name, num_classes=10)
+    images = jax.ShapeDtypeStruct((1, *shape_of(name)), "float32")
+    with nn.intercept_methods(count):
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    return sum(counts.values())
+
+
+def matrix_product_peak(dtype: str) -> float:
+    """Multiply-adds per second of a large square product, the best of ten."""
+    import time
+
+    import jax
+    import jax.numpy as jnp
+
+    size = 2_048 if jax.default_backend() == "cpu" else 8_192
+    a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        product(a, a).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return size**3 / min(seconds)
+
+
+def race(model: str, batch_size: int, dtype: str, rounds: int) -> dict:
+    """Images per second of every contestant, measured in turn."""
+    names = ["jaxcnn"]
+    if model in WITH_PEERS:
+        names.append("flax")
+        if importlib.util.find_spec("torch"):
+            names.extend(TORCH)
+    script = str(Path(__file__))
+    flags = [f"--models={model}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
+    racers = {name: measure.Contestant([script, f"--contestant={name}", *flags]) for name in names}
+    counts = {
+        name: max(1, round(SECONDS_PER_TURN / racer.seconds(3) * 3))
+        for name, racer in racers.items()
+    }
+    speeds = {name: [] for name in names}
+    for order in measure.in_turn(names, rounds):
+        for name in order:
+            seconds = racers[name].seconds(counts[name])
+            speeds[name].append(counts[name] * batch_size / seconds)
+    for racer in racers.values():
+        racer.stop()
+    return speeds
+
+
+def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: float) -> dict:
+    """Prints the model's table; returns what the JSON keeps."""
+    macs = 3 * multiply_adds(model)  # forwards, and backwards by the inputs and by the kernels
+    print(f"\n{model}, batch {batch_size}: {macs / 1e6:,.1f} M multiply-adds per image and step")
+    header = f"{'':<30}{'images/s':>10}{'least':>9}{'most':>9}{'of peak':>9}{'jaxcnn is':>12}"
+    print(header)
+    rows = {}
+    for name, values in speeds.items():
+        ratio = measure.spread([a / b for a, b in zip(speeds["jaxcnn"], values, strict=True)], 3)
+        row = measure.spread(values, 1)
+        rows[name] = {
+            "images_per_second": row,
+            "fraction_of_peak": round(row["median"] * macs / peak, 4),
+            "jaxcnn_is_faster_by": ratio,
+        }
+        print(
+            f"{name:<30}{row['median']:>10,.0f}{row['min']:>9,.0f}{row['max']:>9,.0f}"
+            f"{rows[name]['fraction_of_peak']:>9.1%}{ratio['median']:>11.2f}×"
+        )
+    return {"batch_size": batch_size, "multiply_adds_per_image": macs, "contestants": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=list(WITH_PEERS))
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    batch_size, dtype = arguments.batch_size, arguments.dtype
+    if arguments.contestant:
+        contestant(arguments.contestant, arguments.models[0], batch_size, dtype)
+        return
+
+    peaks, models = [], {}
+    for model in arguments.models:
+        peaks.append(matrix_product_peak(dtype))
+        speeds = race(model, batch_size, dtype, arguments.rounds)
+        models[model] = report(model, speeds, batch_size, max(peaks))
+    print(f"\nmatrix product: {2 * max(peaks) / 1e9:,.0f} GFLOP/s, {dtype}")
+    measure.save(
+        f"train_step_{dtype}",
+        {"dtype": dtype, "peak_multiply_adds_per_second": round(max(peaks)), "models": models},
+    )
+
+
+if __name__ == "__main__":
+    main()
