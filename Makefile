@@ -24,5 +24,7 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
+# Half an hour; each script is a benchmark of its own.
 bench: install
-	$(BIN)/python benchmarks/loop_overhead.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch]'
+	for script in train_step loop startup scaling memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done

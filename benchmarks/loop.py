@@ -1,6 +1,6 @@
 """What the whole training loop costs beside the bare compiled step, on the same batches.
 
-    python benchmarks/loop_overhead.py
+    python benchmarks/loop.py
 
 The loop shuffles, augments, normalises and prefetches images, accumulates metrics, writes lines and
 TensorBoard events, and saves checkpoints. The bare step runs over the same batches, which lie on the
@@ -9,10 +9,7 @@ device already. Both use one compiled program, in one process, in turn. Writes b
 
 import argparse
 import itertools
-import json
-import os
-import platform
-import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +17,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import measure
+from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.data.pipeline import train_batches
@@ -27,18 +28,7 @@ from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.loop import Run
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import init_state
-from jaxcnn.train.workdir import Workdir, environment
-
-
-def device_name() -> str:
-    """The accelerator's name, or the processor's model and how many cores there are."""
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        return device.device_kind
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+from jaxcnn.train.workdir import Workdir
 
 
 def benchmark_config(model: str, batch_size: int, steps: int):
@@ -56,10 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet20_cifar")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=40, help="steps per round and contestant")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=60, help="steps per round and contestant")
+    parser.add_argument("--rounds", type=int, default=6)
     arguments = parser.parse_args()
 
+    runtime.prepare()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5_000, 32, 32, 3)).astype(np.uint8)  # CIFAR's shape
     dataset = dataset_from_arrays(
@@ -114,34 +105,22 @@ def main() -> None:
 
     count = arguments.steps * arguments.batch_size
     ratios = [bare_seconds / loop_seconds for bare_seconds, loop_seconds in seconds]
-    result = {
-        "benchmark": "loop_overhead",
-        "model": arguments.model,
-        "batch_size": arguments.batch_size,
-        "steps": arguments.steps,
-        "device": device_name(),
-        "versions": environment()["versions"],
-        "git_revision": environment()["git_revision"],
-        "bare_images_per_second": [round(count / b, 1) for b, _ in seconds],
-        "loop_images_per_second": [round(count / whole, 1) for _, whole in seconds],
-        "loop_to_bare_throughput": {
-            "median": round(statistics.median(ratios), 4),
-            "min": round(min(ratios), 4),
-            "max": round(max(ratios), 4),
-        },
-    }
-    print(f"{arguments.model}, batch {arguments.batch_size}, on {result['device']}")
+    spread = measure.spread(ratios)
+    print(f"{arguments.model}, batch {arguments.batch_size}, on {measure.device_name()}")
     print(f"{'round':>5}{'bare images/s':>16}{'loop images/s':>16}{'loop/bare':>12}")
     for i, ((b, whole), ratio) in enumerate(zip(seconds, ratios, strict=True), start=1):
         print(f"{i:>5}{count / b:>16,.0f}{count / whole:>16,.0f}{ratio:>12.3f}")
-    spread = result["loop_to_bare_throughput"]
     print(f"loop/bare: median {spread['median']:.3f}, {spread['min']:.3f} to {spread['max']:.3f}")
-    platform_name = jax.devices()[0].platform
-    out = (
-        Path(__file__).parent / "results" / f"loop_overhead_{arguments.model}_{platform_name}.json"
+    measure.save(
+        f"loop_{arguments.model}",
+        {
+            "batch_size": arguments.batch_size,
+            "steps": arguments.steps,
+            "bare_images_per_second": [round(count / b, 1) for b, _ in seconds],
+            "loop_images_per_second": [round(count / whole, 1) for _, whole in seconds],
+            "loop_to_bare_throughput": spread,
+        },
     )
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to {out.relative_to(Path(__file__).parent.parent)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from benchmarks import measure
 
 SHAPES = {"lenet5": (32, 32, 1), "simple_cnn": (28, 28, 1)}
 CIFAR = (32, 32, 3)
-FIELDS = {"simple_cnn": {"dropout_rate": 0.3}}
 WITH_PEERS = ("lenet5", "simple_cnn", "resnet20_cifar")
 SECONDS_PER_TURN = 2.0
 
@@ -42,61 +41,21 @@ def batch_of(model: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, 10, batch_size).astype(np.int32)
 
 
-def ours(name: str, images: np.ndarray, labels: np.ndarray, dtype: str):
-    """jaxcnn's step as `jaxcnn train` compiles it, with its metrics."""
-    from jaxcnn import runtime
-
-    runtime.prepare()
-
-    import jax
-
-    from jaxcnn.config import default_config
-    from jaxcnn.data.dataset import dataset_from_arrays
-    from jaxcnn.train.experiment import Experiment, resolve
-    from jaxcnn.train.sharding import make_mesh, put_batch, replicated
-    from jaxcnn.train.state import init_state
-    from jaxcnn.train.step import make_train_step
-
-    config = default_config()
-    config.model.update({"name": name, "dtype": dtype, **FIELDS.get(name, {})})
-    config.data.validation_fraction = 0.0
-    config.train.update({"duration": "100000 steps", "global_batch_size": len(images)})
-    config = resolve(config)
-    mesh = make_mesh()
-    dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
-    experiment = Experiment.of(config, dataset, devices=mesh.size)
-    state = init_state(experiment.model, experiment.tx, dataset.image_shape, 0, replicated(mesh))
-    batch = {"image": images, "label": labels, "mask": np.ones(len(images), bool)}
-    batch = put_batch(batch, mesh)
-    step = jax.jit(
-        make_train_step(experiment.model, experiment.tx),
-        donate_argnums=0,
-        out_shardings=(replicated(mesh), None),
-    )
-    step = step.lower(state, batch).compile()
-
-    def steps(count: int) -> None:
-        nonlocal state
-        for _ in range(count):
-            state, metrics = step(state, batch)
-        jax.block_until_ready((state, metrics))
-
-    return steps
-
-
 def contestant(who: str, model: str, batch_size: int, dtype: str) -> None:
     """Runs as a contestant, in a process of its own."""
     images, labels = batch_of(model, batch_size)
     if who == "jaxcnn":
-        steps = ours(model, images, labels, dtype)
+        from benchmarks.contestants import with_jaxcnn
+
+        steps = with_jaxcnn.make_step(model, images, labels, dtype)
     elif who == "flax":
-        from benchmarks.peers import flax_models
+        from benchmarks.contestants import with_flax
 
-        steps = flax_models.make_step(model, images, labels, dtype)
+        steps = with_flax.make_step(model, images, labels, dtype)
     else:
-        from benchmarks.peers import torch_models
+        from benchmarks.contestants import with_torch
 
-        steps = torch_models.make_step(model, images, labels, dtype, *TORCH[who])
+        steps = with_torch.make_step(model, images, labels, dtype, *TORCH[who])
     measure.serve(steps)
 
 

@@ -21,7 +21,7 @@ def get_config():
     config.loss.l2_regularization = 5e-4
     config.schedule.name = "cosine"
     config.schedule.warmup = "1 epoch"
-    config.train.duration = "8 epochs"
+    config.train.duration = "20 epochs"
     config.train.global_batch_size = 128
     config.log.every = "100 steps"
     return config

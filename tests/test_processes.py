@@ -128,6 +128,7 @@ def test_eight_devices_give_the_losses_of_one(tmp_path, model, activation, dtype
             "--config.schedule.warmup=5 steps", "--config.log.every=1 step",
             "--config.optimizer.learning_rate=0.02",
             XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}", JAX_ENABLE_X64=str(int(dtype == "float64")),
+            NPROC=str(4 * devices),  # threads: docs/performance.md, "Virtual devices"
         )
         for devices in (1, 8)
     }  # fmt: skip

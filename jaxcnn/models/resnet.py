@@ -44,7 +44,8 @@ class CifarResNet(nn.Module):
     """The paper's CIFAR networks: a 3×3 stem, three stages of 16, 32 and 64 channels, average pool.
 
     `stage_sizes=(n, n, n)` gives the network of 6n + 2 layers; n = 3, ResNet-20, has 269,722
-    parameters for 10 classes.
+    parameters for 10 classes. `remat` has the backward pass compute each block's inner activations
+    again, in place of keeping them; on a CPU, XLA undoes that.
     """
 
     num_classes: int
@@ -53,6 +54,7 @@ class CifarResNet(nn.Module):
     norm: str = "batch"
     activation: str = "relu"
     dropout_rate: float = 0.0
+    remat: bool = False
     kernel_init: str = "he_normal_fan_out"
     dtype: str = "float32"
     param_dtype: str = "float32"
@@ -75,10 +77,11 @@ class CifarResNet(nn.Module):
                 **dtypes,
             )
 
+        block_type = nn.remat(BasicBlock) if self.remat else BasicBlock
         x = act(norm(name="stem_norm")(conv(self.width, name="stem_conv")(images)))
         for stage, size in enumerate(self.stage_sizes):
             for block in range(size):
-                x = BasicBlock(
+                x = block_type(
                     width=self.width * 2**stage,
                     stride=2 if stage > 0 and block == 0 else 1,
                     conv=conv,

@@ -191,7 +191,8 @@ for name, fields in {FORMS!r}.items():
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-6 * np.abs(a).max())
 print("equal")
 """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
+    environment = {**os.environ, **flags}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )

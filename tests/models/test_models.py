@@ -143,3 +143,28 @@ def test_wrong_names_and_fields():
     with pytest.raises(UserError, match="num_classes=0 must be at least 1"):
         create_model("lenet5", num_classes=0)
     assert "num_classes" not in MODELS.settings("lenet5")
+
+
+def test_remat_changes_neither_names_nor_numbers(rng):
+    images = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    plain, remat = (
+        create_model("resnet20_cifar", num_classes=3, width=4, remat=remat)
+        for remat in (False, True)
+    )
+    variables = plain.init(jax.random.key(0), images, train=False)
+    again = remat.init(jax.random.key(0), images, train=False)
+    assert jax.tree.structure(variables) == jax.tree.structure(again)
+
+    def gradient(model):
+        def objective(params):
+            logits, _ = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return jnp.sum(jnp.sin(logits))
+
+        return jax.jit(jax.grad(objective))(variables["params"])
+
+    for ours, theirs in zip(
+        jax.tree.leaves(gradient(plain)), jax.tree.leaves(gradient(remat)), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
