@@ -42,7 +42,7 @@ def contestant(row: dict) -> None:
     row.pop("devices", None)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(batch_size, 32, 32, 3)).astype(np.float32)
-    labels = rng.integers(0, 10, batch_size).astype(np.int32)
+    labels = np.arange(batch_size, dtype=np.int32) % 10
     measure.serve(with_jaxcnn.make_step("resnet20_cifar", images, labels, "float32", **row))
 
 
