@@ -1,7 +1,6 @@
 """The convolution on a CPU: equal to XLA's up to rounding, faster where XLA's is slow.
 
-Which form is faster was measured shape by shape (docs/performance.md).
-XLA's own stands but for
+Which form is faster was measured shape by shape (docs/performance.md). XLA's own stands but for
 
 - the gradient of a kernel that is 1×1 or has groups: one matrix product per kernel position, 2.5 to 250
   times as fast;
@@ -109,6 +108,9 @@ def _backward(window, residuals, gradient):
     return of_images, of_kernel
 
 
+_convolve.defvjp(_forward, _backward)
+
+
 def _shares(batch: jax.Array) -> list[jax.Array]:
     """The batch in equal parts, as many as there are cores; whole where several devices share it."""
     cores = (
@@ -116,9 +118,6 @@ def _shares(batch: jax.Array) -> list[jax.Array]:
     )
     most = 1 if jax.device_count() > 1 else max(1, min(cores, len(batch) // _LEAST_SHARE))
     return jnp.split(batch, next(parts for parts in range(most, 0, -1) if len(batch) % parts == 0))
-
-
-_convolve.defvjp(_forward, _backward)
 
 
 def _xla(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:

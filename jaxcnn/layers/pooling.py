@@ -17,7 +17,7 @@ Padding = tuple[Pair, Pair]
 def max_pool(images: jax.Array, window: Pair, strides: Pair, padding: Padding) -> jax.Array:
     """The maximum over each window; its gradient goes to the window's first maximum, row by row.
 
-    On a CPU, XLA's gradient of a maximum (select-and-scatter) is 8 to 12 times slower than this
+    On a CPU, XLA's gradient of a maximum (select-and-scatter) is 5 to 10 times slower than this
     one; elsewhere this is `flax.linen.max_pool`. docs/performance.md has the measurements.
 
     Args:
@@ -38,10 +38,10 @@ def max_pool(images: jax.Array, window: Pair, strides: Pair, padding: Padding) -
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(images: jax.Array, shape: tuple, window: Pair, strides: Pair) -> jax.Array:
-    first, *others = _windows(images, window, strides)
+    largest, *others = _windows(images, window, strides)
     for pixels in others:
-        first = jnp.maximum(first, pixels)
-    return first
+        largest = jnp.maximum(largest, pixels)
+    return largest
 
 
 def _windows(images: jax.Array, window: Pair, strides: Pair) -> list[jax.Array]:
