@@ -44,7 +44,7 @@ def assert_equal_to_rounding(ours, theirs, digits):
         np.testing.assert_allclose(a, b, rtol=0, atol=digits * (np.abs(b).max() + 1e-30))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     size=sizes,
     kernel=kernels,

@@ -27,7 +27,7 @@ def test_pool_names_itself_when_it_would_be_empty():
         pool(jnp.zeros((1, 1, 4, 3)), "max", 2, name="s4")
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     size=st.tuples(st.integers(3, 10), st.integers(3, 10)),
     window=st.tuples(st.integers(1, 3), st.integers(1, 3)),

@@ -148,7 +148,7 @@ def test_wrong_names_and_fields():
 def test_remat_changes_neither_names_nor_numbers(rng):
     images = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
     plain, remat = (
-        create_model("resnet20_cifar", num_classes=3, width=4, remat=remat)
+        create_model("resnet20_cifar", num_classes=3, width=4, stage_sizes=(1, 1, 1), remat=remat)
         for remat in (False, True)
     )
     variables = plain.init(jax.random.key(0), images, train=False)
