@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jaxcnn.train.workdir import environment
 
@@ -57,6 +58,12 @@ def serve(steps: Callable[[int], None], warm_up: int = 3) -> None:
         start = time.perf_counter()
         steps(int(line))
         print(time.perf_counter() - start, flush=True)
+
+
+def random_batch(shape: tuple[int, int, int], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images of noise, and labels of ten classes."""
+    images = np.random.default_rng(0).normal(size=(size, *shape)).astype(np.float32)
+    return images, np.arange(size, dtype=np.int32) % 10
 
 
 def in_turn(names: list[str], rounds: int) -> Iterator[list[str]]:

@@ -13,21 +13,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import measure
 
 BATCH_SIZE = 128
+SHAPE = (32, 32, 3)
 MIB = 2**20
 DEPTHS = {"resnet20_cifar": 3, "resnet110_cifar": 18}
-
-
-def batch() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(BATCH_SIZE, 32, 32, 3)).astype(np.float32)
-    return images, rng.integers(0, 10, BATCH_SIZE).astype(np.int32)
 
 
 def planned(blocks: int, remat: bool) -> float:
@@ -35,7 +28,11 @@ def planned(blocks: int, remat: bool) -> float:
     from benchmarks.contestants import with_jaxcnn
 
     step, _, _ = with_jaxcnn.compile_step(
-        "resnet20_cifar", *batch(), "float32", stage_sizes=(blocks,) * 3, remat=remat
+        "resnet20_cifar",
+        *measure.random_batch(SHAPE, BATCH_SIZE),
+        "float32",
+        stage_sizes=(blocks,) * 3,
+        remat=remat,
     )
     return step.memory_analysis().temp_size_in_bytes / MIB
 
@@ -55,7 +52,9 @@ def take_steps(keep: bool) -> None:
 
     if keep:
         runtime.prepare()
-    step, state, on_device = with_jaxcnn.compile_step("resnet20_cifar", *batch(), "float32")
+    step, state, on_device = with_jaxcnn.compile_step(
+        "resnet20_cifar", *measure.random_batch(SHAPE, BATCH_SIZE), "float32"
+    )
     for _ in range(10):
         state, _ = step(state, on_device)
         jax.block_until_ready(state)

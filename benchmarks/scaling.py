@@ -11,8 +11,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import measure
@@ -40,9 +38,7 @@ def contestant(row: dict) -> None:
 
     batch_size = row.pop("batch_size", 128)
     row.pop("devices", None)
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(batch_size, 32, 32, 3)).astype(np.float32)
-    labels = np.arange(batch_size, dtype=np.int32) % 10
+    images, labels = measure.random_batch((32, 32, 3), batch_size)
     measure.serve(with_jaxcnn.make_step("resnet20_cifar", images, labels, "float32", **row))
 
 

@@ -12,8 +12,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import measure
@@ -35,15 +33,9 @@ def shape_of(model: str) -> tuple[int, int, int]:
     return SHAPES.get(model, CIFAR)
 
 
-def batch_of(model: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(batch_size, *shape_of(model))).astype(np.float32)
-    return images, rng.integers(0, 10, batch_size).astype(np.int32)
-
-
 def contestant(who: str, model: str, batch_size: int, dtype: str) -> None:
     """Runs as a contestant, in a process of its own."""
-    images, labels = batch_of(model, batch_size)
+    images, labels = measure.random_batch(shape_of(model), batch_size)
     if who == "jaxcnn":
         from benchmarks.contestants import with_jaxcnn
 

@@ -1,5 +1,6 @@
 """Batches travel to the device while the step before them still computes."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +21,11 @@ def prefetch(batches: Iterable[T], put: Callable[[T], U], size: int = 2) -> Iter
 
     def offer(item) -> None:
         while not closed.is_set():
-            try:
+            with contextlib.suppress(
+                queue.Full
+            ):  # tried again, until there is room or nobody reads
                 ready.put(item, timeout=0.1)
                 return
-            except queue.Full:
-                pass
 
     def work() -> None:
         try:

@@ -12,7 +12,7 @@ Which form is faster was measured shape by shape (docs/performance.md). XLA's ow
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -86,8 +86,7 @@ def conv_general_dilated(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    form = _banded if _has_short_rows(images, kernel, window) else _xla
-    return form(images, kernel, window)
+    return _form(images, kernel, window)(images, kernel, window)
 
 
 def _forward(images, kernel, window):
@@ -96,7 +95,7 @@ def _forward(images, kernel, window):
 
 def _backward(window, residuals, gradient):
     images, kernel = residuals
-    form = _banded if _has_short_rows(images, kernel, window) else _xla
+    form = _form(images, kernel, window)
     (of_images,) = jax.linear_transpose(lambda x: form(x, kernel, window), images)(gradient)
     if window.groups > 1 or kernel.shape[:2] == (1, 1):
         of_kernel = _kernel_gradient(images, kernel, gradient, window)
@@ -109,6 +108,11 @@ def _backward(window, residuals, gradient):
 
 
 _convolve.defvjp(_forward, _backward)
+
+
+def _form(images: jax.Array, kernel: jax.Array, window: Window) -> Callable:
+    """What computes the outputs, and by transposition the images' gradient."""
+    return _banded if _has_short_rows(images, kernel, window) else _xla
 
 
 def _shares(batch: jax.Array) -> list[jax.Array]:

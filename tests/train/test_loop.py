@@ -111,7 +111,7 @@ def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
 
         @requested.setter
         def requested(self, value):
-            pass
+            """Steps alone decide here."""
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "Preemption", Stop)
