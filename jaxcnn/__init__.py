@@ -6,7 +6,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "create_model": "jaxcnn.models",
+    "features": "jaxcnn.models",
     "list_models": "jaxcnn.models",
+    "load_model": "jaxcnn.train.pretrained",
     "default_config": "jaxcnn.config",
     "UserError": "jaxcnn.errors",
 }

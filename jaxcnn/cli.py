@@ -68,10 +68,23 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    run = _load_run(arguments)
-    metrics = run.evaluate(arguments.split)
+    if (arguments.workdir is None) == (arguments.config is None):
+        raise UserError(
+            "give --workdir=DIR, a run, or --config=FILE --config.init_from=DIR, weights on its data"
+        )
+    if arguments.workdir:
+        run = _load_run(arguments)
+        metrics, label = run.evaluate(arguments.split), f"{arguments.split} (step {run.step})"
+    else:
+        from jaxcnn import runtime
+        from jaxcnn.train.experiment import load_config
+        from jaxcnn.train.pretrained import evaluate_pretrained
+
+        config = load_config(arguments.config, arguments.overrides)
+        runtime.prepare()
+        metrics, label = evaluate_pretrained(config, arguments.split), arguments.split
     print(_METRICS_HEADER)
-    print(_metrics_row(f"{arguments.split} (step {run.step})", metrics))
+    print(_metrics_row(label, metrics))
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -127,12 +140,89 @@ def show_batch(arguments: argparse.Namespace) -> None:
 def models(arguments: argparse.Namespace) -> None:
     import inspect
 
-    from jaxcnn.models import MODELS, list_models
+    from jaxcnn.models import MODELS, PUBLISHED_FOR, count_parameters, create_model, list_models
 
+    listed = []
     for name in list_models(arguments.pattern):
-        settings = ", ".join(f"{key}={value!r}" for key, value in MODELS.settings(name).items())
-        print(f"{name}\n    {inspect.cleandoc(_class_of(MODELS[name]).__doc__).splitlines()[0]}")
-        print(f"    {settings}")
+        (height, width, channels), classes = PUBLISHED_FOR[name]
+        constructor = MODELS[name]
+        entry = {
+            "name": name,
+            "input": [height, width, channels],
+            "num_classes": classes,
+            "description": inspect.getdoc(_class_of(constructor)).splitlines()[0],
+            "settings": MODELS.settings(name),
+        }
+        if arguments.json:
+            model = create_model(name, num_classes=classes)
+            entry["parameters"] = count_parameters(model, (height, width, channels))
+        listed.append(entry)
+    if arguments.json:
+        print(json.dumps(listed, indent=2))
+        return
+    if not listed:
+        raise UserError(f"no model's name matches {arguments.pattern!r}; jaxcnn models lists all")
+    for entry in listed:
+        size = "×".join(map(str, entry["input"]))
+        print(
+            f"{entry['name']:<26}{size:>11}{entry['num_classes']:>6} classes  {entry['description']}"
+        )
+    if len(listed) == 1:
+        print("\nsettings and their defaults:")
+        for setting, default in listed[0]["settings"].items():
+            print(f"  {setting:<22}{default!r}")
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    from jaxcnn.diagnose.summary import summarize
+    from jaxcnn.models import PUBLISHED_FOR, create_model
+    from jaxcnn.models.fit import check_fits
+
+    fields = _model_fields(arguments)
+    image_shape, num_classes = PUBLISHED_FOR[arguments.model]
+    image_shape = arguments.input or image_shape
+    if arguments.num_classes is not None:
+        num_classes = arguments.num_classes
+    model = create_model(arguments.model, num_classes=num_classes, **fields)
+    check_fits(arguments.model, model, image_shape, "--input=H,W,C takes it")
+    result = summarize(arguments.model, model, image_shape)
+    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.table())
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    from jaxcnn.models import PUBLISHED_FOR
+    from jaxcnn.train.pretrained import load_model
+    from jaxcnn.transfer.convert import export_weights, import_weights
+
+    if Path(arguments.source).is_dir():
+        if arguments.model:
+            raise UserError(
+                f"--model={arguments.model} is for reading a file; the directory "
+                f"--from={arguments.source} says itself which model it holds"
+            )
+        count = export_weights(*load_model(arguments.source), arguments.to)
+        print(f"{count} tensors: {arguments.to}")
+        return
+    if not arguments.model:
+        raise UserError(
+            f"--from={arguments.source} is no directory; to read a file, give --model=NAME"
+        )
+    fields = _model_fields(arguments)
+    image_shape = arguments.input or PUBLISHED_FOR[arguments.model][0]
+    model, differing = import_weights(
+        arguments.model, arguments.source, arguments.to, image_shape, fields, arguments.strict
+    )
+    for name in differing:
+        print(f"not matched: {name}")
+    print(f"{arguments.model}, {model.num_classes} classes: {arguments.to}")
+
+
+def _model_fields(arguments: argparse.Namespace) -> dict:
+    """The settings of --model.KEY=VALUE."""
+    from jaxcnn.config import resolve_settings
+    from jaxcnn.models import MODELS
+
+    return resolve_settings(MODELS, arguments.model, arguments.overrides, "--model")
 
 
 def _class_of(constructor):
@@ -173,6 +263,20 @@ def _print_result(result: dict, workdir: Path) -> None:
 
 # --- parsing ------------------------------------------------------------------------------------
 
+_FROM_HELP = "a .pth or .safetensors file with torchvision's names; or a directory, to export it"
+_TO_HELP = "a new directory; or a .safetensors file, to export"
+
+
+def _image_shape(text: str) -> tuple[int, int, int]:
+    """H,W,C"""
+    try:
+        height, width, channels = map(int, text.split(","))
+    except ValueError:
+        height = width = channels = 0
+    if min(height, width, channels) < 1:
+        raise UserError(f"--input={text} must be height,width,channels, as 224,224,3")
+    return height, width, channels
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are UserErrors: one line, exit code 1."""
@@ -196,8 +300,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         sub.set_defaults(command=function, prog=sub.prog)
         return sub
 
-    def takes_config(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    def takes_config(sub: argparse.ArgumentParser, required: bool = True) -> None:
+        sub.set_defaults(override_prefix="--config.")
+        sub.add_argument("--config", required=required, metavar="FILE", help="a file of configs/")
         sub.add_argument(
             "--config.KEY",
             dest="_",
@@ -205,8 +310,23 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             help="changes one setting, e.g. --config.optimizer.learning_rate=0.1",
         )
 
-    def takes_run(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--workdir", required=True, metavar="DIR", help="the run's directory")
+    def takes_model_settings(sub: argparse.ArgumentParser) -> None:
+        sub.set_defaults(override_prefix="--model.")
+        sub.add_argument(
+            "--model.KEY",
+            dest="_",
+            metavar="VALUE",
+            help="changes one of its settings, e.g. --model.stem=cifar",
+        )
+        sub.add_argument(
+            "--input",
+            type=_image_shape,
+            metavar="H,W,C",
+            help="the images' size (default: what the model was published for)",
+        )
+
+    def takes_run(sub: argparse.ArgumentParser, required: bool = True) -> None:
+        sub.add_argument("--workdir", required=required, metavar="DIR", help="the run's directory")
         sub.add_argument(
             "--checkpoint", default="best", metavar="WHICH", help="best (default), latest or a step"
         )
@@ -220,8 +340,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="remove the run that is there first",
     )
 
-    sub = command("eval", evaluate, "evaluate a run's checkpoint on a split of its data")
-    takes_run(sub)
+    sub = command(
+        "eval", evaluate, "evaluate a run, or a config's init_from, on a split of its data"
+    )
+    takes_run(sub, required=False)
+    takes_config(sub, required=False)
     sub.add_argument("--split", default="test", help="train, validation or test (default)")
 
     sub = command("predict", predict, "classify image files: the five likeliest classes")
@@ -234,8 +357,27 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     sub.add_argument("--out", default="batch.png", metavar="FILE", help="default: batch.png")
     sub.add_argument("--count", type=int, default=32, help="how many images (default: 32)")
 
-    sub = command("models", models, "list the models and their settings")
+    sub = command("models", models, "list the models; of one, its settings")
     sub.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'resnet*'")
+    sub.add_argument("--json", action="store_true", help="print JSON, with parameter counts")
+
+    sub = command("summary", summary, "a model layer by layer: sizes, parameters, receptive fields")
+    sub.add_argument("model", metavar="MODEL", help="one of jaxcnn models")
+    takes_model_settings(sub)
+    sub.add_argument("--num-classes", type=int, metavar="N", help="default: as published")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("convert", convert, "weights from torch's files, and back")
+    sub.add_argument("--from", dest="source", required=True, metavar="FILE|DIR", help=_FROM_HELP)
+    sub.add_argument("--to", required=True, metavar="DIR|FILE", help=_TO_HELP)
+    sub.add_argument("--model", metavar="NAME", help="the model that the file holds")
+    takes_model_settings(sub)
+    sub.add_argument(
+        "--no-strict",
+        dest="strict",
+        action="store_false",
+        help="leave out surplus tensors, and initialise what is missing",
+    )
 
     arguments, rest = parser.parse_known_args(argv)
     arguments.overrides = _overrides(rest, arguments, commands.choices)
@@ -245,11 +387,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _overrides(rest: list[str], arguments: argparse.Namespace, commands: dict) -> dict[str, str]:
     """{dotted key: text} of the --config.a.b=value among the arguments that argparse left."""
     overrides = {}
-    takes_config = hasattr(arguments, "config")
+    prefix = getattr(arguments, "override_prefix", None)
     words = iter(rest)
     for word in words:
         flag, equals, value = word.partition("=")
-        if not (takes_config and flag.startswith("--config.")):
+        if not (prefix and flag.startswith(prefix)):
             known = commands[arguments.prog.split()[-1]]._option_string_actions
             raise UserError(
                 f"unknown argument {word}; "
@@ -259,5 +401,5 @@ def _overrides(rest: list[str], arguments: argparse.Namespace, commands: dict) -
             value = next(words, None)
             if value is None:
                 raise UserError(f"{flag} needs a value: {flag}=VALUE")
-        overrides[flag.removeprefix("--config.")] = value
+        overrides[flag.removeprefix(prefix)] = value
     return overrides

@@ -30,6 +30,7 @@ def default_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,  # of initialisation, dropout, data order and augmentation
+            "init_from": "",  # weights to start from: a converted model's directory, or a run's
             "model": {"name": "lenet5"},
             "data": {
                 "source": "digits",
@@ -190,6 +191,25 @@ def resolve(
         _override(resolved, dotted.split("."), text, f"config.{dotted}")
     data["augment"] = _resolved_augmentations(data["augment"], augmentations)  # it may be replaced
     return ConfigDict(resolved)
+
+
+def resolve_settings(
+    registry: Registry, choice: str, overrides: Mapping[str, str], prefix: str
+) -> dict[str, Any]:
+    """The settings that overrides give one entry of a registry, without its defaults.
+
+    Args:
+      overrides: setting → text, as on the command line.
+      prefix: what a message puts before a setting's name.
+
+    Raises:
+      UserError: the entry or a setting does not exist, or a value has the wrong type.
+    """
+    settings = registry.settings(choice)
+    for key, text in overrides.items():
+        _refuse_unknown_keys({key: text}, settings, prefix, of=choice)
+        _override(settings, [key], text, f"{prefix}.{key}")
+    return {key: settings[key] for key in overrides}
 
 
 def differences(old: Mapping, new: Mapping, prefix: str = "config") -> list[str]:

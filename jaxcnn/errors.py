@@ -18,3 +18,9 @@ def suggestion(name: str, valid: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, valid, n=1)
     did_you_mean = f"did you mean '{near[0]}'? " if near else ""
     return f"{did_you_mean}valid: {', '.join(valid) or 'none'}"
+
+
+def check_choice(setting: str, value: str, valid: Iterable[str]) -> None:
+    """Raises UserError where a setting that chooses by name names nothing."""
+    if value not in valid:
+        raise UserError(f"{setting} '{value}' does not exist; {suggestion(value, valid)}")

@@ -118,9 +118,18 @@ def test_show_batch(run_cli, tmp_path):
 def test_models(run_cli):
     code, out, _ = run_cli("models", "*net*")
     assert code == 0
-    assert "lenet5\n    C1 6@5×5" in out
-    assert "kernel_init='he_normal_fan_out'" in out
+    assert "lenet5                        32×32×1    10 classes  C1 6@5×5, S2" in out
     assert "simple_cnn" not in out
+    code, out, _ = run_cli("models", "resnet20_cifar")
+    assert code == 0
+    assert "  kernel_init           'he_normal_fan_out'\n" in out
+    assert "  stage_sizes           (3, 3, 3)\n" in out
+
+
+def test_models_without_a_match(error_of):
+    assert error_of("models", "resnext7*") == (
+        "no model's name matches 'resnext7*'; jaxcnn models lists all"
+    )
 
 
 def test_a_folder_with_an_unreadable_image_is_skipped_where_asked(
@@ -160,7 +169,7 @@ def test_a_folder_with_an_unreadable_image_is_skipped_where_asked(
         (["--config.data.source=tfds", "--config.data.name=mnist", "--config.data.data_dir=/nowhere"], "config.data.data_dir='/nowhere'"),
         (["--config.model.dropout_rate"], "--config.model.dropout_rate needs a value"),
         (["--conifg.seed=1"], "unknown argument --conifg.seed=1; "),
-        (["--config.model.pooling=median"], "pooling 'median' does not exist; valid: avg, max"),
+        (["--config.model.pooling=median"], "pooling 'median' does not exist; valid: avg, avg_unpadded, max"),
         (["--config.model.name=simple_cnn", "--config.model.hidden=0"], "config.model.hidden=0 must be at least 1"),
         (["--config.model.name=simple_cnn", "--config.model.widths=(8, 0)"], "config.model.widths=(8, 0) must be at least 1"),
         (["--config.model.name=mlp", "--config.model.widths=(8, 'a')"], "config.model.widths.1='a' has the wrong type"),

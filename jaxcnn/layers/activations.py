@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.errors import UserError, suggestion
+from jaxcnn.errors import check_choice
 
 
 @jax.custom_jvp
@@ -39,6 +39,5 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     Raises:
       UserError: there is none.
     """
-    if name not in ACTIVATIONS:
-        raise UserError(f"activation '{name}' does not exist; {suggestion(name, ACTIVATIONS)}")
+    check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

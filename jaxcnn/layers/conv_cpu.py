@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.layers.forms import use_cpu_forms
+
 # Below so many input channels, and up to so many numbers in a row of outputs, bands are faster.
 _CHANNELS_FOR_BANDS = 8
 _ROW_FOR_BANDS = 256
@@ -56,7 +58,7 @@ def conv_general_dilated(
 
     Elsewhere than on a CPU, and for what is no image (batch, height, width, channels), it is XLA's.
     """
-    if jax.default_backend() != "cpu" or images.ndim != 4 or any(d != 1 for d in lhs_dilation):
+    if not use_cpu_forms() or images.ndim != 4 or any(d != 1 for d in lhs_dilation):
         return lax.conv_general_dilated(
             images,
             kernel,

@@ -4,35 +4,166 @@ from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
 
-from jaxcnn.errors import UserError, suggestion
+from jaxcnn.errors import UserError, check_choice
 
-NORMS = ("batch", "none")
+NORMS = ("batch", "layer", "instance", "group", "none")
+BATCH_NORM_MODES = ("sync", "per_replica", "ghost", "frozen")
 
 
-def normalization(name: str, train: bool, **dtypes) -> Callable[..., Callable]:
+class BatchNorm(nn.Module):
+    """Batch normalisation. Ioffe & Szegedy 2015.
+
+    In training, each channel is normalised by the mean and the variance of its values in the batch;
+    otherwise by running averages, which keep `momentum` of themselves at each training step. As in
+    torch, the running variance averages the unbiased estimate, n/(n − 1) times the batch's variance.
+    Variables: `scale` and `bias` in params, `mean` and `var` in batch_stats, each (channels,).
+
+    `mode` says over which examples the statistics are taken:
+      sync: the global batch, however many devices share it;
+      per_replica: each device's own share, as if every device trained alone; averaged for the running
+        ones;
+      ghost: each `ghost_batch_size` examples in turn (Hoffer et al. 2017); averaged likewise;
+      frozen: none; the running ones are used in training too and stand still. Scale and bias are
+        still trained.
+
+    Raises:
+      UserError: the batch cannot be divided so, or a channel has one value only.
+    """
+
+    train: bool
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    mode: str = "sync"
+    ghost_batch_size: int = 32
+    scale_init: Callable = nn.initializers.ones_init()
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, …, channels) floats → the same shape, in `dtype`."""
+        channels = (x.shape[-1],)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", self.scale_init, channels, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), channels, self.param_dtype)
+
+        def normalized(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
+            return ((x - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
+
+        if not self.train or self.mode == "frozen":
+            return normalized(x, running_mean.value, running_var.value)
+
+        groups = self._groups(len(x))
+        if groups == 1:
+            mean, var = _statistics(x)
+            outputs = normalized(x, mean, var)
+        else:
+            grouped = x.reshape(groups, -1, *x.shape[1:])
+            means, variances = jax.vmap(_statistics)(grouped)
+            outputs = jax.vmap(normalized)(grouped, means, variances).reshape(x.shape)
+            mean, var = means.mean(axis=0), variances.mean(axis=0)
+
+        values = x.size // (groups * x.shape[-1])
+        if values == 1:
+            raise UserError(
+                f"layer '{'/'.join(self.path)}': batch normalisation in training needs more than one "
+                "value per channel; a batch of 1 has one where the image has shrunk to one pixel"
+            )
+        if not self.is_initializing():
+            unbiased = var * (values / (values - 1))
+            for running, new in ((running_mean, mean), (running_var, unbiased)):
+                running.value = self.momentum * running.value + (1 - self.momentum) * new
+        return outputs
+
+    def _groups(self, batch: int) -> int:
+        """Into how many parts the batch is divided, each with statistics of its own."""
+        check_choice("batch_norm_mode", self.mode, BATCH_NORM_MODES)
+        if self.mode == "sync":
+            return 1
+        if self.mode == "per_replica":
+            size, what = batch // jax.device_count(), f"{jax.device_count()} devices"
+        else:
+            size, what = self.ghost_batch_size, f"parts of ghost_batch_size={self.ghost_batch_size}"
+        if size < 1 or batch % size:
+            raise UserError(
+                f"batch_norm_mode='{self.mode}' cannot divide a batch of {batch} among {what}"
+            )
+        return batch // size
+
+
+def _statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of each channel, in float32 at least."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    axes = tuple(range(x.ndim - 1))
+    mean, mean_of_squares = x.mean(axes), lax.square(x).mean(axes)
+    return mean, jnp.maximum(0.0, mean_of_squares - lax.square(mean))
+
+
+class GroupNorm(nn.GroupNorm):
+    """`flax.linen.GroupNorm` that says which numbers of groups a layer can have.
+
+    Raises:
+      UserError: `num_groups` does not divide the channels.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        if channels % self.num_groups:
+            valid = [n for n in range(1, channels + 1) if channels % n == 0]
+            raise UserError(
+                f"norm_groups={self.num_groups} does not divide the {channels} channels of layer "
+                f"'{'/'.join(self.path)}'; valid there: {', '.join(map(str, valid))}"
+            )
+        return super().__call__(x)
+
+
+def normalization(
+    name: str,
+    train: bool,
+    *,
+    epsilon: float = 1e-5,
+    groups: int = 32,
+    momentum: float = 0.9,
+    mode: str = "sync",
+    ghost_batch_size: int = 32,
+    **dtypes,
+) -> Callable[..., Callable]:
     """A constructor of layers: `norm = normalization('batch', train)`, then `norm(name='norm1')(x)`.
 
+    Each has a scale and a bias per channel; `norm(name, scale_init=…)` begins the scale elsewhere
+    than at one. All but 'batch' do the same in training as after it, and need no batch.
+
     Args:
-      name: 'batch' (Ioffe & Szegedy 2015; running averages keep 0.9 of themselves at each step and
-        ε is 1e-5, as in torch) or 'none'. Under jit over a sharded batch, 'batch' takes its
-        statistics over the global batch.
-      train: 'batch' normalises with the batch's own statistics and updates the running ones;
-        otherwise it uses the running ones and changes nothing.
-      **dtypes: `dtype` and `param_dtype` of the layers.
+      name: 'batch' (`BatchNorm`, which `momentum`, `mode` and `ghost_batch_size` are for);
+        'layer' (Ba, Kiros & Hinton 2016: over all pixels and channels of an example);
+        'instance' (Ulyanov, Vedaldi & Lempitsky 2016: over the pixels of each channel);
+        'group' (Wu & He 2018: over the pixels and channels of each of `groups` groups); or 'none'.
+      epsilon: added to the variance.
 
     Raises:
       UserError: there is no such normalisation.
     """
+    check_choice("norm", name, NORMS)
     match name:
         case "batch":
             return partial(
-                nn.BatchNorm,
-                use_running_average=not train,
-                momentum=0.9,
-                epsilon=1e-5,
+                BatchNorm,
+                train=train,
+                momentum=momentum,
+                epsilon=epsilon,
+                mode=mode,
+                ghost_batch_size=ghost_batch_size,
                 **dtypes,
             )
-        case "none":
-            return lambda name: lambda x: x
-    raise UserError(f"norm '{name}' does not exist; {suggestion(name, NORMS)}")
+        case "layer":
+            return partial(GroupNorm, num_groups=1, epsilon=epsilon, **dtypes)
+        case "instance":
+            return partial(nn.InstanceNorm, epsilon=epsilon, **dtypes)
+        case "group":
+            return partial(GroupNorm, num_groups=groups, epsilon=epsilon, **dtypes)
+    return lambda name, **_: lambda x: x

@@ -1,5 +1,19 @@
 """The architectures: one file per family, and the registry that makes them by name."""
 
-from jaxcnn.models.registry import MODELS, create_model, list_models
+from jaxcnn.models.classifier import features
+from jaxcnn.models.registry import (
+    MODELS,
+    PUBLISHED_FOR,
+    count_parameters,
+    create_model,
+    list_models,
+)
 
-__all__ = ["MODELS", "create_model", "list_models"]
+__all__ = [
+    "MODELS",
+    "PUBLISHED_FOR",
+    "count_parameters",
+    "create_model",
+    "features",
+    "list_models",
+]

@@ -3,15 +3,12 @@ recognition."""
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from jaxcnn.layers.activations import activation
-from jaxcnn.layers.conv import Conv
-from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.pooling import pool
+from jaxcnn.models.classifier import Classifier
 
 
-class LeNet5(nn.Module):
+class LeNet5(Classifier):
     """C1 6@5×5, S2, C3 16@5×5, S4, then 120, 84 and the logits.
 
     61,706 parameters for 10 classes of 32×32×1 images; 28×28 images are padded by 2, as MNIST's were.
@@ -19,27 +16,22 @@ class LeNet5(nn.Module):
     linear. The paper's own units are `activation='tanh'`, `pooling='avg'`.
     """
 
-    num_classes: int
     activation: str = "tanh"
     pooling: str = "avg"
-    dropout_rate: float = 0.0
     kernel_init: str = "lecun_normal"
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        act, init = activation(self.activation), initializer(self.kernel_init)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        kit = self.kit(train)
         padding = 2 if images.shape[1:3] == (28, 28) else 0
 
-        x = Conv(6, (5, 5), padding=padding, kernel_init=init, name="c1", **dtypes)(images)
-        x = pool(act(x), self.pooling, window=2, name="s2")
-        x = Conv(16, (5, 5), padding=0, kernel_init=init, name="c3", **dtypes)(x)
-        x = pool(act(x), self.pooling, window=2, name="s4")
-        x = x.reshape(x.shape[0], -1)
-        x = act(nn.Dense(120, kernel_init=init, name="c5", **dtypes)(x))
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        x = act(nn.Dense(84, kernel_init=init, name="f6", **dtypes)(x))
-        logits = nn.Dense(self.num_classes, name="head", **dtypes)(x)
-        return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+        x = kit.conv(6, 5, padding=padding, use_bias=True, name="c1")(images)
+        x = self.endpoint("stem", kit.act(kit.norm(name="c1_norm")(x)))
+        x = self.endpoint("stage1", pool(x, self.pooling, 2, name="s2"))
+        x = kit.conv(16, 5, padding=0, use_bias=True, name="c3")(x)
+        x = pool(kit.act(kit.norm(name="c3_norm")(x)), self.pooling, 2, name="s4")
+        x = self.endpoint("stage2", x).reshape(x.shape[0], -1)
+        x = kit.act(kit.dense(120, name="c5")(x))
+        x = kit.dropout(x, self.dropout_rate)
+        x = kit.act(kit.dense(84, name="f6")(x))
+        return self.head(kit, self.endpoint("pre_logits", x))

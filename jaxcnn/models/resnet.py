@@ -1,94 +1,156 @@
-"""Residual networks. He, Zhang, Ren, Sun 2016: Deep residual learning for image recognition."""
+"""Residual networks, and the plain ones beside them.
 
-from collections.abc import Callable, Sequence
+He, Zhang, Ren & Sun 2016, Deep residual learning for image recognition; with more channels inside,
+Zagoruyko & Komodakis 2016, Wide residual networks; with groups, Xie et al. 2017, Aggregated residual
+transformations for deep neural networks.
+"""
+
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.activations import activation
-from jaxcnn.layers.conv import Conv
-from jaxcnn.layers.initializers import initializer
-from jaxcnn.layers.norm import normalization
-from jaxcnn.layers.pooling import global_average_pool
+from jaxcnn.errors import UserError, check_choice
+from jaxcnn.layers.kit import LayerKit
+from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.models.classifier import Classifier
+
+SHORTCUTS = ("projection", "pad", "none")
+STEMS = ("imagenet", "cifar")
 
 
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut without parameters (option A of the paper).
+class Block(nn.Module):
+    """Convolutions beside a shortcut; `width` is what the stage's 3×3 convolutions have.
 
-    Where the block changes the shape, the shortcut takes every `stride`-th pixel and pads the new
-    channels with zeros, half of them before and half after the old ones.
+    Where the block changes the shape, the shortcut is a 1×1 convolution (the paper's option B), or
+    takes every `stride`-th pixel and pads the new channels with zeros, half of them before and half
+    after the old ones (option A, without parameters). Without a shortcut the block is plain.
     """
 
+    kit: LayerKit
     width: int
     stride: int
-    conv: Callable
-    norm: Callable
-    act: Callable
+    shortcut: str
+    last_scale_init: nn.initializers.Initializer
+    drop_path_rate: float
+    cardinality: int
+    inner_factor: int
+    stride_in_1x1: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.conv(self.width, strides=self.stride, name="conv1")(x)
-        y = self.act(self.norm(name="norm1")(y))
-        y = self.conv(self.width, name="conv2")(y)
-        y = self.norm(name="norm2")(y)
-        new_channels = self.width - x.shape[-1]
-        shortcut = jnp.pad(
-            x[:, :: self.stride, :: self.stride],
-            ((0, 0), (0, 0), (0, 0), (new_channels // 2, new_channels - new_channels // 2)),
-        )
-        return self.act(y + shortcut)
+        y = self.branch(x)
+        if self.shortcut != "none":
+            y = self.kit.drop_path(y, self.drop_path_rate) + self.identity(x, y.shape[-1])
+        return self.kit.act(y)
+
+    def identity(self, x: jax.Array, width: int) -> jax.Array:
+        if self.stride == 1 and x.shape[-1] == width:
+            return x
+        if self.shortcut == "projection":
+            x = self.kit.conv(width, 1, self.stride, name="shortcut_conv")(x)
+            return self.kit.norm(name="shortcut_norm")(x)
+        new = width - x.shape[-1]
+        pixels = x[:, :: self.stride, :: self.stride]
+        return jnp.pad(pixels, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
 
 
-class CifarResNet(nn.Module):
-    """The paper's CIFAR networks: a 3×3 stem, three stages of 16, 32 and 64 channels, average pool.
+class BasicBlock(Block):
+    """Two 3×3 convolutions."""
 
-    `stage_sizes=(n, n, n)` gives the network of 6n + 2 layers; n = 3, ResNet-20, has 269,722
-    parameters for 10 classes. `remat` has the backward pass compute each block's inner activations
-    again, in place of keeping them; on a CPU, XLA undoes that.
+    def branch(self, x: jax.Array) -> jax.Array:
+        kit = self.kit
+        y = kit.conv(self.width, 3, self.stride, name="conv1")(x)
+        y = kit.act(kit.norm(name="norm1")(y))
+        y = kit.conv(self.width, 3, name="conv2")(y)
+        return kit.norm(name="norm2", scale_init=self.last_scale_init)(y)
+
+
+class Bottleneck(Block):
+    """1×1 to `inner_factor` times the width, 3×3 there in groups, 1×1 to four times the width."""
+
+    def branch(self, x: jax.Array) -> jax.Array:
+        kit, inner = self.kit, self.width * self.inner_factor
+        first, second = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
+        y = kit.conv(inner, 1, first, name="conv1")(x)
+        y = kit.act(kit.norm(name="norm1")(y))
+        y = kit.conv(inner, 3, second, groups=self.cardinality, name="conv2")(y)
+        y = kit.act(kit.norm(name="norm2")(y))
+        y = kit.conv(4 * self.width, 1, name="conv3")(y)
+        return kit.norm(name="norm3", scale_init=self.last_scale_init)(y)
+
+
+class ResNet(Classifier):
+    """A stem, stages of blocks, each half the size and twice the width of the one before, average pool.
+
+    The 'imagenet' stem divides the size by four (7×7/2, then a 3×3/2 maximum); the 'cifar' stem is one
+    3×3 convolution. A bottleneck's stride is in its 3×3 convolution, as in torchvision and most
+    code since; `stride_in_1x1` puts it where the paper had it. `zero_init_residual` lets every
+    block begin as its shortcut (Goyal et al. 2017). `drop_path_rate` is the last block's; the
+    others' grow to it linearly. `remat` has the backward pass compute each block's inner
+    activations again, in place of keeping them; on a CPU, XLA undoes that.
     """
 
-    num_classes: int
-    stage_sizes: Sequence[int] = (3, 3, 3)
-    width: int = 16
     norm: str = "batch"
-    activation: str = "relu"
-    dropout_rate: float = 0.0
-    remat: bool = False
     kernel_init: str = "he_normal_fan_out"
-    dtype: str = "float32"
-    param_dtype: str = "float32"
+    stage_sizes: Sequence[int] = (2, 2, 2, 2)
+    width: int = 64
+    bottleneck: bool = False
+    cardinality: int = 1
+    inner_factor: int = 1
+    stem: str = "imagenet"
+    shortcut: str = "projection"
+    stride_in_1x1: bool = False
+    zero_init_residual: bool = False
+    drop_path_rate: float = 0.0
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        act, init = activation(self.activation), initializer(self.kernel_init)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = normalization(self.norm, train, **dtypes)
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
+        kit = self.kit(train)
+        block_type = Bottleneck if self.bottleneck else BasicBlock
+        block_type = nn.remat(block_type) if self.remat else block_type
 
-        def conv(width, strides=1, name=None):
-            return Conv(
-                width,
-                (3, 3),
-                strides=strides,
-                padding=1,
-                use_bias=False,
-                kernel_init=init,
-                name=name,
-                **dtypes,
-            )
-
-        block_type = nn.remat(BasicBlock) if self.remat else BasicBlock
-        x = act(norm(name="stem_norm")(conv(self.width, name="stem_conv")(images)))
-        for stage, size in enumerate(self.stage_sizes):
-            for block in range(size):
+        x = resnet_stem(kit, images, self.width, self.stem)
+        x = kit.act(kit.norm(name="stem_norm")(x))
+        if self.stem == "imagenet":
+            x = pool(x, "max", 3, 2, padding=1, name="stem_pool")
+        self.endpoint("stem", x)
+        done, blocks = 0, sum(self.stage_sizes)
+        for stage, size in enumerate(self.stage_sizes, start=1):
+            for block in range(1, size + 1):
+                done += 1
                 x = block_type(
-                    width=self.width * 2**stage,
-                    stride=2 if stage > 0 and block == 0 else 1,
-                    conv=conv,
-                    norm=norm,
-                    act=act,
-                    name=f"stage{stage + 1}_block{block + 1}",
+                    kit=kit,
+                    width=self.width * 2 ** (stage - 1),
+                    stride=2 if stage > 1 and block == 1 else 1,
+                    shortcut=self.shortcut,
+                    last_scale_init=last_scale_init(self.zero_init_residual, kit),
+                    drop_path_rate=self.drop_path_rate * done / blocks,
+                    cardinality=self.cardinality,
+                    inner_factor=self.inner_factor,
+                    stride_in_1x1=self.stride_in_1x1,
+                    name=f"stage{stage}_block{block}",
                 )(x)
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(global_average_pool(x))
-        logits = nn.Dense(self.num_classes, name="head", **dtypes)(x)
-        return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+            self.endpoint(f"stage{stage}", x)
+        x = self.endpoint("pre_logits", global_average_pool(x))
+        return self.head(kit, kit.dropout(x, self.dropout_rate))
+
+
+def resnet_stem(kit: LayerKit, images: jax.Array, width: int, stem: str) -> jax.Array:
+    """The first convolution: 7×7 with stride 2 for large images, 3×3 for small ones."""
+    check_choice("stem", stem, STEMS)
+    if stem == "imagenet":
+        return kit.conv(width, 7, 2, name="stem_conv")(images)
+    return kit.conv(width, 3, name="stem_conv")(images)
+
+
+def last_scale_init(zero: bool, kit: LayerKit) -> nn.initializers.Initializer:
+    """How the scale of a residual branch's last normalisation begins."""
+    if zero and not kit.has_norm:
+        raise UserError(
+            "zero_init_residual=True needs a norm whose scale begins at zero, not 'none'"
+        )
+    return nn.initializers.zeros_init() if zero else nn.initializers.ones_init()

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -18,8 +16,9 @@ from jaxcnn.data.augment import AUGMENTATIONS, create_augmentations
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.sources import SOURCES
 from jaxcnn.errors import UserError
-from jaxcnn.layers.conv import EmptyLayerError
 from jaxcnn.models import MODELS, create_model
+from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.fit import check_fits
 from jaxcnn.optim.optimizers import OPTIMIZERS, create_optimizer
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 
@@ -61,9 +60,23 @@ def _check_values(config: ConfigDict) -> None:
         "seed": seed,
         "model.width": positive,
         "model.widths": positive,
-        "model.hidden": positive,
         "model.stage_sizes": positive,
+        "model.hidden": positive,
+        "model.pool_size": positive,
+        "model.cardinality": positive,
+        "model.inner_factor": positive,
+        "model.widen_factor": positive,
+        "model.growth_rate": positive,
+        "model.stem_width": positive,
+        "model.compression": ((lambda v: 0 < v <= 1), "more than 0 and at most 1"),
         "model.dropout_rate": fraction,
+        "model.drop_path_rate": fraction,
+        "model.aux_dropout_rate": fraction,
+        "model.aux_weight": at_least_0,
+        "model.batch_norm_momentum": fraction,
+        "model.ghost_batch_size": positive,
+        "model.norm_groups": positive,
+        "model.norm_epsilon": ((lambda v: v > 0), "more than 0"),
         "model.dtype": ((lambda v: v in DTYPES), f"one of {', '.join(DTYPES)}"),
         "model.param_dtype": ((lambda v: v in PARAM_DTYPES), " or ".join(PARAM_DTYPES)),
         "data.resize": at_least_0,
@@ -109,7 +122,7 @@ def _check_values(config: ConfigDict) -> None:
 class Experiment:
     """A config made concrete for a data set."""
 
-    model: nn.Module
+    model: Classifier
     tx: optax.GradientTransformation
     augmentations: list
     total_steps: int
@@ -165,7 +178,9 @@ class Experiment:
         )
 
 
-def model_for(config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def model_for(
+    config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int
+) -> Classifier:
     """The config's model, tried on images of that shape without computing anything.
 
     Raises:
@@ -175,26 +190,5 @@ def model_for(config: ConfigDict, image_shape: tuple[int, int, int], num_classes
     fields = config.model.to_dict()
     name = fields.pop("name")
     model = create_model(name, num_classes=num_classes, **fields)
-    try:
-        _trace(model, image_shape)
-    except EmptyLayerError as error:
-        height, width, channels = image_shape
-        smallest = next((n for n in range(1, 1025) if _takes(model, (n, n, channels))), None)
-        raise UserError(
-            f"the images are too small for {name}: {height}×{width}, where {error}; the smallest "
-            f"size is {smallest}×{smallest}, and --config.data.resize={smallest} scales the images"
-        ) from None
+    check_fits(name, model, image_shape, "--config.data.resize={size} scales the images")
     return model
-
-
-def _trace(model: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-
-
-def _takes(model: nn.Module, image_shape: tuple[int, int, int]) -> bool:
-    try:
-        _trace(model, image_shape)
-    except EmptyLayerError:
-        return False
-    return True

@@ -1,5 +1,6 @@
 """The story of a run."""
 
+import functools
 import logging
 import math
 import sys
@@ -25,6 +26,7 @@ from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.metrics import TrainMetrics, merge
 from jaxcnn.train.preemption import Preemption
+from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated, split_by_example
 from jaxcnn.train.state import TrainState, abstract_state, init_state
 from jaxcnn.train.step import make_eval_step, make_train_step
@@ -69,8 +71,13 @@ def train(
     dataset = dataset or load_dataset(config.data.to_dict())
     mesh = make_mesh()
     experiment = Experiment.of(config, dataset, devices=mesh.size)
+    pretrained = functools.cache(
+        lambda: load_pretrained(config.init_from, experiment.model, dataset.image_shape)
+    )
+    if config.init_from and (overwrite or not directory.config.exists()):
+        pretrained()  # what is wrong with it is said before anything is written
     directory.create(config, overwrite)
-    with closing(Run(config, directory, dataset, mesh, experiment)) as run:
+    with closing(Run(config, directory, dataset, mesh, experiment, pretrained)) as run:
         return run.run()
 
 
@@ -84,9 +91,10 @@ class Run:
         dataset: Dataset,
         mesh: Mesh,
         experiment: Experiment,
+        pretrained: Callable[[], dict],
     ):
         self.config, self.directory, self.dataset = config, directory, dataset
-        self.mesh, self.experiment = mesh, experiment
+        self.mesh, self.experiment, self.pretrained = mesh, experiment, pretrained
         self.batch_size = config.train.global_batch_size
         self.latest = Checkpoints(directory.latest, keep=2)
         self.best = Checkpoints(directory.best, keep=1)
@@ -211,7 +219,8 @@ class Run:
         if resumed is None:
             model, tx = self.experiment.model, self.experiment.tx
             shape, sharding = self.dataset.image_shape, replicated(self.mesh)
-            return init_state(model, tx, shape, self.config.seed, sharding)
+            start = self.pretrained() if self.config.init_from else None
+            return init_state(model, tx, shape, self.config.seed, sharding, start)
         state, notes = resumed
         self.seconds = notes["seconds"]
         log.info("resuming %s at step %d", self.directory.path, int(state.step))

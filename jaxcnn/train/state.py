@@ -1,5 +1,6 @@
 """Everything that a step changes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
 
@@ -26,10 +28,16 @@ def init_state(
     image_shape: tuple[int, int, int],
     seed: int,
     sharding: NamedSharding,
+    pretrained: Mapping | None = None,
 ) -> TrainState:
-    """Initialises on the devices, in place: nothing is first built on one and then copied."""
+    """Initialises on the devices, in place: nothing is first built on one and then copied.
+
+    Args:
+      pretrained: {'params': …, 'batch_stats': …}: what begins with these values in place of random
+        ones; it may leave variables out.
+    """
     return jax.jit(_initializer(model, tx, image_shape), out_shardings=sharding)(
-        jax.random.key(seed)
+        jax.random.key(seed), pretrained or {}
     )
 
 
@@ -40,17 +48,20 @@ def abstract_state(
     sharding: NamedSharding,
 ) -> TrainState:
     """The state's shapes, dtypes and sharding, without its numbers."""
-    shapes = jax.eval_shape(_initializer(model, tx, image_shape), jax.random.key(0))
+    shapes = jax.eval_shape(_initializer(model, tx, image_shape), jax.random.key(0), {})
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )
 
 
 def _initializer(model, tx, image_shape):
-    def init(key: jax.Array) -> TrainState:
+    def init(key: jax.Array, pretrained: Mapping) -> TrainState:
         params_key, state_key = jax.random.split(key)
         images = jnp.zeros((1, *image_shape), model.dtype)
-        variables = model.init(params_key, images, train=False)
+        variables = flatten_dict(model.init(params_key, images, train=False))
+        for path, value in flatten_dict(pretrained).items():
+            variables[path] = value.astype(variables[path].dtype)
+        variables = unflatten_dict(variables)
         params = variables["params"]
         return TrainState(
             step=jnp.zeros((), jnp.int32),

@@ -22,8 +22,9 @@ def make_train_step(
     """Returns `train_step(state, batch) → (state, metrics)`, pure and ready to be compiled.
 
     The objective is the mean loss over the batch's real examples, plus `l2_regularization`·½Σw² over
-    the kernels. The loss that the metrics report leaves the penalty out; where labels are not smoothed,
-    it can be held against the validation loss.
+    the kernels, plus `model.aux_weight` times the loss of each auxiliary head. The loss that the
+    metrics report leaves the penalty and the auxiliary heads out; where labels are not smoothed, it
+    can be held against the validation loss.
     """
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, TrainMetrics]:
@@ -34,11 +35,16 @@ def make_train_step(
                 {"params": params, "batch_stats": state.batch_stats},
                 batch["image"],
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "aux_logits"],
                 rngs={"dropout": dropout_key},
             )
             loss = softmax_cross_entropy(logits, batch["label"], batch["mask"], label_smoothing)
             total = loss.summed / loss.count
+            for (aux_logits,) in changed.get("aux_logits", {}).values():
+                aux = softmax_cross_entropy(
+                    aux_logits, batch["label"], batch["mask"], label_smoothing
+                )
+                total += model.aux_weight * aux.summed / aux.count
             if l2_regularization:
                 total += l2_regularization * l2_penalty(params)
             return total, (logits, loss, changed.get("batch_stats", {}))

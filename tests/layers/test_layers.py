@@ -52,7 +52,7 @@ def test_batch_norm_keeps_its_own_statistics(rng):
     np.testing.assert_allclose(outputs.std((0, 1, 2)), 1, atol=1e-3)
     running = changed["batch_stats"]
     np.testing.assert_allclose(running["mean"], 0.1 * images.mean((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(running["var"], 0.9 + 0.1 * images.var((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(running["var"], 0.9 + 0.1 * images.var((0, 1, 2), ddof=1), rtol=1e-4)
 
     evaluated = normalization("batch", train=False)(name="norm")
     outputs = evaluated.apply({"params": variables["params"], **changed}, images)
@@ -88,7 +88,10 @@ def test_tables_by_name(table, look_up, kind):
         ("he_normal_fan_out", 2 / (9 * 32)),
         ("lecun_normal", 1 / (9 * 16)),
         ("lecun_uniform", 1 / (9 * 16)),
+        ("he_uniform_fan_out", 2 / (9 * 32)),
+        ("orthogonal", 1 / (9 * 16)),
         ("normal_0.01", 1e-4),
+        ("normal_0.3", 0.09),
         ("zeros", 0),
     ],
 )
@@ -99,7 +102,18 @@ def test_initialiser_variance(name, variance):
 
 def test_every_initialiser_is_in_the_variance_test():
     tested = test_initialiser_variance.pytestmark[0].args[1]
-    assert {name for name, _ in tested} == set(INITIALIZERS)
+    assert {name for name, _ in tested if not name.startswith("normal_")} == set(INITIALIZERS)
+
+
+@pytest.mark.parametrize("name", ["normal_", "normal_x", "normal_0", "normal_-1", "normal_inf"])
+def test_a_normal_initialiser_needs_a_deviation(name):
+    with pytest.raises(UserError, match=f"initialiser '{name}' does not exist; "):
+        initializer(name)
+
+
+def test_orthogonal_kernels_are_orthogonal():
+    kernel = initializer("orthogonal")(jax.random.key(0), (3, 3, 4, 8)).reshape(36, 8)
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(8), atol=1e-5)
 
 
 def test_relu_is_jaxs_relu_at_every_value():

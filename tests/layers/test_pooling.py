@@ -7,19 +7,65 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcnn.layers.conv import EmptyLayerError
-from jaxcnn.layers.pooling import global_average_pool, max_pool, pool
+from jaxcnn.layers.pooling import adaptive_average_pool, global_average_pool, max_pool, pool
 
 
 def test_pool(rng):
     images = rng.normal(size=(2, 7, 6, 3)).astype(np.float32)
     windows = images[:, :6, :6].reshape(2, 3, 2, 3, 2, 3)
-    np.testing.assert_allclose(pool(images, "max", 2, "p"), windows.max((2, 4)), rtol=1e-6)
+    np.testing.assert_allclose(pool(images, "max", 2, name="p"), windows.max((2, 4)), rtol=1e-6)
     np.testing.assert_allclose(
-        pool(images, "avg", 2, "p"), windows.mean((2, 4)), rtol=1e-5, atol=1e-6
+        pool(images, "avg", 2, name="p"), windows.mean((2, 4)), rtol=1e-5, atol=1e-6
     )
     np.testing.assert_allclose(
         global_average_pool(images), images.mean((1, 2)), rtol=1e-5, atol=1e-6
     )
+
+
+def test_average_pool_with_padding(rng):
+    """torch counts the padding as zeros; TensorFlow averages over what is there."""
+    images = rng.normal(size=(1, 4, 4, 2)).astype(np.float32)
+    padded, ones = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))), np.pad(np.ones((4, 4)), 1)
+    counted, there = np.empty((4, 4, 2), np.float32), np.empty((4, 4, 1), np.float32)
+    for i, j in np.ndindex(4, 4):
+        counted[i, j] = padded[0, i : i + 3, j : j + 3].sum((0, 1))
+        there[i, j] = ones[i : i + 3, j : j + 3].sum()
+    ours = pool(images, "avg", 3, 1, padding=1, name="p")[0]
+    np.testing.assert_allclose(ours, counted / 9, rtol=1e-5, atol=1e-6)
+    ours = pool(images, "avg_unpadded", 3, 1, padding=1, name="p")[0]
+    np.testing.assert_allclose(ours, counted / there, rtol=1e-5, atol=1e-6)
+
+
+@given(size=st.integers(3, 20), window=st.integers(1, 3), stride=st.integers(1, 3))
+def test_ceil_takes_a_last_window_that_reaches_over_the_edge(size, window, stride):
+    images = jax.ShapeDtypeStruct((1, size, size, 1), jnp.float32)
+
+    def rows(ceil):
+        out = jax.eval_shape(lambda x: pool(x, "max", window, stride, ceil=ceil, name="p"), images)
+        return out.shape[1]
+
+    assert rows(False) == (size - window) // stride + 1
+    begins = rows(False) * stride  # where the next window would
+    reaches = begins - stride + window  # where the last whole one ends
+    assert rows(True) == rows(False) + (reaches < size and begins < size)
+
+
+def test_ceil_of_a_maximum_sees_no_zeros():
+    images = -jnp.ones((1, 4, 4, 1))
+    assert (pool(images, "max", 3, 2, ceil=True, name="p") == -1).all()
+
+
+@settings(max_examples=20)
+@given(size=st.integers(1, 12), outputs=st.integers(1, 9))
+def test_adaptive_average_pool_by_the_definition(size, outputs):
+    images = np.random.default_rng(0).normal(size=(1, size, size, 2)).astype(np.float32)
+    expected = np.empty((outputs, outputs, 2), np.float32)
+    edges = [(i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs)]
+    for i, (top, bottom) in enumerate(edges):
+        for j, (left, right) in enumerate(edges):
+            expected[i, j] = images[0, top:bottom, left:right].mean((0, 1))
+    ours = adaptive_average_pool(images, outputs, name="p")[0]
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pool_names_itself_when_it_would_be_empty():

@@ -1,67 +1,49 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn import create_model, list_models
+from jaxcnn import create_model, features, list_models
 from jaxcnn.errors import UserError
-from jaxcnn.models import MODELS
-from jaxcnn.models.resnet import BasicBlock
+from jaxcnn.models import MODELS, PUBLISHED_FOR, count_parameters
+from tests.conftest import ROOT
+from tests.models.zoo import COUNTS, QUICK, kinds, small, variables_for
 
-# name → (image shape, classes, parameters). The catalogue's counts; the rest by formula.
-COUNTS = {
-    "linear": ((28, 28, 1), 10, (784 + 1) * 10),
-    "mlp": ((28, 28, 1), 10, (784 + 1) * 256 + (256 + 1) * 128 + (128 + 1) * 10),
-    "simple_cnn": (
-        (28, 28, 1),
-        10,
-        (9 + 1) * 32 + 2 * 32 + (9 * 32 + 1) * 64 + 2 * 64 + (49 * 64 + 1) * 128 + 129 * 10,
-    ),
-    "lenet5": ((32, 32, 1), 10, 61_706),
-    "resnet20_cifar": ((32, 32, 3), 10, 269_722),
-}
-SMALL = {"mlp": {"widths": (8,)}, "simple_cnn": {"widths": (4, 4)}, "resnet20_cifar": {"width": 4}}
-
-
-def initialized(name, shape=None, classes=None, **fields):
-    default_shape, default_classes, _ = COUNTS[name]
-    shape, classes = shape or default_shape, classes or default_classes
-    model = create_model(name, num_classes=classes, **fields)
-    init = jax.jit(lambda key: model.init(key, jnp.zeros((1, *shape)), train=False))
-    return model, init(jax.random.key(0)), shape
+KINDS = kinds()
 
 
 def test_every_model_is_in_the_table():
     assert list_models() == sorted(COUNTS)
-    assert list_models("resnet*") == ["resnet20_cifar"]
+    assert list_models("resnet2*") == ["resnet20_cifar"]
 
 
-@pytest.mark.parametrize("name", COUNTS)
-def test_parameter_count(name):
-    shape, classes, count = COUNTS[name]
-    model = create_model(name, num_classes=classes)
-    variables = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, *shape)), train=False)
-    )
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
+def test_parameter_counts(run_cli):
+    """Of every model, as `jaxcnn models --json` lists them."""
+    code, out, _ = run_cli("models", "--json")
+    assert code == 0
+    assert {entry["name"]: entry["parameters"] for entry in json.loads(out)} == COUNTS
 
 
-def test_lenet_pads_28_by_2():
-    model = create_model("lenet5", num_classes=10)
-    images = jnp.zeros((1, 28, 28, 1))
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    assert variables["params"]["c5"]["kernel"].shape == (400, 120)
+@pytest.mark.parametrize(
+    ("name", "count"), [("googlenet", 13_004_888), ("inception_v3", 27_161_264)]
+)
+def test_parameter_counts_with_auxiliary_heads(name, count):
+    shape, classes = PUBLISHED_FOR[name]
+    assert count_parameters(create_model(name, num_classes=classes, aux_heads=True), shape) == count
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", KINDS)
 def test_train_and_eval_modes(name, rng):
-    model, variables, shape = initialized(name, dropout_rate=0.5, **SMALL.get(name, {}))
+    """Finite gradients that reach every parameter; statistics that move in training alone."""
+    model, shape = small(name)
+    variables = variables_for(model, shape)
     images = rng.normal(size=(4, *shape)).astype(np.float32)
-
-    evaluate = jax.jit(lambda variables: model.apply(variables, images, train=False))
-    logits = evaluate(variables)
-    assert logits.shape == (4, 10)
-    assert logits.dtype == jnp.float32
 
     def objective(params):
         logits, changed = model.apply(
@@ -71,73 +53,143 @@ def test_train_and_eval_modes(name, rng):
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(1)},
         )
-        return (logits**2).sum(), changed.get("batch_stats", {})
+        return jnp.sin(logits).sum(), (logits, changed.get("batch_stats", {}))
 
-    grads, batch_stats = jax.jit(jax.grad(objective, has_aux=True))(variables["params"])
+    def everything(variables):
+        evaluated, changed = model.apply(variables, images, train=False, mutable=["batch_stats"])
+        trained = jax.grad(objective, has_aux=True)(variables["params"])
+        return evaluated, changed.get("batch_stats", {}), *trained
+
+    evaluated, still, grads, (logits, moved) = (
+        jax.jit(everything).lower(variables).compile(QUICK)(variables)
+    )
+    for answer in (evaluated, logits):
+        assert answer.shape == (4, 10)
+        assert answer.dtype == jnp.float32
+        assert np.isfinite(answer).all()
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all(), path
         assert np.abs(grad).max() > 0, path
-    moved = jax.tree.map(
-        lambda old, new: bool((old != new).any()), variables.get("batch_stats", {}), batch_stats
-    )
-    assert all(jax.tree.leaves(moved))
+    before = variables.get("batch_stats", {})
+    jax.tree.map(np.testing.assert_array_equal, before, still)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), before, moved)))
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", KINDS)
 def test_bfloat16_computes_in_bfloat16_and_keeps_the_rest_in_float32(name):
-    model, variables, shape = initialized(name, dtype="bfloat16", **SMALL.get(name, {}))
+    model, shape = small(name, dtype="bfloat16")
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    variables = jax.eval_shape(
+        lambda images: model.init(jax.random.key(0), images, train=False), images
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
-    logits, seen = jax.eval_shape(
-        lambda: model.apply(
-            variables, images, train=False, capture_intermediates=True, mutable=["intermediates"]
+
+    def apply(variables, images):
+        return model.apply(
+            variables,
+            images,
+            train=True,
+            mutable=["batch_stats", "intermediates"],
+            rngs={"dropout": jax.random.key(0)},
         )
-    )
+
+    logits, changed = jax.eval_shape(apply, variables, images)
     assert logits.dtype == jnp.float32
-    (head,) = seen["intermediates"]["head"]["__call__"]
-    assert head.dtype == jnp.bfloat16
-
-
-def test_resnet_shapes_by_stage():
-    model = create_model("resnet20_cifar", num_classes=10)
-    images = jnp.zeros((1, 32, 32, 3))
-    _, seen = jax.eval_shape(
-        lambda: model.init_with_output(
-            jax.random.key(0), images, train=False, capture_intermediates=True
-        )
-    )
-    seen = seen["intermediates"]
-    sizes = {name: seen[name]["__call__"][0].shape[1:] for name in seen if name.startswith("stage")}
-    assert sizes == {
-        f"stage{stage}_block{block}": (64 >> stage, 64 >> stage, 8 << stage)
-        for stage in (1, 2, 3)
-        for block in (1, 2, 3)
+    assert {leaf.dtype for leaf in jax.tree.leaves(changed.get("batch_stats", {}))} <= {
+        jnp.dtype("float32")
     }
+    seen = changed["intermediates"]
+    assert "pre_logits" in seen
+    computed = {name: values[0].dtype for name, values in seen.items() if name != "score_map"}
+    if name != "linear":
+        assert set(computed.values()) == {jnp.dtype("bfloat16")}, computed
 
 
-def test_shortcut_subsamples_and_pads_with_zeros(rng):
-    """With the convolutions at zero, a block is its shortcut: x[::2, ::2] between new channels."""
-    block = BasicBlock(
-        width=8,
-        stride=2,
-        conv=lambda width, strides=1, name=None: (
-            lambda x: jnp.zeros((*x[:, ::strides, ::strides].shape[:3], width))
-        ),
-        norm=lambda name: lambda x: x,
-        act=lambda x: x,
+@pytest.mark.parametrize("name", KINDS)
+def test_a_head_of_zeros_begins_at_ln_c(name):
+    """All logits are then zero, whatever the features are."""
+    model, shape = small(name, zero_init_head=True)
+    images = jnp.zeros((1, *shape))
+    head = jax.jit(lambda key: model.init(key, images, train=False)["params"]["head"])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(head(jax.random.key(0))))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_features(name):
+    model, shape = small(name)
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    seen = jax.eval_shape(lambda v, x: features(model, v, x), variables, images)
+    names = [name for name in seen if name != "score_map"]
+    stages = [name for name in names if name.startswith("stage")]
+    if type(model).__name__ == "MLP":
+        assert set(names) == {*stages, "pre_logits"}
+    else:
+        assert set(names) == {"stem", *stages, "pre_logits"}
+        assert len(stages) >= 2
+        sizes = [seen[name].shape[1] for name in stages]
+        assert sizes == sorted(sizes, reverse=True)
+        assert all(len(seen[name].shape) == 4 for name in ("stem", *stages))
+    assert stages == [f"stage{i}" for i in range(1, len(stages) + 1)]
+    width = variables["params"]["head"]["kernel"].shape[0]
+    assert seen["pre_logits"].shape == (2, width)
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if "remat" in MODELS.settings(name)])
+def test_remat_keeps_the_names(name):
+    def names(**fields):
+        model, shape = small(name, **fields)
+        images = jnp.zeros((1, *shape))
+        return jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+
+    assert names(remat=True) == names(remat=False)
+
+
+ON_DEVICES = """
+import sys
+import jax, numpy as np
+from jaxcnn.train.sharding import make_mesh, split_by_example, replicated
+from tests.models.zoo import QUICK, small, variables_for
+
+assert jax.device_count() == 8
+mesh = make_mesh()
+for name in sys.argv[1:]:
+    model, shape = small(name)
+    variables = variables_for(model, shape)
+    images = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+
+    def apply(variables, images):
+        return model.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
+        )[0]
+
+    alone = jax.jit(apply).lower(variables, images).compile(QUICK)(variables, images)
+    shared = jax.device_put(images, split_by_example(mesh))
+    weights = jax.device_put(variables, replicated(mesh))
+    together = jax.jit(apply).lower(weights, shared).compile(QUICK)(weights, shared)
+    error = np.abs(np.asarray(together) - alone).max() / np.abs(alone).max()
+    assert error < 1e-3, (name, error)
+    print(name)
+"""
+
+
+def test_every_model_works_on_eight_devices():
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_DEVICES, *KINDS],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
     )
-    x = rng.normal(size=(1, 6, 6, 4)).astype(np.float32)
-    y = block.apply({}, x)
-    np.testing.assert_array_equal(y[..., 2:6], x[:, ::2, ::2])
-    assert not y[..., :2].any()
-    assert not y[..., 6:].any()
+    assert done.stdout.split() == list(KINDS), done.stderr[-2000:]
 
 
 def test_wrong_names_and_fields():
     with pytest.raises(
-        UserError, match="model 'resnet20' does not exist; did you mean 'resnet20_cifar'"
+        UserError, match="model 'resnet20_cfar' does not exist; did you mean 'resnet20_cifar'"
     ):
-        create_model("resnet20", num_classes=10)
+        create_model("resnet20_cfar", num_classes=10)
     with pytest.raises(UserError, match="model 'lenet5' has no setting 'dropout'; did you mean"):
         create_model("lenet5", num_classes=10, dropout=0.5)
     with pytest.raises(UserError, match="num_classes=0 must be at least 1"):
@@ -145,26 +197,33 @@ def test_wrong_names_and_fields():
     assert "num_classes" not in MODELS.settings("lenet5")
 
 
-def test_remat_changes_neither_names_nor_numbers(rng):
-    images = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
-    plain, remat = (
-        create_model("resnet20_cifar", num_classes=3, width=4, stage_sizes=(1, 1, 1), remat=remat)
-        for remat in (False, True)
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "message"),
+    [
+        ("resnet18", "stem", "tiny", "stem 'tiny' does not exist; valid: cifar, imagenet"),
+        ("resnet18", "shortcut", "b", "shortcut 'b' does not exist; valid: none, pad, projection"),
+        ("resnet18", "norm", "bach", "norm 'bach' does not exist; did you mean 'batch'"),
+        ("densenet121", "norm", "group", "norm_groups=32 does not divide the 8 channels of layer 'stem_norm'; valid there: 1, 2, 4, 8"),
+        ("vgg11_bn", "batch_norm_mode", "syn", "batch_norm_mode 'syn' does not exist; did you mean 'sync'"),
+    ],
+)  # fmt: skip
+def test_wrong_values(name, setting, value, message):
+    model, shape = small(name, **{setting: value})
+    with pytest.raises(UserError, match=re.escape(message)):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((2, *shape)), train=True))
+
+
+def test_zero_init_residual_needs_a_norm():
+    model, shape = small("resnet18", norm="none", zero_init_residual=True)
+    with pytest.raises(UserError, match="zero_init_residual=True needs a norm"):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((2, *shape)), train=True))
+
+
+@pytest.mark.parametrize("norm", ["layer", "instance", "group", "none"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "vgg16", "inception_v3", "mlp"])
+def test_every_norm_in_every_family(name, norm):
+    model, shape = small(name, norm=norm, norm_groups=2)
+    variables = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((2, *shape)), train=True)
     )
-    variables = plain.init(jax.random.key(0), images, train=False)
-    again = remat.init(jax.random.key(0), images, train=False)
-    assert jax.tree.structure(variables) == jax.tree.structure(again)
-
-    def gradient(model):
-        def objective(params):
-            logits, _ = model.apply(
-                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
-            )
-            return jnp.sum(jnp.sin(logits))
-
-        return jax.jit(jax.grad(objective))(variables["params"])
-
-    for ours, theirs in zip(
-        jax.tree.leaves(gradient(plain)), jax.tree.leaves(gradient(remat)), strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert "batch_stats" not in variables

@@ -1,0 +1,143 @@
+"""A network layer by layer: sizes, parameters, multiply-adds, receptive fields, strides."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from jaxcnn.diagnose.receptive_field import Operation, Reach, operations
+from jaxcnn.layers.forms import plain_forms
+from jaxcnn.models.classifier import Classifier
+
+
+@dataclass
+class Layer:
+    """One layer: a module with parameters, or a pooling.
+
+    `output` is its shape without the batch. `receptive_field` and `stride` are (rows, columns) in
+    pixels of the image, None where the layer sees all of it. `multiply_adds` are those of its
+    convolution or matrix product, for one image.
+    """
+
+    name: str
+    output: tuple[int, ...] | None
+    parameters: int
+    multiply_adds: int = 0
+    receptive_field: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+
+
+@dataclass
+class Summary:
+    """All layers in the order in which they are computed; what only training uses comes last."""
+
+    model: str
+    input: tuple[int, int, int]
+    layers: list[Layer]
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """Of the last feature map, before it is pooled over all pixels or flattened."""
+        fields = [layer.receptive_field for layer in self.layers if layer.receptive_field]
+        return tuple(map(max, zip(*fields, strict=True))) if fields else None
+
+    def to_json(self) -> dict:
+        return {
+            **asdict(self),
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+            "receptive_field": self.receptive_field,
+        }
+
+    def table(self) -> str:
+        """The same for people, a line per layer."""
+        rows = [["layer", "output", "parameters", "multiply-adds", "receptive field", "stride"]]
+        rows += [
+            [
+                layer.name,
+                _by(layer.output) if layer.output else "in training only",
+                f"{layer.parameters:,}" if layer.parameters else "",
+                f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+                _pixels(layer.receptive_field) if layer.output else "",
+                _pixels(layer.stride) if layer.stride else "",
+            ]
+            for layer in self.layers
+        ]
+        total = [self.model, f"from {_by(self.input)}", f"{self.parameters:,}"]
+        total += [f"{self.multiply_adds:,}", _pixels(self.receptive_field), ""]
+        rows.append(total)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i == 0 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -> Summary:
+    """Traces the model in evaluation on images (height, width, channels); nothing is computed."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with plain_forms():
+        variables = jax.eval_shape(
+            lambda images: model.init(jax.random.key(0), images, train=False), images
+        )
+        done = operations(lambda v, x: model.apply(v, x, train=False), variables, images)
+
+    parameters: dict[tuple[str, ...], int] = {}
+    for (*path, _leaf), value in flatten_dict(variables["params"]).items():
+        parameters[tuple(path)] = parameters.get(tuple(path), 0) + math.prod(value.shape)
+    layers: dict[tuple[str, ...], Layer] = {}
+    for operation in done:
+        path = _layer_of(operation, parameters)
+        if path is None:
+            continue
+        layer = layers.setdefault(path, Layer("/".join(path), None, parameters.get(path, 0)))
+        layer.output = operation.shape[1:]
+        layer.multiply_adds += operation.multiply_adds
+        is_map = isinstance(operation.reach, Reach)
+        layer.receptive_field, layer.stride = operation.reach if is_map else (None, None)
+    unused = [
+        Layer("/".join(path), None, count)
+        for path, count in parameters.items()
+        if path not in layers
+    ]
+    return Summary(name, image_shape, [*layers.values(), *unused])
+
+
+def _layer_of(operation: Operation, modules: Mapping) -> tuple[str, ...] | None:
+    """The layer that an operation belongs to: a module with parameters, or else a named scope."""
+    path: tuple[str, ...] = ()
+    # The first scope is the network's class. A method opens one too, `block.branch`, and `nn.Conv` a
+    # second one of its own name.
+    for part in operation.scope[1:]:
+        if "." not in part and path[-1:] != (part,):
+            path = (*path, part)
+        if path in modules:
+            return path
+    is_part_of_a_module = any(module[: len(path)] == path for module in modules)
+    return None if is_part_of_a_module else path
+
+
+def _pixels(pair: tuple[int, int] | None) -> str:
+    if pair is None:
+        return "all"
+    return str(pair[0]) if pair[0] == pair[1] else _by(pair)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

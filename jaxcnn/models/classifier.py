@@ -1,0 +1,134 @@
+"""What all networks have in common: their settings, their head, the features they return."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.layers.activations import activation
+from jaxcnn.layers.dense import WindowDense
+from jaxcnn.layers.initializers import initializer
+from jaxcnn.layers.kit import LayerKit
+from jaxcnn.layers.norm import normalization
+from jaxcnn.layers.pooling import adaptive_average_pool
+
+
+class Classifier(nn.Module):
+    """An image classifier: `__call__(images, train)` gives logits (batch, num_classes) in float32.
+
+    A network is a subclass that adds settings of its own and says in `__call__` what it does to the
+    images, (batch, height, width, channels) floats.
+    """
+
+    num_classes: int
+    norm: str = "none"
+    batch_norm_mode: str = "sync"
+    batch_norm_momentum: float = 0.9
+    ghost_batch_size: int = 32
+    norm_groups: int = 32
+    norm_epsilon: float = 1e-5
+    activation: str = "relu"
+    dropout_rate: float = 0.0
+    kernel_init: str = "he_normal"
+    zero_init_head: bool = False
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    def kit(self, train: bool) -> LayerKit:
+        """Makes this network's layers."""
+        return LayerKit(
+            act=activation(self.activation),
+            norm=normalization(
+                self.norm,
+                train,
+                epsilon=self.norm_epsilon,
+                groups=self.norm_groups,
+                momentum=self.batch_norm_momentum,
+                mode=self.batch_norm_mode,
+                ghost_batch_size=self.ghost_batch_size,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+            ),
+            has_norm=self.norm != "none",
+            kernel_init=initializer(self.kernel_init),
+            train=train,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
+
+    def head(self, kit: LayerKit, features: jax.Array, name: str = "head") -> jax.Array:
+        """Logits of features (…, width). Of a head that begins at zero, the first loss is ln C."""
+        init = initializer("zeros" if self.zero_init_head else "lecun_normal")
+        return self.as_logits(kit.dense(self.num_classes, init, name=name)(features))
+
+    def as_logits(self, x: jax.Array) -> jax.Array:
+        """In float32 at least, whatever the network computes in."""
+        return x.astype(jnp.promote_types(self.dtype, jnp.float32))
+
+    def endpoint(self, name: str, x: jax.Array) -> jax.Array:
+        """Lets `features` return x under this name; the network goes on with x itself."""
+        self.sow("intermediates", name, x)
+        return x
+
+
+class FullyConnectedClassifier(Classifier):
+    """A classifier that ends in two hidden layers of `hidden` units on `pool_size`² pixels.
+
+    The pixels are averages over windows that cover the image, whatever its size. With
+    `dense_as_conv` the layers slide over the image instead, as convolutions with the same weights,
+    and the logits are the mean of their score map, the feature 'score_map' (batch, rows, columns,
+    num_classes).
+    """
+
+    dropout_rate: float = 0.5
+    hidden: int = 4096
+    pool_size: int = 7
+    dense_as_conv: bool = False
+
+    def fully_connected(
+        self, kit: LayerKit, x: jax.Array, dropout_first: bool, bias: float = 0.0
+    ) -> jax.Array:
+        """Logits of x (batch, height, width, channels), with dropout before or after each layer."""
+        if not self.dense_as_conv:
+            x = adaptive_average_pool(x, self.pool_size, name="average_pool")
+        for name, window in (("fc6", self.pool_size), ("fc7", 1)):
+            x = kit.dropout(x, self.dropout_rate if dropout_first else 0.0)
+            x = kit.act(
+                WindowDense(
+                    self.hidden,
+                    window,
+                    kernel_init=kit.kernel_init,
+                    bias_init=nn.initializers.constant(bias),
+                    dtype=self.dtype,
+                    param_dtype=self.param_dtype,
+                    name=name,
+                )(x)
+            )
+            x = kit.dropout(x, 0.0 if dropout_first else self.dropout_rate)
+        self.endpoint("pre_logits", x.mean(axis=(1, 2)))
+        return self.endpoint("score_map", self.head(kit, x)).mean(axis=(1, 2))
+
+
+def features(
+    model: Classifier, variables: Mapping, images: jax.Array, train: bool = False
+) -> dict[str, jax.Array]:
+    """What a network computes on its way to the logits, by name.
+
+    Args:
+      variables: as `model.init` or `load_model` gives them.
+      images: (batch, height, width, channels) floats.
+      train: with the batch's own statistics, and without dropout, which would need a key.
+
+    Returns:
+      'stem', 'stage1', 'stage2', … as far as the network has them, (batch, height, width, channels),
+      and 'pre_logits', (batch, width), in the order in which they are computed.
+    """
+    _, seen = model.apply(
+        variables,
+        images,
+        train=train,
+        mutable=["batch_stats", "intermediates"],
+        rngs={"dropout": jax.random.key(0)},
+    )
+    return {name: values[0] for name, values in seen["intermediates"].items()}

@@ -1,0 +1,43 @@
+"""VGG. Simonyan & Zisserman 2015, Very deep convolutional networks for large-scale recognition."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+
+from jaxcnn.layers.lrn import local_response_norm
+from jaxcnn.layers.pooling import pool
+from jaxcnn.models.classifier import FullyConnectedClassifier
+
+
+class VGG(FullyConnectedClassifier):
+    """Stages of 3×3 convolutions, each stage halved by a 2×2 maximum, then two hidden layers.
+
+    The paper's columns are `stage_sizes`: A (1, 1, 2, 2, 2), B (2, 2, 2, 2, 2), D (2, 2, 3, 3, 3) and
+    E (2, 2, 4, 4, 4); `local_response` makes A-LRN of A, and `pointwise` makes C of D, whose last
+    convolutions of stages 3, 4 and 5 are 1×1. Widths double up to eight times `width`. Images of 32×32
+    pixels leave the stages as one pixel; `pool_size=1` and, say, `hidden=512` fit them.
+    """
+
+    kernel_init: str = "he_normal_fan_out"
+    stage_sizes: Sequence[int] = (2, 2, 3, 3, 3)
+    width: int = 64
+    local_response: bool = False
+    pointwise: bool = False
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        kit = self.kit(train)
+        x = images
+        for stage, size in enumerate(self.stage_sizes, start=1):
+            for i in range(1, size + 1):
+                kernel = 1 if self.pointwise and i == 3 else 3
+                width = self.width * min(2 ** (stage - 1), 8)
+                x = kit.conv(width, kernel, use_bias=True, name=f"stage{stage}_conv{i}")(x)
+                x = kit.act(kit.norm(name=f"stage{stage}_norm{i}")(x))
+                if (stage, i) == (1, 1):
+                    x = local_response_norm(x, name="lrn") if self.local_response else x
+                    self.endpoint("stem", x)
+            x = self.endpoint(f"stage{stage}", pool(x, "max", 2, name=f"stage{stage}_pool"))
+        dense = kit.beginning_with(nn.initializers.normal(0.01))
+        return self.fully_connected(dense, x, dropout_first=False)

@@ -1,0 +1,114 @@
+"""Weights to start from: a converted model's, or another run's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from jaxcnn.data.dataset import load_dataset
+from jaxcnn.errors import UserError, suggestion
+from jaxcnn.models.classifier import Classifier
+from jaxcnn.train.evaluate import evaluate
+from jaxcnn.train.experiment import model_for
+from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.sharding import make_mesh, replicated
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import make_eval_step
+from jaxcnn.transfer.converted import MODEL_FILE, load_converted
+
+
+def load_model(directory: str | Path) -> tuple[Classifier, dict]:
+    """A model and its variables, from what `jaxcnn convert` wrote or from a run's workdir.
+
+    Of a run, the best checkpoint is taken.
+
+    Returns:
+      The module, and {'params': …, 'batch_stats': …} as its `apply` takes them.
+
+    Raises:
+      UserError: the directory holds neither, or is damaged.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory} is no directory")
+    if (directory / MODEL_FILE).exists():
+        return load_converted(directory)
+    if not (directory / "config.json").exists():
+        raise UserError(
+            f"{directory} holds neither a converted model (model.json) nor a run (config.json)"
+        )
+    run = load_run(directory)
+    variables = {"params": run.state.params, "batch_stats": run.state.batch_stats}
+    return run.model, {name: tree for name, tree in variables.items() if tree}
+
+
+def load_pretrained(
+    directory: str, model: Classifier, image_shape: tuple[int, int, int]
+) -> dict[str, Mapping]:
+    """The variables of `directory` that a model starts from: all, but for heads of other classes.
+
+    Raises:
+      UserError: the directory cannot be read, or holds the weights of another network.
+    """
+    source, variables = load_model(directory)
+    given = flatten_dict(variables)
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    expected = flatten_dict(
+        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
+    )
+    if source.num_classes != model.num_classes:
+        given = {path: value for path, value in given.items() if not _is_head(path)}
+        expected = {path: value for path, value in expected.items() if not _is_head(path)}
+    wrong = sorted(set(given) ^ set(expected)) or [
+        path for path, like in expected.items() if given[path].shape != like.shape
+    ]
+    if wrong:
+        raise UserError(
+            f"config.init_from={directory!r} holds the weights of another network, a "
+            f"{type(source).__name__}; {len(wrong)} of its variables differ from this "
+            f"{type(model).__name__}'s, as {'/'.join(wrong[0])}"
+        )
+    return unflatten_dict({path: np.asarray(value) for path, value in given.items()})
+
+
+def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int]:
+    """Evaluates the weights of `config.init_from` on a split of the config's data.
+
+    Returns:
+      {'loss', 'accuracy', 'count'}
+
+    Raises:
+      UserError: there are no such weights, or they are for another number of classes.
+    """
+    if not config.init_from:
+        raise UserError("config.init_from='' must be the directory of the weights to evaluate")
+    dataset = load_dataset(config.data.to_dict())
+    if split not in dataset.splits:
+        raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
+    classes = len(dataset.class_names)
+    model = model_for(config, dataset.image_shape, classes)
+    variables = load_pretrained(config.init_from, model, dataset.image_shape)
+    if "head" not in variables["params"]:
+        raise UserError(
+            f"config.init_from={config.init_from!r} has a head for another number of classes than the "
+            f"data's {classes}; train it first"
+        )
+    mesh = make_mesh()
+    state = TrainState(
+        step=0,
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=None,
+        rng=None,
+    )
+    state = jax.device_put(state, replicated(mesh))
+    eval_step = jax.jit(make_eval_step(model))
+    return evaluate(eval_step, state, dataset, split, config.eval.global_batch_size, mesh)
+
+
+def _is_head(path: tuple[str, ...]) -> bool:
+    return path[1].endswith("head")

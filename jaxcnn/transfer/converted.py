@@ -1,0 +1,77 @@
+"""A directory that holds a model and its weights, and nothing of a run."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from jaxcnn.errors import UserError
+from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.registry import create_model
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "variables.safetensors"
+
+
+def save_converted(
+    directory: str | Path,
+    name: str,
+    num_classes: int,
+    fields: Mapping,
+    variables: Mapping,
+    source: str,
+) -> None:
+    """Writes `model.json`, how the model is made, and `variables.safetensors`, by our own names.
+
+    The directory appears whole or not at all.
+
+    Raises:
+      UserError: it is there already, or cannot be written.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise UserError(f"--to={directory} is there already; it takes a new directory")
+    partial = directory.with_name(directory.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        flat = flatten_dict(variables, sep="/")
+        contiguous = {key: np.ascontiguousarray(value) for key, value in flat.items()}
+        (partial / WEIGHTS_FILE).write_bytes(save(contiguous))
+        described = {
+            "model": name,
+            "num_classes": num_classes,
+            "fields": dict(fields),
+            "source": source,
+        }
+        (partial / MODEL_FILE).write_text(json.dumps(described, indent=2) + "\n")
+        os.replace(partial, directory)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"--to={directory} cannot be written: {error.strerror}") from error
+
+
+def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
+    """The model and its variables, as NumPy arrays.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    directory = Path(directory)
+    try:
+        described = json.loads((directory / MODEL_FILE).read_text())
+        model = create_model(
+            described["model"], num_classes=described["num_classes"], **described["fields"]
+        )
+        flat = load_file(directory / WEIGHTS_FILE)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(
+            f"{directory} holds no converted model that can be read ({type(error).__name__})"
+        ) from error
+    return model, unflatten_dict(flat, sep="/")

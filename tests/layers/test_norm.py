@@ -1,0 +1,122 @@
+import os
+import re
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.errors import UserError
+from jaxcnn.layers.norm import normalization
+from tests.conftest import ROOT
+
+
+def apply(norm, x, variables=None):
+    layer = norm(name="norm")
+    variables = variables or layer.init(jax.random.key(0), x)
+    return layer.apply(variables, x, mutable=["batch_stats"])
+
+
+def test_sync_is_flaxs_batch_norm_but_for_the_unbiased_running_variance(rng):
+    x = rng.normal(3, 2, size=(8, 5, 5, 2)).astype(np.float32)
+    ours, changed = apply(normalization("batch", train=True, momentum=0.8, epsilon=1e-3), x)
+    flax = nn.BatchNorm(use_running_average=False, momentum=0.8, epsilon=1e-3)
+    theirs, expected = flax.apply(flax.init(jax.random.key(0), x), x, mutable=["batch_stats"])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    stats, theirs = changed["batch_stats"], expected["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], theirs["mean"], rtol=1e-6)
+    unbiased = 0.8 + (theirs["var"] - 0.8) * 200 / 199
+    np.testing.assert_allclose(stats["var"], unbiased, rtol=1e-6)
+
+
+def test_ghost_batches_are_normalised_each_by_itself(rng):
+    x = rng.normal(3, 2, size=(8, 3, 3, 2)).astype(np.float32)
+    ghost = normalization("batch", train=True, mode="ghost", ghost_batch_size=4)
+    outputs, changed = apply(ghost, x)
+    sync = normalization("batch", train=True)
+    halves = [apply(sync, half) for half in (x[:4], x[4:])]
+    np.testing.assert_allclose(outputs, np.concatenate([half for half, _ in halves]), atol=1e-6)
+    for name in ("mean", "var"):
+        means = np.mean([stats["batch_stats"][name] for _, stats in halves], axis=0)
+        np.testing.assert_allclose(changed["batch_stats"][name], means, rtol=1e-5)
+
+
+def test_frozen_statistics_are_used_and_stand_still(rng):
+    x = rng.normal(3, 2, size=(8, 3, 3, 2)).astype(np.float32)
+    params = {"scale": np.array([2.0, 1.0]), "bias": np.array([0.5, 0.0])}
+    variables = {"params": params, "batch_stats": {"mean": np.ones(2), "var": np.full(2, 4.0)}}
+    frozen = normalization("batch", train=True, mode="frozen")
+    outputs, changed = apply(frozen, x, variables)
+    expected = (x - 1) / np.sqrt(4 + 1e-5) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
+
+
+PER_REPLICA = """
+import jax, numpy as np
+from jaxcnn.layers.norm import normalization
+from jaxcnn.train.sharding import make_mesh, split_by_example
+
+x = np.random.default_rng(0).normal(3, 2, size=(16, 3, 3, 2)).astype(np.float32)
+layer = normalization("batch", train=True, mode="per_replica")(name="norm")
+variables = layer.init(jax.random.key(0), x)
+apply = jax.jit(lambda x: layer.apply(variables, x, mutable=["batch_stats"]))
+shared = jax.device_put(x, split_by_example(make_mesh()))
+outputs, _ = apply(shared)
+sync = normalization("batch", train=True)(name="norm")
+for share in range(8):
+    part = x[2 * share : 2 * share + 2]
+    alone, _ = sync.apply(variables, part, mutable=["batch_stats"])
+    np.testing.assert_allclose(outputs[2 * share : 2 * share + 2], alone, atol=1e-5)
+print("equal")
+"""
+
+
+def test_per_replica_statistics_are_each_devices_own():
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
+    done = subprocess.run(
+        [sys.executable, "-c", PER_REPLICA],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("name", "groups"), [("layer", 1), ("group", 2), ("instance", 4)])
+def test_norms_of_one_example(name, groups, rng):
+    """Over the pixels and the channels of each group, by the definition."""
+    x = rng.normal(3, 2, size=(2, 5, 5, 4)).astype(np.float32)
+    outputs, changed = apply(normalization(name, train=True, groups=2), x)
+    grouped = x.reshape(2, 25, groups, 4 // groups)
+    mean, var = grouped.mean((1, 3), keepdims=True), grouped.var((1, 3), keepdims=True)
+    expected = ((grouped - mean) / np.sqrt(var + 1e-5)).reshape(x.shape)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+    assert not changed
+
+
+@pytest.mark.parametrize("name", ["batch", "layer", "instance", "group"])
+def test_a_scale_can_begin_at_zero(name, rng):
+    x = rng.normal(size=(2, 5, 5, 4)).astype(np.float32)
+    norm = normalization(name, train=True, groups=2)
+    layer = norm(name="norm", scale_init=nn.initializers.zeros_init())
+    outputs, _ = layer.init_with_output(jax.random.key(0), x)
+    assert not np.any(outputs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "message"),
+    [
+        ({}, (1, 1, 1, 3), "batch normalisation in training needs more than one value per channel"),
+        ({"mode": "ghost", "ghost_batch_size": 3}, (8, 2, 2, 3), "batch_norm_mode='ghost' cannot divide a batch of 8 among parts of ghost_batch_size=3"),
+        ({"mode": "syn"}, (8, 2, 2, 3), "batch_norm_mode 'syn' does not exist; did you mean 'sync'"),
+    ],
+)  # fmt: skip
+def test_batch_norm_refuses(settings, shape, message):
+    layer = normalization("batch", train=True, **settings)(name="norm")
+    with pytest.raises(UserError, match=re.escape(message)):
+        layer.init(jax.random.key(0), jnp.ones(shape))
