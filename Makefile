@@ -1,10 +1,10 @@
-# make train | make test | make lint | make install. A second make does not install again.
+# make train | make test | make lint | make install | make test-torch | make bench. A second make does not install again.
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/digits_lenet
 
-.PHONY: install train test lint format bench
+.PHONY: install train test test-torch golden lint format bench
 
 install: .venv/.installed
 
@@ -24,7 +24,20 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
+# Beside torchvision's and timm's own networks, and on torch's own files. A quarter of an hour.
+TORCH := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+test-torch: install
+	$(TORCH) -e '.[torch]'
+	$(TORCH) --no-deps torchvision timm
+	$(BIN)/python -m pytest -s tests/torch/compare.py tests/torch/torch_files.py
+
+# What torchvision answers, kept for the tests that need no torch.
+golden: install
+	$(TORCH) -e '.[torch]'
+	$(TORCH) --no-deps torchvision
+	$(BIN)/python tests/golden/make_torchvision_logits.py
+
 # Half an hour; each script is a benchmark of its own.
 bench: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch]'
+	$(TORCH) -e '.[torch]'
 	for script in train_step loop startup scaling memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done

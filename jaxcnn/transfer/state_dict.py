@@ -106,7 +106,8 @@ def from_state_dict(
 
     expected = flatten_dict(jax.eval_shape(init, images))
     names = {path: _tensor_name(name_of, path) for path in expected}
-    missing = [name for name in names.values() if name not in given]
+    absent = [path for path, name in names.items() if name not in given]
+    missing = [names[path] for path in absent]
     surplus = sorted(set(given) - set(names.values()))
     if strict and (missing or surplus):
         what = [
@@ -118,11 +119,15 @@ def from_state_dict(
             f"{source} does not fit this {type(model).__name__}: its tensors are "
             f"{' and '.join(what)}"
         )
-    fresh = flatten_dict(jax.jit(init)(jnp.zeros(images.shape))) if missing else {}
-    variables = {}
+
+    @jax.jit
+    def fresh(images):
+        initialized = flatten_dict(init(images))
+        return [initialized[path] for path in absent]
+
+    variables = dict(zip(absent, fresh(jnp.zeros(images.shape)), strict=True)) if absent else {}
     for path, like in expected.items():
-        if names[path] not in given:
-            variables[path] = np.asarray(fresh[path])
+        if path in variables:
             continue
         tensor = given[names[path]]
         shape = _to_torch(model, path, np.empty(like.shape, bool)).shape
@@ -132,7 +137,7 @@ def from_state_dict(
                 f"{_by(tensor.shape)}, and must be {_by(shape)}"
             )
         variables[path] = _from_torch(model, path, tensor).astype(like.dtype)
-    return unflatten_dict(variables), missing + surplus
+    return unflatten_dict(jax.device_get(variables)), missing + surplus
 
 
 def to_state_dict(model: Classifier, variables: Mapping) -> dict[str, np.ndarray]:

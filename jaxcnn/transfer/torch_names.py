@@ -146,9 +146,12 @@ def _inception_v4(model: InceptionV4) -> Rules:
 
     def module(m: re.Match) -> str:
         place, block = m[1], int(m[2] or 0)
-        steps = _nested_steps(m[3], m[4])
-        if place == "stage3" and (numbered := re.fullmatch(r"(branch[12])_(\d)([ab]?)", m[3])):
-            steps = f"{numbered[1]}_{int(numbered[2]) - 1}{numbered[3]}.{_LAYER[m[4]]}"
+        numbered = re.fullmatch(r"(branch[12])_(\d)([ab]?)", m[3])
+        if place == "stage3" and numbered:  # there these are no sequences
+            branch, number, side = numbered.groups()
+            steps = f"{branch}_{int(number) - 1}{side}.{_LAYER[m[4]]}"
+        else:
+            steps = _nested_steps(m[3], m[4])
         return f"features.{before[place] + block}.{steps}"
 
     return [

@@ -1,0 +1,73 @@
+"""The first loss of every model, freshly initialised, beside ln C.
+
+    python benchmarks/initial_loss.py [PATTERN]
+
+A batch of eight images of noise (mean 0, variance 1) of the size that the model was published for,
+random labels, training mode. Were the logits normal with variance σ², the loss would be about ln C
++ σ²/2. Half an hour on two cores. Writes benchmarks/results/initial_loss_*.json.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import measure
+from jaxcnn.models import PUBLISHED_FOR, create_model, list_models
+
+BATCH_SIZE = 8
+SEEDS = 3
+# The program runs three times only.
+QUICK = {"xla_backend_optimization_level": 0}
+
+
+def first_loss(name: str) -> dict:
+    """Means over the seeds of the loss and of the logits' variance."""
+    shape, classes = PUBLISHED_FOR[name]
+    model = create_model(name, num_classes=classes)
+
+    def losses(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        init_key, image_key, label_key, dropout_key = jax.random.split(key, 4)
+        images = jax.random.normal(image_key, (BATCH_SIZE, *shape))
+        labels = jax.random.randint(label_key, (BATCH_SIZE,), 0, classes)
+        variables = model.init(init_key, images[:1], train=False)
+        logits, _ = model.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+        )
+        of_label = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+        return -of_label.mean(), logits.var(axis=1).mean()
+
+    key = jax.random.key(0)
+    compiled = jax.jit(losses).lower(key).compile(QUICK)
+    found = [compiled(jax.random.key(seed)) for seed in range(SEEDS)]
+    loss, variance = (sum(map(float, column)) / SEEDS for column in zip(*found, strict=True))
+    return {
+        "ln_c": round(math.log(classes), 3),
+        "loss": round(loss, 3),
+        "variance": round(variance, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pattern", nargs="?", default="*")
+    rows = {}
+    print(f"{'model':<26}{'ln C':>8}{'loss':>10}{'σ²':>10}{'ln C + σ²/2':>14}")
+    for name in list_models(parser.parse_args().pattern):
+        row = rows[name] = first_loss(name)
+        print(
+            f"{name:<26}{row['ln_c']:>8.3f}{row['loss']:>10.3f}{row['variance']:>10.3f}"
+            f"{row['ln_c'] + row['variance'] / 2:>14.3f}",
+            flush=True,
+        )
+        jax.clear_caches()
+    measure.save("initial_loss", {"batch_size": BATCH_SIZE, "seeds": SEEDS, "models": rows})
+
+
+if __name__ == "__main__":
+    main()

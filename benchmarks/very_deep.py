@@ -1,0 +1,77 @@
+"""What the training step of the deepest networks costs, with and without rematerialisation.
+
+    python benchmarks/very_deep.py
+
+Each network compiles and takes two steps at batch 8 in a process of its own, with an empty compile
+cache. Half an hour on two cores. Writes benchmarks/results/very_deep_*.json.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import measure
+
+BATCH_SIZE = 8
+SHAPE = (32, 32, 3)
+MODELS = ("preact_resnet1001_cifar", "resnet1202_cifar", "densenet_bc250_24")
+MIB = 2**20
+
+
+def take_steps(name: str, remat: bool) -> dict:
+    """Compiles, takes two steps, and says what it took."""
+    import jax
+
+    from benchmarks.contestants import with_jaxcnn
+
+    start = time.perf_counter()
+    images, labels = measure.random_batch(SHAPE, BATCH_SIZE)
+    step, state, batch = with_jaxcnn.compile_step(name, images, labels, "float32", remat=remat)
+    ready = time.perf_counter()
+    state, _ = step(state, batch)
+    jax.block_until_ready(state)
+    first = time.perf_counter()
+    state, metrics = step(state, batch)
+    jax.block_until_ready(state)
+    loss = float(metrics.loss.compute())
+    assert loss == loss, "the loss is not a number"
+    return {
+        "seconds_to_trace_and_compile": round(ready - start, 1),
+        "step_seconds": round(time.perf_counter() - first, 2),
+        "step_mib": round(step.memory_analysis().temp_size_in_bytes / MIB),
+        "process_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        name, remat = arguments.one
+        print(json.dumps(take_steps(name, remat == "remat")))
+        return
+    rows = {}
+    columns = f"{'compile':>10}{'step':>10}{'step holds':>14}{'process':>14}"
+    print(f"{'step, batch ' + str(BATCH_SIZE):<34}{columns}")
+    for name in MODELS:
+        for remat in ("plain", "remat"):
+            command = [sys.executable, str(Path(__file__)), "--one", name, remat]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            row = rows[f"{name}, {remat}"] = json.loads(done.stdout.splitlines()[-1])
+            print(
+                f"{name + ', ' + remat:<34}{row['seconds_to_trace_and_compile']:>8.0f} s"
+                f"{row['step_seconds']:>8.1f} s{row['step_mib']:>10,} MiB{row['process_mib']:>10,} MiB",
+                flush=True,
+            )
+    measure.save("very_deep", {"batch_size": BATCH_SIZE, "models": rows})
+
+
+if __name__ == "__main__":
+    main()

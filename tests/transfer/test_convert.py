@@ -1,0 +1,197 @@
+"""`jaxcnn convert`, and what starts from what it wrote."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jaxcnn import create_model, load_model
+from jaxcnn.transfer.state_dict import to_state_dict
+from tests.conftest import ROOT
+from tests.models.zoo import variables_for
+
+SMALL = ("--model=resnet20_cifar", "--model.width=4", "--model.stage_sizes=(1, 1, 1)")
+DIGITS = f"--config={ROOT / 'configs' / 'digits_lenet.py'}"
+# The same network in a run on the digits, 8×8 pixels of one channel.
+RUN = (
+    DIGITS,
+    "--config.model.name=resnet20_cifar",
+    "--config.model.width=4",
+    "--config.model.stage_sizes=(1, 1, 1)",
+    "--config.data.resize=0",
+    "--config.train.duration=3 steps",
+    "--config.schedule.warmup=0 steps",
+)
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    """A .safetensors file of a small CIFAR ResNet for ten classes of images with one channel."""
+    model = create_model("resnet20_cifar", num_classes=10, width=4, stage_sizes=(1, 1, 1))
+    path = tmp_path / "weights.safetensors"
+    save_file(to_state_dict(model, variables_for(model, (8, 8, 1))), path)
+    return path
+
+
+@pytest.fixture
+def converted(run_cli, weights, tmp_path) -> Path:
+    code, out, err = run_cli(
+        "convert", *SMALL, "--input=8,8,1", f"--from={weights}", f"--to={tmp_path / 'converted'}"
+    )
+    assert (code, out) == (0, f"resnet20_cifar, 10 classes: {tmp_path / 'converted'}\n"), err
+    return tmp_path / "converted"
+
+
+def test_import_and_export_give_the_same_file(run_cli, weights, converted, tmp_path):
+    model, variables = load_model(converted)
+    assert (model.num_classes, model.width, tuple(model.stage_sizes)) == (10, 4, (1, 1, 1))
+    jax.tree.map(np.testing.assert_array_equal, variables, variables_for(model, (8, 8, 1)))
+    code, _, _ = run_cli("convert", f"--from={converted}", f"--to={tmp_path / 'again.safetensors'}")
+    assert code == 0
+    assert (tmp_path / "again.safetensors").read_bytes() == weights.read_bytes()
+
+
+def test_eval_of_converted_weights(run_cli, converted):
+    code, out, err = run_cli("eval", *RUN, f"--config.init_from={converted}")
+    assert code == 0, err
+    assert out.split()[-1] == "360"
+
+
+def test_a_run_starts_from_them(run_cli, converted, tmp_path):
+    """With a learning rate of next to nothing, the run ends with the weights that it began with."""
+    workdir = tmp_path / "run"
+    command = ("train", *RUN, f"--config.init_from={converted}", f"--workdir={workdir}")
+    code, _, err = run_cli(*command, "--config.optimizer.learning_rate=1e-20")
+    assert code == 0, err
+    started, _ = load_model(converted)
+    model, ours = load_model(workdir)
+    assert model == started
+    expected = variables_for(model, (8, 8, 1))
+    jax.tree.map(np.testing.assert_array_equal, ours["params"], expected["params"])
+    # A run is exported as a converted directory is.
+    target = tmp_path / "run.safetensors"
+    assert run_cli("convert", f"--from={workdir}", f"--to={target}")[0] == 0
+    kernel = load_file(target)["conv1.weight"]
+    np.testing.assert_array_equal(
+        kernel, expected["params"]["stem_conv"]["kernel"].transpose(3, 2, 0, 1)
+    )
+
+
+def test_a_run_of_other_classes_gets_a_new_head(run_cli, converted, tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (60, 8, 8, 1)).astype(np.uint8), np.arange(60) % 3
+    arrays = {"train_images": images, "train_labels": labels}
+    np.savez(tmp_path / "data.npz", **arrays)
+    source = ("--config.data.source=npz", f"--config.data.path={tmp_path / 'data.npz'}")
+    command = ("train", *RUN, *source, f"--config.init_from={converted}")
+    code, _, err = run_cli(
+        *command,
+        f"--workdir={tmp_path / 'run'}",
+        "--config.optimizer.learning_rate=1e-20",
+        "--config.train.global_batch_size=8",
+    )
+    assert code == 0, err
+    _, ours = load_model(tmp_path / "run")
+    expected = variables_for(load_model(converted)[0], (8, 8, 1))["params"]
+    assert ours["params"]["head"]["kernel"].shape == (16, 3)
+    for name in set(expected) - {"head"}:
+        jax.tree.map(np.testing.assert_array_equal, ours["params"][name], expected[name])
+
+
+def test_resuming_needs_no_weights_any_more(run_cli, converted, tmp_path):
+    command = ("train", *RUN, f"--config.init_from={converted}", f"--workdir={tmp_path / 'run'}")
+    assert run_cli(*command)[0] == 0
+    (tmp_path / "run" / "result.json").unlink()
+    (converted / "variables.safetensors").unlink()
+    assert run_cli(*command)[0] == 0
+
+
+# --- mistakes ---
+
+
+def test_files_that_are_none(error_of, weights, tmp_path):
+    to = f"--to={tmp_path / 'new'}"
+    missing = tmp_path / "missing.pth"
+    assert error_of("convert", *SMALL, f"--from={missing}", to) == (
+        f"--from={missing}: there is no such file"
+    )
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes(weights.read_bytes()[:1000])
+    assert f"{truncated} cannot be read as safetensors: " in error_of(
+        "convert", *SMALL, f"--from={truncated}", to
+    )
+    assert error_of("convert", f"--from={weights}", to) == (
+        f"--from={weights} is no directory; to read a file, give --model=NAME"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_of_another_architecture(error_of, weights, tmp_path):
+    to = f"--to={tmp_path / 'new'}"
+    assert error_of("convert", "--model=vgg16", f"--from={weights}", to) == (
+        f"{weights} is no vgg16: it has no head by that model's name for it"
+    )
+    assert error_of("convert", *SMALL, f"--from={weights}", to) == (
+        f"{weights} does not fit this ResNet: conv1.weight is 4×1×3×3, and must be 4×3×3×3"
+    )
+    assert error_of("convert", *SMALL, "--model.with=4", f"--from={weights}", to).startswith(
+        "--model.with: 'resnet20_cifar' has no such setting; did you mean 'width'? valid: "
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_where_it_goes(error_of, weights, converted, tmp_path):
+    assert error_of(
+        "convert", *SMALL, "--input=8,8,1", f"--from={weights}", f"--to={converted}"
+    ) == (f"--to={converted} is there already; it takes a new directory")
+    assert error_of("convert", f"--from={converted}", f"--to={tmp_path / 'x.pth'}") == (
+        f"--to={tmp_path / 'x.pth'} must end in .safetensors"
+    )
+    missing = tmp_path / "no" / "x.safetensors"
+    assert error_of("convert", f"--from={converted}", f"--to={missing}") == (
+        f"--to={missing} cannot be written: No such file or directory"
+    )
+    assert "--model=resnet18 is for reading a file" in error_of(
+        "convert", "--model=resnet18", f"--from={converted}", f"--to={tmp_path / 'x.safetensors'}"
+    )
+
+
+def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
+    command = ("train", *RUN, f"--workdir={tmp_path / 'run'}")
+    assert error_of(*command, "--config.init_from=nowhere") == "nowhere is no directory"
+    assert error_of(*command, f"--config.init_from={converted}", "--config.model.width=8") == (
+        f"config.init_from='{converted}' holds the weights of another network, a ResNet; 36 of its "
+        "variables differ from this ResNet's, as batch_stats/stage1_block1/norm1/mean"
+    )
+    (tmp_path / "empty").mkdir()
+    assert error_of(*command, f"--config.init_from={tmp_path / 'empty'}") == (
+        f"{tmp_path / 'empty'} holds neither a converted model (model.json) nor a run (config.json)"
+    )
+    (converted / "variables.safetensors").write_bytes(b"no")
+    assert error_of(*command, f"--config.init_from={converted}") == (
+        f"{converted} holds no converted model that can be read (SafetensorError)"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_eval_takes_a_run_or_weights(error_of):
+    assert error_of("eval").startswith("give --workdir=DIR, a run, or --config=FILE")
+    assert error_of("eval", *RUN) == (
+        "config.init_from='' must be the directory of the weights to evaluate"
+    )
+
+
+# --- torch's own files ---
+
+
+def test_a_torch_file_needs_torch_and_says_so(error_of, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"anything")
+    assert error_of("convert", *SMALL, f"--from={path}", f"--to={tmp_path / 'new'}") == (
+        f"{path} is a torch file, and torch is not installed: pip install -e '.[torch]'; a "
+        ".safetensors file needs no torch"
+    )

@@ -1,0 +1,112 @@
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxcnn import create_model
+from jaxcnn.errors import UserError
+from jaxcnn.transfer.state_dict import from_state_dict, num_classes_of, to_state_dict
+from jaxcnn.transfer.torch_names import namer
+from tests.models.zoo import small, variables_for
+
+FAMILIES = (
+    "alexnet", "vgg11", "vgg11_bn", "googlenet", "inception_v3", "inception_v4",
+    "inception_resnet_v2", "resnet18", "resnet50", "resnet20_cifar", "densenet121",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_there_and_back(name):
+    model, shape = small(name)
+    variables = variables_for(model, shape)
+    tensors = to_state_dict(model, variables)
+    assert num_classes_of(model, tensors) == 10
+    again, differing = from_state_dict(model, tensors, shape, "here")
+    assert not differing
+    assert jax.tree.structure(variables) == jax.tree.structure(again)
+    jax.tree.map(np.testing.assert_array_equal, variables, again)
+
+
+@pytest.fixture
+def resnet():
+    model, shape = small("resnet18")
+    return model, shape, to_state_dict(model, variables_for(model, shape))
+
+
+def test_layouts_and_names(resnet):
+    model, shape, tensors = resnet
+    assert tensors["conv1.weight"].shape == (8, 3, 7, 7)
+    assert tensors["layer2.0.downsample.0.weight"].shape == (16, 8, 1, 1)
+    assert tensors["fc.weight"].shape == (10, 64)
+    assert tensors["bn1.num_batches_tracked"].dtype == np.int64
+    kernel = variables_for(model, shape)["params"]["stem_conv"]["kernel"]
+    np.testing.assert_array_equal(tensors["conv1.weight"][3, 1], kernel[:, :, 1, 3])
+
+
+def test_what_is_flattened_has_its_channels_first_there(rng):
+    """A hidden layer of torch sees (channel, row, column), ours (row, column, channel)."""
+    model, shape = small("vgg11")
+    tensors = to_state_dict(model, variables_for(model, shape))
+    image = rng.normal(size=(2, 2, 32)).astype(np.float32)
+    theirs = tensors["classifier.0.weight"] @ image.transpose(2, 0, 1).ravel()
+    fc6 = variables_for(model, shape)["params"]["fc6"]["kernel"]
+    np.testing.assert_allclose(image.ravel() @ fc6, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_files_from_several_devices_and_other_spellings(resnet):
+    model, shape, tensors = resnet
+    respelled = {
+        f"module.{key.replace('downsample', 'shortcut').replace('fc.', 'linear.')}": value
+        for key, value in tensors.items()
+        if not key.endswith("num_batches_tracked")
+    }
+    ours, _ = from_state_dict(model, respelled, shape, "here")
+    jax.tree.map(np.testing.assert_array_equal, ours, variables_for(model, shape))
+
+
+def test_the_older_spelling_of_densenet():
+    model, shape = small("densenet121")
+    tensors = to_state_dict(model, variables_for(model, shape))
+    older = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2.")
+        if "denselayer" in key
+        else key: value
+        for key, value in tensors.items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in older
+    ours, _ = from_state_dict(model, older, shape, "here")
+    jax.tree.map(np.testing.assert_array_equal, ours, variables_for(model, shape))
+
+
+def test_strict_by_default(resnet):
+    model, shape, tensors = resnet
+    tensors["layer9.weight"] = tensors.pop("layer1.0.conv1.weight")
+    with pytest.raises(UserError) as error:
+        from_state_dict(model, tensors, shape, "x.pth")
+    assert str(error.value) == (
+        "x.pth does not fit this ResNet: its tensors are 1 missing (layer1.0.conv1.weight) and "
+        "1 surplus (layer9.weight)"
+    )
+    ours, differing = from_state_dict(model, tensors, shape, "x.pth", strict=False)
+    assert differing == ["layer1.0.conv1.weight", "layer9.weight"]
+    expected = flatten_dict(variables_for(model, shape))
+    fresh = ("params", "stage1_block1", "conv1", "kernel")
+    ours = flatten_dict(ours)
+    assert 0.05 < ours[fresh].std() < 0.4
+    assert (ours.pop(fresh) != expected.pop(fresh)).any()
+    jax.tree.map(np.testing.assert_array_equal, unflatten_dict(ours), unflatten_dict(expected))
+
+
+def test_a_wrong_shape_is_named(resnet):
+    model, shape, tensors = resnet
+    tensors["layer1.0.conv1.weight"] = np.zeros((8, 8, 5, 5), np.float32)
+    with pytest.raises(UserError) as error:
+        from_state_dict(model, tensors, shape, "x.pth", strict=False)
+    assert str(error.value) == (
+        "x.pth does not fit this ResNet: layer1.0.conv1.weight is 8×8×5×5, and must be 8×8×3×3"
+    )
+
+
+def test_a_model_that_torch_has_no_names_for():
+    with pytest.raises(UserError, match="torch has no common names for the weights of a LeNet5"):
+        namer(create_model("lenet5", num_classes=10))
