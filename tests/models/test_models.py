@@ -50,10 +50,12 @@ def test_train_and_eval_modes(name, rng):
             {**variables, "params": params},
             images,
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", "aux_logits"],
             rngs={"dropout": jax.random.key(1)},
         )
-        return jnp.sin(logits).sum(), (logits, changed.get("batch_stats", {}))
+        answers = [logits, *jax.tree.leaves(changed.get("aux_logits", {}))]
+        total = sum(jnp.sin(answer).sum() for answer in answers)
+        return total, (logits, changed.get("batch_stats", {}))
 
     def everything(variables):
         evaluated, changed = model.apply(variables, images, train=False, mutable=["batch_stats"])

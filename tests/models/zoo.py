@@ -105,7 +105,7 @@ _SMALL = {
     "AlexNet2012": ({"hidden": 8}, 67),
     "ZFNet": ({"hidden": 8}, 53),
     "VGG": ({"stage_sizes": (1, 1, 3, 1, 1), "width": 4, "hidden": 8, "pool_size": 2}, 64),
-    "GoogLeNet": ({}, 32),
+    "GoogLeNet": ({"aux_heads": True}, 32),
     "InceptionV3": ({}, 75),
     "InceptionV4": ({"stage_sizes": (1, 1, 1)}, 75),
     "InceptionResNetV2": ({"stage_sizes": (1, 1, 1)}, 75),

@@ -1,9 +1,11 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcnn import create_model
+from jaxcnn.models.inception import AuxiliaryHeads
 from jaxcnn.optim.optimizers import create_optimizer
 from jaxcnn.train.losses import softmax_cross_entropy
 from jaxcnn.train.sharding import make_mesh, replicated
@@ -51,6 +53,36 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss(batch):
     assert values["learning_rate"] == pytest.approx(0.1)
     assert divergence is None
     assert new.step == 1
+
+
+class TwoHeads(AuxiliaryHeads):
+    """Two softmax regressions, one of them auxiliary."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        kit, x = self.kit(train), images.reshape(len(images), -1)
+        if self.trains_aux_heads(kit):
+            self.aux_logits("aux1", self.head(kit, x, name="aux1_head"))
+        return self.head(kit, x)
+
+
+def test_auxiliary_heads_are_trained_by_their_weight_and_dropped_at_evaluation(batch):
+    """Both heads begin at zero and see the same, so that their gradients differ by the weight alone."""
+    model = TwoHeads(num_classes=3, zero_init_head=True, aux_heads=True, aux_weight=0.3)
+    _, tx, _ = setting()
+    state = init_state(model, tx, SHAPE, seed=0, sharding=replicated(make_mesh()))
+    new, metrics = jax.jit(make_train_step(model, tx))(state, batch)
+    assert np.abs(new.params["head"]["kernel"]).max() > 0.01
+    jax.tree.map(
+        lambda main, aux: np.testing.assert_allclose(aux, 0.3 * main, rtol=1e-4, atol=1e-7),
+        new.params["head"],
+        new.params["aux1_head"],
+    )
+    assert metrics.read()[0]["loss"] == pytest.approx(np.log(3), rel=1e-5)  # the main head's alone
+
+    evaluate = make_eval_step(model)
+    without = new.replace(params={"head": new.params["head"]})
+    assert evaluate(new, batch).read() == evaluate(without, batch).read()
 
 
 def test_the_reported_loss_leaves_the_penalty_out(batch):
