@@ -20,8 +20,9 @@ from benchmarks import measure
 
 BATCH_SIZE = 8
 SHAPE = (32, 32, 3)
-MODELS = ("preact_resnet1001_cifar", "resnet1202_cifar", "densenet_bc250_24")
+MODELS = ("preact_resnet1001_cifar", "resnet1202_cifar")
 MIB = 2**20
+_COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
 def take_steps(name: str, remat: bool) -> dict:
@@ -30,10 +31,14 @@ def take_steps(name: str, remat: bool) -> dict:
 
     from benchmarks.contestants import with_jaxcnn
 
+    compilations = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compilations.append(seconds) if event == _COMPILATION else None
+    )
     start = time.perf_counter()
     images, labels = measure.random_batch(SHAPE, BATCH_SIZE)
     step, state, batch = with_jaxcnn.compile_step(name, images, labels, "float32", remat=remat)
-    ready = time.perf_counter()
+    ready, compiled_last = time.perf_counter(), compilations[-1]
     state, _ = step(state, batch)
     jax.block_until_ready(state)
     first = time.perf_counter()
@@ -42,7 +47,9 @@ def take_steps(name: str, remat: bool) -> dict:
     loss = float(metrics.loss.compute())
     assert loss == loss, "the loss is not a number"
     return {
-        "seconds_to_trace_and_compile": round(ready - start, 1),
+        "seconds_until_ready": round(ready - start, 1),
+        "compile_initialisation": round(max(compilations[:-1]), 1),
+        "compile_step": round(compiled_last, 1),
         "step_seconds": round(time.perf_counter() - first, 2),
         "step_mib": round(step.memory_analysis().temp_size_in_bytes / MIB),
         "process_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -58,7 +65,9 @@ def main() -> None:
         print(json.dumps(take_steps(name, remat == "remat")))
         return
     rows = {}
-    columns = f"{'compile':>10}{'step':>10}{'step holds':>14}{'process':>14}"
+    columns = (
+        f"{'compile init':>14}{'compile step':>14}{'step':>10}{'step holds':>14}{'process':>14}"
+    )
     print(f"{'step, batch ' + str(BATCH_SIZE):<34}{columns}")
     for name in MODELS:
         for remat in ("plain", "remat"):
@@ -66,7 +75,7 @@ def main() -> None:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             row = rows[f"{name}, {remat}"] = json.loads(done.stdout.splitlines()[-1])
             print(
-                f"{name + ', ' + remat:<34}{row['seconds_to_trace_and_compile']:>8.0f} s"
+                f"{name + ', ' + remat:<34}{row['compile_initialisation']:>12.0f} s{row['compile_step']:>12.0f} s"
                 f"{row['step_seconds']:>8.1f} s{row['step_mib']:>10,} MiB{row['process_mib']:>10,} MiB",
                 flush=True,
             )

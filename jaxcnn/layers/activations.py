@@ -1,6 +1,7 @@
-"""Activations by name: the functions of `jax.nn`, and tanh. Only ReLU is written anew."""
+"""Activations by name: the functions of `jax.nn`. Only ReLU is written anew."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +23,18 @@ def relu(x: jax.Array) -> jax.Array:
 
 relu.defjvps(lambda tangent, y, x: jnp.where(y > 0, tangent, jnp.zeros_like(tangent)))
 
+_OF_JAX = (
+    "celu", "elu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "identity", "leaky_relu",
+    "log_sigmoid", "mish", "relu6", "selu", "sigmoid", "silu", "soft_sign", "softplus", "sparse_plus",
+    "sparse_sigmoid", "squareplus", "swish", "tanh",
+)  # fmt: skip
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
+    **{name: getattr(jax.nn, name) for name in _OF_JAX},
     "relu": relu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
-    "silu": jax.nn.silu,
+    # Hendrycks & Gimpel 2016: x·Φ(x), and their approximation of it by tanh
+    "gelu": partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
 }
 
 

@@ -58,13 +58,11 @@ class Classifier(nn.Module):
         )
 
     def head(self, kit: LayerKit, features: jax.Array, name: str = "head") -> jax.Array:
-        """Logits of features (…, width). Of a head that begins at zero, the first loss is ln C."""
+        """Logits of features (…, width), in float32 at least, whatever the network computes in."""
+        # A head that begins at zero gives a first loss of ln C.
         init = initializer("zeros" if self.zero_init_head else "lecun_normal")
-        return self.as_logits(kit.dense(self.num_classes, init, name=name)(features))
-
-    def as_logits(self, x: jax.Array) -> jax.Array:
-        """In float32 at least, whatever the network computes in."""
-        return x.astype(jnp.promote_types(self.dtype, jnp.float32))
+        logits = kit.dense(self.num_classes, init, name=name)(features)
+        return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
     def endpoint(self, name: str, x: jax.Array) -> jax.Array:
         """Lets `features` return x under this name; the network goes on with x itself."""
@@ -110,25 +108,16 @@ class FullyConnectedClassifier(Classifier):
         return self.endpoint("score_map", self.head(kit, x)).mean(axis=(1, 2))
 
 
-def features(
-    model: Classifier, variables: Mapping, images: jax.Array, train: bool = False
-) -> dict[str, jax.Array]:
-    """What a network computes on its way to the logits, by name.
+def features(model: Classifier, variables: Mapping, images: jax.Array) -> dict[str, jax.Array]:
+    """What a network computes on its way to the logits, in evaluation, by name.
 
     Args:
       variables: as `model.init` or `load_model` gives them.
       images: (batch, height, width, channels) floats.
-      train: with the batch's own statistics, and without dropout, which would need a key.
 
     Returns:
       'stem', 'stage1', 'stage2', … as far as the network has them, (batch, height, width, channels),
-      and 'pre_logits', (batch, width), in the order in which they are computed.
+      and 'pre_logits', (batch, width).
     """
-    _, seen = model.apply(
-        variables,
-        images,
-        train=train,
-        mutable=["batch_stats", "intermediates"],
-        rngs={"dropout": jax.random.key(0)},
-    )
+    _, seen = model.apply(variables, images, train=False, mutable=["intermediates"])
     return {name: values[0] for name, values in seen["intermediates"].items()}

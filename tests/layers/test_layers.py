@@ -116,6 +116,21 @@ def test_orthogonal_kernels_are_orthogonal():
     np.testing.assert_allclose(kernel.T @ kernel, np.eye(8), atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_activations_keep_shape_and_dtype(dtype):
+    x = jax.ShapeDtypeStruct((2, 3, 3, 4), dtype)
+    for name, function in ACTIVATIONS.items():
+        assert jax.eval_shape(function, x) == x, name
+
+
+def test_gelu_is_exact_unless_it_says_tanh():
+    x = jnp.linspace(-4, 4, 33)
+    exact = x * 0.5 * (1 + jax.lax.erf(x / np.sqrt(2)))
+    by_tanh = 0.5 * x * (1 + jnp.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    np.testing.assert_allclose(activation("gelu")(x), exact, atol=1e-6)
+    np.testing.assert_allclose(activation("gelu_tanh")(x), by_tanh, atol=1e-6)
+
+
 def test_relu_is_jaxs_relu_at_every_value():
     x = jnp.array([-np.inf, -2.0, -0.0, 0.0, 1e-30, 3.0, np.inf, np.nan])
     relu = activation("relu")
