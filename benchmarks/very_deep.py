@@ -74,11 +74,14 @@ def main() -> None:
             command = [sys.executable, str(Path(__file__)), "--one", name, remat]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             row = rows[f"{name}, {remat}"] = json.loads(done.stdout.splitlines()[-1])
-            print(
-                f"{name + ', ' + remat:<34}{row['compile_initialisation']:>12.0f} s{row['compile_step']:>12.0f} s"
-                f"{row['step_seconds']:>8.1f} s{row['step_mib']:>10,} MiB{row['process_mib']:>10,} MiB",
-                flush=True,
+            cells = (
+                f"{row['compile_initialisation']:>12.0f} s",
+                f"{row['compile_step']:>12.0f} s",
+                f"{row['step_seconds']:>8.1f} s",
+                f"{row['step_mib']:>10,} MiB",
+                f"{row['process_mib']:>10,} MiB",
             )
+            print(f"{name + ', ' + remat:<34}{''.join(cells)}", flush=True)
     measure.save("very_deep", {"batch_size": BATCH_SIZE, "models": rows})
 
 
