@@ -14,6 +14,8 @@ class AlexNet(FullyConnectedClassifier):
     Five convolutions of 64, 192, 384, 256 and 256 channels, three 3×3/2 maxima, two hidden layers.
     """
 
+    # The maxima let the numbers grow: with He's, the logits would begin with a deviation of 8.
+    kernel_init: str = "lecun_normal"
     pool_size: int = 6
 
     @nn.compact

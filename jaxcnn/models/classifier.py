@@ -31,7 +31,7 @@ class Classifier(nn.Module):
     activation: str = "relu"
     dropout_rate: float = 0.0
     kernel_init: str = "he_normal"
-    zero_init_head: bool = False
+    head_init: str = "lecun_normal"
     dtype: str = "float32"
     param_dtype: str = "float32"
 
@@ -59,9 +59,8 @@ class Classifier(nn.Module):
 
     def head(self, kit: LayerKit, features: jax.Array, name: str = "head") -> jax.Array:
         """Logits of features (…, width), in float32 at least, whatever the network computes in."""
-        # A head that begins at zero gives a first loss of ln C.
-        init = initializer("zeros" if self.zero_init_head else "lecun_normal")
-        logits = kit.dense(self.num_classes, init, name=name)(features)
+        head = kit.dense(self.num_classes, initializer(self.head_init), name=name)
+        logits = head(features)
         return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
     def endpoint(self, name: str, x: jax.Array) -> jax.Array:

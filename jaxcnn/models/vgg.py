@@ -20,6 +20,7 @@ class VGG(FullyConnectedClassifier):
     """
 
     kernel_init: str = "he_normal_fan_out"
+    head_init: str = "normal_0.01"
     stage_sizes: Sequence[int] = (2, 2, 3, 3, 3)
     width: int = 64
     local_response: bool = False

@@ -110,7 +110,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_the_rest_in_float32(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_head_of_zeros_begins_at_ln_c(name):
     """All logits are then zero, whatever the features are."""
-    model, shape = small(name, zero_init_head=True)
+    model, shape = small(name, head_init="zeros")
     images = jnp.zeros((1, *shape))
     head = jax.jit(lambda key: model.init(key, images, train=False)["params"]["head"])
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(head(jax.random.key(0))))

@@ -68,7 +68,7 @@ class TwoHeads(AuxiliaryHeads):
 
 def test_auxiliary_heads_are_trained_by_their_weight_and_dropped_at_evaluation(batch):
     """Both heads begin at zero and see the same, so that their gradients differ by the weight alone."""
-    model = TwoHeads(num_classes=3, zero_init_head=True, aux_heads=True, aux_weight=0.3)
+    model = TwoHeads(num_classes=3, head_init="zeros", aux_heads=True, aux_weight=0.3)
     _, tx, _ = setting()
     state = init_state(model, tx, SHAPE, seed=0, sharding=replicated(make_mesh()))
     new, metrics = jax.jit(make_train_step(model, tx))(state, batch)
