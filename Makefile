@@ -22,7 +22,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile
 
 # Beside torchvision's and timm's own networks, and on torch's own files. A quarter of an hour.
 TORCH := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt

@@ -22,8 +22,6 @@ from jaxcnn.models import PUBLISHED_FOR, create_model, list_models
 
 BATCH_SIZE = 8
 SEEDS = 3
-# The program runs three times only.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def first_loss(name: str) -> dict:
@@ -44,7 +42,7 @@ def first_loss(name: str) -> dict:
 
     # Other bits than a run's, of the same distribution, and a third of the time to compile.
     keys = [jax.random.key(seed, impl="rbg") for seed in range(SEEDS)]
-    compiled = jax.jit(losses).lower(keys[0]).compile(QUICK)
+    compiled = jax.jit(losses).lower(keys[0]).compile()
     found = [compiled(key) for key in keys]
     loss, variance = (sum(map(float, column)) / SEEDS for column in zip(*found, strict=True))
     return {

@@ -22,10 +22,15 @@ ROOT = Path(__file__).parent.parent
 settings.register_profile("jaxcnn", deadline=None)
 settings.load_profile("jaxcnn")
 
-# The same small programs are compiled again and again, here and in the processes that tests start.
-_cache = tempfile.TemporaryDirectory(prefix="jaxcnn-tests-")
+# The same small programs are compiled again and again, here, in the workers of pytest-xdist, which this
+# process starts, and in the processes that tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    _cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
+else:
+    _directory = tempfile.TemporaryDirectory(prefix="jaxcnn-tests-")
+    _cache = _directory.name
 for _name, _value in {
-    "jax_compilation_cache_dir": _cache.name,
+    "jax_compilation_cache_dir": _cache,
     "jax_persistent_cache_min_compile_time_secs": 0.1,
 }.items():
     jax.config.update(_name, _value)
