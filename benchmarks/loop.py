@@ -82,7 +82,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             directory = Workdir(folder)
             directory.create(config, overwrite=False)
-            run = Run(config, directory, dataset, mesh, experiment, pretrained=dict)
+            run = Run(config, directory, dataset, mesh, experiment)
             start = time.perf_counter()
             run.train(train_step)
             seconds = time.perf_counter() - start
@@ -91,7 +91,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         Workdir(folder).create(config, overwrite=False)
-        first = Run(config, Workdir(folder), dataset, mesh, experiment, pretrained=dict)
+        first = Run(config, Workdir(folder), dataset, mesh, experiment)
         train_step = first.compile_train_step()
         first.close()
     bare(train_step), loop(train_step)  # warm up

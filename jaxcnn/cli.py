@@ -68,10 +68,12 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    if (arguments.workdir is None) == (arguments.config is None):
+    if bool(arguments.workdir) == bool(arguments.config):
         raise UserError(
             "give --workdir=DIR, a run, or --config=FILE --config.init_from=DIR, weights on its data"
         )
+    _refuse(arguments.workdir and arguments.overrides, "--config.KEY=VALUE is for --config=FILE")
+    _refuse(arguments.config and arguments.checkpoint, "--checkpoint is for --workdir=DIR")
     if arguments.workdir:
         run = _load_run(arguments)
         metrics, label = run.evaluate(arguments.split), f"{arguments.split} (step {run.step})"
@@ -112,7 +114,7 @@ def _load_run(arguments: argparse.Namespace):
     from jaxcnn.train.saved_run import load_run
 
     runtime.prepare()
-    return load_run(arguments.workdir, arguments.checkpoint)
+    return load_run(arguments.workdir, arguments.checkpoint or "best")
 
 
 def show_batch(arguments: argparse.Namespace) -> None:
@@ -157,11 +159,11 @@ def models(arguments: argparse.Namespace) -> None:
             model = create_model(name, num_classes=classes)
             entry["parameters"] = count_parameters(model, (height, width, channels))
         listed.append(entry)
+    if not listed:
+        raise UserError(f"no model's name matches {arguments.pattern!r}; jaxcnn models lists all")
     if arguments.json:
         print(json.dumps(listed, indent=2))
         return
-    if not listed:
-        raise UserError(f"no model's name matches {arguments.pattern!r}; jaxcnn models lists all")
     for entry in listed:
         size = "×".join(map(str, entry["input"]))
         print(
@@ -194,27 +196,53 @@ def convert(arguments: argparse.Namespace) -> None:
     from jaxcnn.train.pretrained import load_model
     from jaxcnn.transfer.convert import export_weights, import_weights
 
+    if not Path(arguments.source).exists():
+        raise UserError(f"--from={arguments.source}: there is no such file or directory")
     if Path(arguments.source).is_dir():
-        if arguments.model:
-            raise UserError(
-                f"--model={arguments.model} is for reading a file; the directory "
-                f"--from={arguments.source} says itself which model it holds"
-            )
-        count = export_weights(*load_model(arguments.source), arguments.to)
+        reading = arguments.model or arguments.overrides or arguments.input or not arguments.strict
+        _refuse(
+            reading,
+            f"--model, --model.KEY, --input and --no-strict are for reading a file; the directory "
+            f"--from={arguments.source} says itself what it holds",
+        )
+        model, variables = load_model(arguments.source)
+        count = export_weights(model, variables, arguments.to)
         print(f"{count} tensors: {arguments.to}")
+        _say_what_torch_lacks(model)
         return
     if not arguments.model:
         raise UserError(
-            f"--from={arguments.source} is no directory; to read a file, give --model=NAME"
+            f"--from={arguments.source} is a file; say whose weights it has, --model=NAME"
         )
     fields = _model_fields(arguments)
-    image_shape = arguments.input or PUBLISHED_FOR[arguments.model][0]
+    image_shape, num_classes = PUBLISHED_FOR[arguments.model]
     model, differing = import_weights(
-        arguments.model, arguments.source, arguments.to, image_shape, fields, arguments.strict
+        arguments.model,
+        arguments.source,
+        arguments.to,
+        arguments.input or image_shape,
+        fields,
+        None if arguments.strict else num_classes,
     )
     for name in differing:
         print(f"not matched: {name}")
     print(f"{arguments.model}, {model.num_classes} classes: {arguments.to}")
+    _say_what_torch_lacks(model)
+
+
+def _say_what_torch_lacks(model) -> None:
+    from jaxcnn.transfer.torch_names import not_in_torch
+
+    for setting in not_in_torch(model):
+        print(
+            f"note: the network that has these names in torch computes something else, not {setting}"
+        )
+
+
+def _refuse(given, message: str) -> None:
+    """Raises UserError where something was given that would be ignored."""
+    if given:
+        raise UserError(message)
 
 
 def _model_fields(arguments: argparse.Namespace) -> dict:
@@ -327,9 +355,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
     def takes_run(sub: argparse.ArgumentParser, required: bool = True) -> None:
         sub.add_argument("--workdir", required=required, metavar="DIR", help="the run's directory")
-        sub.add_argument(
-            "--checkpoint", default="best", metavar="WHICH", help="best (default), latest or a step"
-        )
+        sub.add_argument("--checkpoint", metavar="WHICH", help="best (default), latest or a step")
 
     sub = command("train", train, "train from a config file, or resume the run in the workdir")
     takes_config(sub)

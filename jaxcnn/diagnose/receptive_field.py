@@ -85,7 +85,15 @@ def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operat
 
 
 # Operations that do what a program of their own says, to the same inputs.
-_CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint")
+_CALLS = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "checkpoint",
+    "remat2",
+)
 
 
 def _called(eqn: JaxprEqn) -> Jaxpr | None:
@@ -98,9 +106,11 @@ def _called(eqn: JaxprEqn) -> Jaxpr | None:
 def _after(eqn: JaxprEqn, incoming: list) -> Reach | Everything:
     """The reach of an operation's output."""
     shape = eqn.outvars[0].aval.shape
-    if any(reach is EVERYTHING for reach in incoming) or len(shape) != 4:
+    known = [reach for reach in incoming if isinstance(reach, Reach)]
+    # What is taken over a whole map, as a norm's mean is, and then meets the map again, leaves its
+    # field as it is: published fields are those of the kernels.
+    if not known or len(shape) != 4:
         return EVERYTHING
-    known = [reach for reach in incoming if reach is not None]
     reach = Reach(*(tuple(map(max, *parts, parts[0])) for parts in zip(*known, strict=True)))
     params = eqn.params
     match eqn.primitive.name:

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxcnn.diagnose.receptive_field import Operation, Reach, operations
 from jaxcnn.layers.forms import plain_forms
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, abstract_variables
 
 
 @dataclass
@@ -93,9 +93,7 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
     """Traces the model in evaluation on images (height, width, channels); nothing is computed."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with plain_forms():
-        variables = jax.eval_shape(
-            lambda images: model.init(jax.random.key(0), images, train=False), images
-        )
+        variables = abstract_variables(model, image_shape)
         done = operations(lambda v, x: model.apply(v, x, train=False), variables, images)
 
     parameters: dict[tuple[str, ...], int] = {}
@@ -108,7 +106,7 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
             continue
         layer = layers.setdefault(path, Layer("/".join(path), None, parameters.get(path, 0)))
         layer.output = operation.shape[1:]
-        layer.multiply_adds += operation.multiply_adds
+        layer.multiply_adds += operation.multiply_adds if path in parameters else 0
         is_map = isinstance(operation.reach, Reach)
         layer.receptive_field, layer.stride = operation.reach if is_map else (None, None)
     unused = [
@@ -122,10 +120,10 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
 def _layer_of(operation: Operation, modules: Mapping) -> tuple[str, ...] | None:
     """The layer that an operation belongs to: a module with parameters, or else a named scope."""
     path: tuple[str, ...] = ()
-    # The first scope is the network's class. A method opens one too, `block.branch`, and `nn.Conv` a
-    # second one of its own name.
+    # The first scope is the network's class. A method opens one too, `block.branch`, `nn.Conv` a second
+    # one of its own name, and an einsum one of its formula.
     for part in operation.scope[1:]:
-        if "." not in part and path[-1:] != (part,):
+        if "." not in part and "->" not in part and path[-1:] != (part,):
             path = (*path, part)
         if path in modules:
             return path

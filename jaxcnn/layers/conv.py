@@ -27,11 +27,18 @@ class Conv(nn.Conv):
 
     Raises:
       EmptyLayerError: the image is smaller than the kernel reaches.
+      UserError: the groups do not divide the channels.
     """
 
     conv_general_dilated: Callable = conv_general_dilated
 
     def __call__(self, images: jax.Array) -> jax.Array:
+        groups, channels = self.feature_group_count, (images.shape[-1], self.features)
+        if any(count % groups for count in channels):
+            raise UserError(
+                f"layer '{'/'.join(self.path)}': {groups} groups do not divide its "
+                f"{channels[0]} channels in and {channels[1]} out"
+            )
         outputs = super().__call__(images)
         check_not_empty("/".join(self.path), *outputs.shape[1:3])
         return outputs

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.layers.conv import Conv
+from jaxcnn.layers.dense import WindowDense
 
 ZEROS = nn.initializers.zeros_init()
 
@@ -63,7 +64,6 @@ class LayerKit:
         self,
         width: int,
         kernel_init: nn.initializers.Initializer | None = None,
-        bias_init: nn.initializers.Initializer = ZEROS,
         *,
         name: str,
     ) -> nn.Dense:
@@ -71,6 +71,19 @@ class LayerKit:
         return nn.Dense(
             width,
             kernel_init=kernel_init or self.kernel_init,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )
+
+    def window_dense(
+        self, width: int, window: int, bias_init: nn.initializers.Initializer, *, name: str
+    ) -> WindowDense:
+        """A fully connected layer on every window × window pixels."""
+        return WindowDense(
+            width,
+            window,
+            kernel_init=self.kernel_init,
             bias_init=bias_init,
             dtype=self.dtype,
             param_dtype=self.param_dtype,

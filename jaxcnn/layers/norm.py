@@ -1,5 +1,6 @@
 """Normalisation layers by name."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -82,18 +83,20 @@ class BatchNorm(nn.Module):
 
     def _groups(self, batch: int) -> int:
         """Into how many parts the batch is divided, each with statistics of its own."""
-        check_choice("batch_norm_mode", self.mode, BATCH_NORM_MODES)
         if self.mode == "sync":
             return 1
         if self.mode == "per_replica":
-            size, what = batch // jax.device_count(), f"{jax.device_count()} devices"
+            divisor, what = jax.device_count(), f"{jax.device_count()} devices"
         else:
-            size, what = self.ghost_batch_size, f"parts of ghost_batch_size={self.ghost_batch_size}"
-        if size < 1 or batch % size:
+            divisor, what = (
+                self.ghost_batch_size,
+                f"parts of ghost_batch_size={self.ghost_batch_size}",
+            )
+        if batch % divisor:
             raise UserError(
                 f"batch_norm_mode='{self.mode}' cannot divide a batch of {batch} among {what}"
             )
-        return batch // size
+        return divisor if self.mode == "per_replica" else batch // divisor
 
 
 def _statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -118,6 +121,22 @@ class GroupNorm(nn.GroupNorm):
             raise UserError(
                 f"norm_groups={self.num_groups} does not divide the {channels} channels of layer "
                 f"'{'/'.join(self.path)}'; valid there: {', '.join(map(str, valid))}"
+            )
+        return super().__call__(x)
+
+
+class InstanceNorm(nn.InstanceNorm):
+    """`flax.linen.InstanceNorm` that refuses single pixels, of which it would make zeros.
+
+    Raises:
+      UserError: a channel has one value only.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if math.prod(x.shape[1:-1]) == 1:
+            raise UserError(
+                f"layer '{'/'.join(self.path)}': norm='instance' makes a constant of a channel that "
+                "has one pixel; take another norm, or larger images"
             )
         return super().__call__(x)
 
@@ -149,6 +168,7 @@ def normalization(
       UserError: there is no such normalisation.
     """
     check_choice("norm", name, NORMS)
+    check_choice("batch_norm_mode", mode, BATCH_NORM_MODES)
     match name:
         case "batch":
             return partial(
@@ -163,7 +183,7 @@ def normalization(
         case "layer":
             return partial(GroupNorm, num_groups=1, epsilon=epsilon, **dtypes)
         case "instance":
-            return partial(nn.InstanceNorm, epsilon=epsilon, **dtypes)
+            return partial(InstanceNorm, epsilon=epsilon, **dtypes)
         case "group":
             return partial(GroupNorm, num_groups=groups, epsilon=epsilon, **dtypes)
     return lambda name, **_: lambda x: x

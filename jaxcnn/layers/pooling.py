@@ -104,8 +104,8 @@ def pool(
       window: pixels on a side.
       stride: pixels from one window to the next; by default `window`, without overlap.
       padding: pixels on each side, less than the window.
-      ceil: whether a last window that only begins within the image counts, as torch's `ceil_mode`;
-        otherwise the remainder at the edge is dropped.
+      ceil: for 'max', whether a last window that only begins within the image counts, as torch's
+        `ceil_mode`; otherwise the remainder at the edge is dropped.
       name: what the layer is called in an error and in a summary.
 
     Returns:
@@ -119,10 +119,14 @@ def pool(
     stride = stride or window
     extents = [size + 2 * padding for size in images.shape[1:3]]
     sizes = [(extent - window) // stride + 1 for extent in extents]
+    if ceil:
+        last = [-(-(extent - window) // stride) for extent in extents]
+        sizes = [
+            n + (n * stride < extent - padding) for n, extent in zip(last, extents, strict=True)
+        ]
     check_not_empty(name, *sizes)
-    over = [-(extent - window) % stride for extent in extents]
-    more = [pixels if ceil and pixels < window else 0 for pixels in over]
-    paddings = tuple((padding, padding + pixels) for pixels in more)
+    over = [max(0, (n - 1) * stride + window - e) for n, e in zip(sizes, extents, strict=True)]
+    paddings = tuple((padding, padding + pixels) for pixels in over)
     with jax.named_scope(name):
         return POOLS[kind](images, (window, window), (stride, stride), paddings)
 

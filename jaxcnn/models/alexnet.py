@@ -1,8 +1,11 @@
 """AlexNet, in its two shapes, and ZFNet."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 
+from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.lrn import local_response_norm
 from jaxcnn.layers.pooling import pool
 from jaxcnn.models.classifier import FullyConnectedClassifier
@@ -21,10 +24,7 @@ class AlexNet(FullyConnectedClassifier):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)
-
-        def conv(x, i, width, kernel, stride=1, padding=None):
-            x = kit.conv(width, kernel, stride, padding, use_bias=True, name=f"conv{i}")(x)
-            return kit.act(kit.norm(name=f"norm{i}")(x))
+        conv = partial(_conv, kit)
 
         x = pool(conv(images, 1, 64, 11, 4, padding=2), "max", 3, 2, name="pool1")
         self.endpoint("stem", x)
@@ -46,18 +46,13 @@ class AlexNet2012(FullyConnectedClassifier):
     """
 
     kernel_init: str = "normal_0.01"
+    head_init: str = "normal_0.01"
     pool_size: int = 6
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)
-
-        def conv(x, i, width, kernel, stride=1, padding=None, groups=1, bias=0.0):
-            bias_init = nn.initializers.constant(bias)
-            x = kit.conv(width, kernel, stride, padding, groups, True, bias_init, name=f"conv{i}")(
-                x
-            )
-            return kit.act(kit.norm(name=f"norm{i}")(x))
+        conv = partial(_conv, kit)
 
         x = local_response_norm(conv(images, 1, 96, 11, 4, padding=0), name="lrn1")
         x = self.endpoint("stem", pool(x, "max", 3, 2, name="pool1"))
@@ -78,15 +73,13 @@ class ZFNet(FullyConnectedClassifier):
     """
 
     kernel_init: str = "normal_0.01"
+    head_init: str = "normal_0.01"
     pool_size: int = 6
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)
-
-        def conv(x, i, width, kernel, stride=1, padding=None):
-            x = kit.conv(width, kernel, stride, padding, use_bias=True, name=f"conv{i}")(x)
-            return kit.act(kit.norm(name=f"norm{i}")(x))
+        conv = partial(_conv, kit)
 
         x = conv(images, 1, 96, 7, 2, padding=1)
         x = local_response_norm(pool(x, "max", 3, 2, padding=1, name="pool1"), name="lrn1")
@@ -96,3 +89,22 @@ class ZFNet(FullyConnectedClassifier):
         x = conv(x, 4, 384, 3)
         x = pool(conv(x, 5, 256, 3), "max", 3, 2, name="pool5")
         return self.fully_connected(kit, self.endpoint("stage2", x), dropout_first=False)
+
+
+def _conv(
+    kit: LayerKit,
+    x: jax.Array,
+    i: int,
+    width: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int | None = None,
+    groups: int = 1,
+    bias: float = 0.0,
+) -> jax.Array:
+    """Convolution i, its norm where there is one, and the activation."""
+    bias_init = nn.initializers.constant(bias)
+    conv = kit.conv(
+        width, kernel, stride, padding, groups, use_bias=True, bias_init=bias_init, name=f"conv{i}"
+    )
+    return kit.act(kit.norm(name=f"norm{i}")(conv(x)))

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.layers.activations import activation
-from jaxcnn.layers.dense import WindowDense
 from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.norm import normalization
@@ -89,22 +88,19 @@ class FullyConnectedClassifier(Classifier):
         """Logits of x (batch, height, width, channels), with dropout before or after each layer."""
         if not self.dense_as_conv:
             x = adaptive_average_pool(x, self.pool_size, name="average_pool")
+        before, after = (self.dropout_rate, 0.0)[:: 1 if dropout_first else -1]
+        bias_init = nn.initializers.constant(bias)
         for name, window in (("fc6", self.pool_size), ("fc7", 1)):
-            x = kit.dropout(x, self.dropout_rate if dropout_first else 0.0)
-            x = kit.act(
-                WindowDense(
-                    self.hidden,
-                    window,
-                    kernel_init=kit.kernel_init,
-                    bias_init=nn.initializers.constant(bias),
-                    dtype=self.dtype,
-                    param_dtype=self.param_dtype,
-                    name=name,
-                )(x)
-            )
-            x = kit.dropout(x, 0.0 if dropout_first else self.dropout_rate)
+            x = kit.window_dense(self.hidden, window, bias_init, name=name)(kit.dropout(x, before))
+            x = kit.dropout(kit.act(x), after)
         self.endpoint("pre_logits", x.mean(axis=(1, 2)))
         return self.endpoint("score_map", self.head(kit, x)).mean(axis=(1, 2))
+
+
+def abstract_variables(model: Classifier, image_shape: tuple[int, int, int]) -> dict:
+    """The shapes and dtypes of a model's variables, for images (height, width, channels)."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
 
 
 def features(model: Classifier, variables: Mapping, images: jax.Array) -> dict[str, jax.Array]:
@@ -116,7 +112,8 @@ def features(model: Classifier, variables: Mapping, images: jax.Array) -> dict[s
 
     Returns:
       'stem', 'stage1', 'stage2', … as far as the network has them, (batch, height, width, channels),
-      and 'pre_logits', (batch, width).
+      and 'pre_logits', (batch, width). The stages of an MLP are (batch, width); AlexNet and VGG also
+      have 'score_map', (batch, rows, columns, num_classes), the logits of each window.
     """
     _, seen = model.apply(variables, images, train=False, mutable=["intermediates"])
     return {name: values[0] for name, values in seen["intermediates"].items()}

@@ -47,7 +47,6 @@ class DenseNet(Classifier):
     """
 
     norm: str = "batch"
-    kernel_init: str = "he_normal"
     stage_sizes: Sequence[int] = (6, 12, 24, 16)
     growth_rate: int = 32
     stem_width: int = 64

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
+from jaxcnn.errors import UserError
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
 from jaxcnn.models.classifier import Classifier
@@ -16,6 +17,13 @@ from jaxcnn.models.inception import Branch, C, ConvNorm, Inception, P
 
 _ROW, _COLUMN = (1, 7), (7, 1)
 _HALVED = [P("max", 3, 2, padding=0)]
+
+
+def three_stages(stage_sizes: Sequence[int]) -> Sequence[int]:
+    """The sizes, if there are three; raises UserError otherwise."""
+    if len(stage_sizes) != 3:
+        raise UserError(f"stage_sizes={tuple(stage_sizes)} must be three numbers, one per stage")
+    return stage_sizes
 
 
 class InceptionV4(Classifier):
@@ -42,7 +50,7 @@ class InceptionV4(Classifier):
         x = inception(x, "stem_mixed2", _STEM_2)
         x = inception(x, "stem_mixed3", _STEM_3)
         self.endpoint("stem", x)
-        first, second, third = self.stage_sizes
+        first, second, third = three_stages(self.stage_sizes)
         for block in range(1, first + 1):
             x = inception(x, f"stage1_block{block}", _A)
         x = inception(self.endpoint("stage1", x), "reduction1", _REDUCTION_A)
@@ -93,7 +101,7 @@ class InceptionResNetV2(Classifier):
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)
         block_type = nn.remat(ResidualInception) if self.remat else ResidualInception
-        first, second, third = self.stage_sizes
+        first, second, third = three_stages(self.stage_sizes)
         done, blocks = 0, first + second + third
 
         def residual(x, name, branches, scale):

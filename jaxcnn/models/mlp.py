@@ -8,8 +8,20 @@ import jax
 from jaxcnn.models.classifier import Classifier
 
 
+class Linear(Classifier):
+    """Softmax regression on the flattened image: one layer, (pixels·channels + 1)·classes parameters.
+
+    Of the settings that all networks share, those of hidden layers have nothing to act on.
+    """
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        x = self.endpoint("pre_logits", images.reshape(images.shape[0], -1))
+        return self.head(self.kit(train), x)
+
+
 class MLP(Classifier):
-    """Fully connected layers on the flattened image; without `widths`, softmax regression.
+    """Fully connected layers on the flattened image.
 
     Parameters: Σ (fan_in + 1)·fan_out over the layers.
     """

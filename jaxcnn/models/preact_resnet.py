@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
+from jaxcnn.layers.forms import computed_once
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
 from jaxcnn.models.classifier import Classifier
@@ -49,7 +50,7 @@ class PreActBlock(nn.Module):
                 y = kit.dropout(y, self.dropout_rate)
                 kit = kit.beginning_with(self.last_kernel_init)
             y = kit.conv(*convolution, name=f"conv{i}")(y)
-        return x + kit.drop_path(y, self.drop_path_rate)
+        return computed_once(x + kit.drop_path(y, self.drop_path_rate))
 
 
 class PreActResNet(Classifier):

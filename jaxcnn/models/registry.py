@@ -6,18 +6,17 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
-from jaxcnn.errors import UserError
 from jaxcnn.models.alexnet import AlexNet, AlexNet2012, ZFNet
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.models.densenet import DenseNet
 from jaxcnn.models.inception import GoogLeNet, InceptionV3
 from jaxcnn.models.inception_v4 import InceptionResNetV2, InceptionV4
 from jaxcnn.models.lenet import LeNet5
-from jaxcnn.models.mlp import MLP
+from jaxcnn.models.mlp import MLP, Linear
 from jaxcnn.models.preact_resnet import PreActResNet
 from jaxcnn.models.resnet import ResNet
+from jaxcnn.models.settings import check_settings
 from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
@@ -42,7 +41,7 @@ def _register(name: str, task: Task, constructor: Callable, **fields) -> None:
     PUBLISHED_FOR[name] = task
 
 
-_register("linear", FASHION, MLP, widths=())
+_register("linear", FASHION, Linear)
 _register("mlp", FASHION, MLP)
 _register("simple_cnn", FASHION, SimpleCNN)
 _register("lenet5", MNIST, LeNet5)
@@ -89,15 +88,14 @@ for _depth in (20, 32, 44, 56, 110, 1202):
     _register(f"resnet{_depth}_cifar", CIFAR, _cifar, stage_sizes=_sizes)
     if _depth <= 56:
         _register(f"plain{_depth}_cifar", CIFAR, _cifar, stage_sizes=_sizes, shortcut="none")
-_resnext = partial(ResNet, stem="cifar", bottleneck=True, stage_sizes=(3, 3, 3))
-_register("resnext29_8x64d", CIFAR, _resnext, cardinality=8, inner_factor=8)
-_register("resnext29_16x64d", CIFAR, _resnext, cardinality=16, inner_factor=16)
+_resnext29 = partial(ResNet, stem="cifar", bottleneck=True, stage_sizes=(3, 3, 3))
+_register("resnext29_8x64d", CIFAR, _resnext29, cardinality=8, inner_factor=8)
+_register("resnext29_16x64d", CIFAR, _resnext29, cardinality=16, inner_factor=16)
 
-_preact = partial(PreActResNet, bottleneck=True)
 _register("preact_resnet18", IMAGENET, PreActResNet, stage_sizes=(2, 2, 2, 2))
 _register("preact_resnet34", IMAGENET, PreActResNet, stage_sizes=(3, 4, 6, 3))
-_register("preact_resnet50", IMAGENET, _preact, stage_sizes=(3, 4, 6, 3))
-_preact = partial(_preact, width=16, stem="cifar")
+_register("preact_resnet50", IMAGENET, PreActResNet, bottleneck=True, stage_sizes=(3, 4, 6, 3))
+_preact = partial(PreActResNet, bottleneck=True, width=16, stem="cifar")
 _register("preact_resnet164_cifar", CIFAR, _preact, stage_sizes=(18, 18, 18))
 _register("preact_resnet1001_cifar", CIFAR, _preact, stage_sizes=(111, 111, 111))
 _wide = partial(PreActResNet, width=16, stem="cifar")
@@ -139,10 +137,9 @@ def create_model(name: str, /, *, num_classes: int, **fields) -> Classifier:
       channels) and gives logits (batch, num_classes), in float32 unless `dtype` is float64.
 
     Raises:
-      UserError: the model or a field does not exist, or `num_classes` is not at least 1.
+      UserError: the model or a field does not exist, or a value is out of its range.
     """
-    if num_classes < 1:
-        raise UserError(f"num_classes={num_classes} must be at least 1")
+    check_settings({"num_classes": num_classes, **fields})
     return MODELS.create(name, num_classes=num_classes, **fields)
 
 
@@ -153,8 +150,5 @@ def list_models(pattern: str = "*") -> list[str]:
 
 def count_parameters(model: Classifier, image_shape: tuple[int, int, int]) -> int:
     """The number of trained parameters, for images (height, width, channels); nothing is computed."""
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    variables = jax.eval_shape(
-        lambda images: model.init(jax.random.key(0), images, train=False), images
-    )
+    variables = abstract_variables(model, image_shape)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))

@@ -108,7 +108,7 @@ class ResNet(Classifier):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        check_choice("shortcut", self.shortcut, SHORTCUTS)
+        self.check_settings()
         kit = self.kit(train)
         block_type = Bottleneck if self.bottleneck else BasicBlock
         block_type = nn.remat(block_type) if self.remat else block_type
@@ -137,6 +137,24 @@ class ResNet(Classifier):
             self.endpoint(f"stage{stage}", x)
         x = self.endpoint("pre_logits", global_average_pool(x))
         return self.head(kit, kit.dropout(x, self.dropout_rate))
+
+    def check_settings(self) -> None:
+        """Raises UserError where a setting would do nothing, or harm."""
+        check_choice("shortcut", self.shortcut, SHORTCUTS)
+        if self.shortcut == "none" and (self.zero_init_residual or self.drop_path_rate):
+            raise UserError(
+                "zero_init_residual and drop_path_rate need a shortcut beside the branch that they are "
+                "for; with shortcut='none' leave them at False and 0"
+            )
+        if not self.bottleneck and (self.cardinality, self.inner_factor, self.stride_in_1x1) != (
+            1,
+            1,
+            False,
+        ):
+            raise UserError(
+                "cardinality, inner_factor and stride_in_1x1 are settings of bottlenecks; with "
+                "bottleneck=False leave them at 1, 1 and False"
+            )
 
 
 def resnet_stem(kit: LayerKit, images: jax.Array, width: int, stem: str) -> jax.Array:

@@ -15,8 +15,9 @@ class VGG(FullyConnectedClassifier):
 
     The paper's columns are `stage_sizes`: A (1, 1, 2, 2, 2), B (2, 2, 2, 2, 2), D (2, 2, 3, 3, 3) and
     E (2, 2, 4, 4, 4); `local_response` makes A-LRN of A, and `pointwise` makes C of D, whose last
-    convolutions of stages 3, 4 and 5 are 1×1. Widths double up to eight times `width`. Images of 32×32
-    pixels leave the stages as one pixel; `pool_size=1` and, say, `hidden=512` fit them.
+    convolutions of stages 3, 4 and 5 are 1×1. The hidden layers begin with a deviation of 0.01,
+    whatever `kernel_init` is, as in torchvision. Widths double up to eight times `width`. Images of
+    32×32 pixels leave the stages as one pixel; `pool_size=1` and, say, `hidden=512` fit them.
     """
 
     kernel_init: str = "he_normal_fan_out"

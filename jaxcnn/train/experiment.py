@@ -19,6 +19,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import MODELS, create_model
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.fit import check_fits
+from jaxcnn.models.settings import check_settings
 from jaxcnn.optim.optimizers import OPTIMIZERS, create_optimizer
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 
@@ -29,9 +30,6 @@ REGISTRIES = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-
-DTYPES = ("float32", "bfloat16", "float64")
-PARAM_DTYPES = ("float32", "float64")
 
 
 def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> ConfigDict:
@@ -54,31 +52,9 @@ def _check_values(config: ConfigDict) -> None:
     at_least_1 = (lambda v: v >= 1), "at least 1"
     at_least_0 = (lambda v: v >= 0), "at least 0"
     fraction = (lambda v: 0 <= v < 1), "at least 0 and less than 1"
-    positive = (lambda v: all(x >= 1 for x in ([v] if isinstance(v, int) else v))), "at least 1"
     seed = (lambda v: 0 <= v < 2**32), "at least 0 and less than 2³²"
     limits = {
         "seed": seed,
-        "model.width": positive,
-        "model.widths": positive,
-        "model.stage_sizes": positive,
-        "model.hidden": positive,
-        "model.pool_size": positive,
-        "model.cardinality": positive,
-        "model.inner_factor": positive,
-        "model.widen_factor": positive,
-        "model.growth_rate": positive,
-        "model.stem_width": positive,
-        "model.compression": ((lambda v: 0 < v <= 1), "more than 0 and at most 1"),
-        "model.dropout_rate": fraction,
-        "model.drop_path_rate": fraction,
-        "model.aux_dropout_rate": fraction,
-        "model.aux_weight": at_least_0,
-        "model.batch_norm_momentum": fraction,
-        "model.ghost_batch_size": positive,
-        "model.norm_groups": positive,
-        "model.norm_epsilon": ((lambda v: v > 0), "more than 0"),
-        "model.dtype": ((lambda v: v in DTYPES), f"one of {', '.join(DTYPES)}"),
-        "model.param_dtype": ((lambda v: v in PARAM_DTYPES), " or ".join(PARAM_DTYPES)),
         "data.resize": at_least_0,
         "data.validation_fraction": fraction,
         "data.test_fraction": fraction,
@@ -100,6 +76,7 @@ def _check_values(config: ConfigDict) -> None:
         values = config[section] if section else config
         if leaf in values and not is_valid(values[leaf]):
             raise UserError(f"config.{key}={values[leaf]!r} must be {valid}")
+    check_settings(config.model.to_dict(), "config.model.")
     for key in ("train.duration", "schedule.warmup", "eval.every", "log.every", "checkpoint.every"):
         section, _, leaf = key.partition(".")
         duration = Duration.parse(config[section][leaf], f"config.{key}")
@@ -163,7 +140,8 @@ class Experiment:
                 f"config.train.duration={config.train.duration!r} is a run of {total}; "
                 "the warm-up must be shorter than the run"
             )
-        model = model_for(config, dataset.image_shape, len(dataset.class_names))
+        classes = len(dataset.class_names)
+        model = model_for(config, dataset.image_shape, classes, batch_size)
         return cls(
             model=model,
             tx=create_optimizer(
@@ -179,9 +157,15 @@ class Experiment:
 
 
 def model_for(
-    config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int
+    config: ConfigDict,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    batch_size: int | None = None,
 ) -> Classifier:
     """The config's model, tried on images of that shape without computing anything.
+
+    Args:
+      batch_size: of the training that it is to be tried in too.
 
     Raises:
       UserError: a field has an impossible value, or the images are too small for the model; then the
@@ -190,5 +174,6 @@ def model_for(
     fields = config.model.to_dict()
     name = fields.pop("name")
     model = create_model(name, num_classes=num_classes, **fields)
-    check_fits(name, model, image_shape, "--config.data.resize={size} scales the images")
+    advice = "--config.data.resize={size} scales the images"
+    check_fits(name, model, image_shape, advice, batch_size)
     return model

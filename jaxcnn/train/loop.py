@@ -1,11 +1,10 @@
 """The story of a run."""
 
-import functools
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -71,11 +70,9 @@ def train(
     dataset = dataset or load_dataset(config.data.to_dict())
     mesh = make_mesh()
     experiment = Experiment.of(config, dataset, devices=mesh.size)
-    pretrained = functools.cache(
-        lambda: load_pretrained(config.init_from, experiment.model, dataset.image_shape)
-    )
-    if config.init_from and (overwrite or not directory.config.exists()):
-        pretrained()  # what is wrong with it is said before anything is written
+    pretrained = None
+    if config.init_from and (overwrite or not directory.has_checkpoint()):
+        pretrained = load_pretrained(config.init_from, experiment.model, dataset.image_shape)
     directory.create(config, overwrite)
     with closing(Run(config, directory, dataset, mesh, experiment, pretrained)) as run:
         return run.run()
@@ -91,17 +88,17 @@ class Run:
         dataset: Dataset,
         mesh: Mesh,
         experiment: Experiment,
-        pretrained: Callable[[], dict],
+        pretrained: Mapping | None = None,
     ):
         self.config, self.directory, self.dataset = config, directory, dataset
-        self.mesh, self.experiment, self.pretrained = mesh, experiment, pretrained
+        self.mesh, self.experiment = mesh, experiment
         self.batch_size = config.train.global_batch_size
         self.latest = Checkpoints(directory.latest, keep=2)
         self.best = Checkpoints(directory.best, keep=1)
         self.eval_step = jax.jit(make_eval_step(experiment.model))
         self.seconds = 0.0
         self.fingerprint = dataset.fingerprint()
-        self.state = self._initial_or_resumed_state()
+        self.state = self._initial_or_resumed_state(pretrained)
         self.step = int(self.state.step)
         self.writer = MetricsWriter(directory, self.step)
         self.best_metrics = self._metrics_of_best()
@@ -214,13 +211,12 @@ class Run:
 
     # --- before ---
 
-    def _initial_or_resumed_state(self) -> TrainState:
+    def _initial_or_resumed_state(self, pretrained: Mapping | None) -> TrainState:
         resumed = self.latest.restore_newest(self._abstract_state(), self._check_same_data)
         if resumed is None:
             model, tx = self.experiment.model, self.experiment.tx
             shape, sharding = self.dataset.image_shape, replicated(self.mesh)
-            start = self.pretrained() if self.config.init_from else None
-            return init_state(model, tx, shape, self.config.seed, sharding, start)
+            return init_state(model, tx, shape, self.config.seed, sharding, pretrained)
         state, notes = resumed
         self.seconds = notes["seconds"]
         log.info("resuming %s at step %d", self.directory.path, int(state.step))

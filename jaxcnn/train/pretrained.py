@@ -1,17 +1,18 @@
 """Weights to start from: a converted model's, or another run's."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.errors import UserError, suggestion
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import model_for
 from jaxcnn.train.saved_run import load_run
@@ -34,7 +35,7 @@ def load_model(directory: str | Path) -> tuple[Classifier, dict]:
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise UserError(f"{directory} is no directory")
+        raise UserError(f"{directory}: there is no such directory")
     if (directory / MODEL_FILE).exists():
         return load_converted(directory)
     if not (directory / "config.json").exists():
@@ -46,33 +47,59 @@ def load_model(directory: str | Path) -> tuple[Classifier, dict]:
     return run.model, {name: tree for name, tree in variables.items() if tree}
 
 
+# Settings under which the same weights are the same function in evaluation.
+_ANOTHER_TRAINING = {
+    "num_classes", "parent", "name", "dropout_rate", "aux_dropout_rate", "drop_path_rate", "dtype",
+    "param_dtype", "remat", "kernel_init", "head_init", "zero_init_residual", "batch_norm_mode",
+    "batch_norm_momentum", "ghost_batch_size", "aux_heads", "aux_weight", "dense_as_conv",
+}  # fmt: skip
+
+
 def load_pretrained(
     directory: str, model: Classifier, image_shape: tuple[int, int, int]
 ) -> dict[str, Mapping]:
-    """The variables of `directory` that a model starts from: all, but for heads of other classes.
+    """The variables of `directory` that a model starts from.
+
+    All of them, but for heads where the classes are others in number, and for auxiliary heads where the
+    model has none.
 
     Raises:
       UserError: the directory cannot be read, or holds the weights of another network.
     """
     source, variables = load_model(directory)
+    problem = f"config.init_from={directory!r} holds the weights of another network"
+    if type(source) is not type(model):
+        raise UserError(
+            f"{problem}: a {type(source).__name__}, and this is a {type(model).__name__}"
+        )
+    settings = {field.name for field in fields(model)} - _ANOTHER_TRAINING
+    changed = [
+        f"{name} is {_value(source, name)} there and {_value(model, name)} here"
+        for name in sorted(settings)
+        if _value(source, name) != _value(model, name)
+    ]
+    if changed:
+        raise UserError(f"{problem}: {'; '.join(changed)}")
+
     given = flatten_dict(variables)
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    expected = flatten_dict(
-        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-    )
+    expected = flatten_dict(abstract_variables(model, image_shape))
     if source.num_classes != model.num_classes:
-        given = {path: value for path, value in given.items() if not _is_head(path)}
-        expected = {path: value for path, value in expected.items() if not _is_head(path)}
-    wrong = sorted(set(given) ^ set(expected)) or [
-        path for path, like in expected.items() if given[path].shape != like.shape
+        given = {path: value for path, value in given.items() if not path[1].endswith("head")}
+    if not getattr(model, "aux_heads", False):
+        given = {path: value for path, value in given.items() if not path[1].startswith("aux")}
+    wrong = [
+        f"{'/'.join(path)} is {given[path].shape} there and {expected[path].shape} here"
+        for path in given
+        if path in expected and given[path].shape != expected[path].shape
     ]
     if wrong:
-        raise UserError(
-            f"config.init_from={directory!r} holds the weights of another network, a "
-            f"{type(source).__name__}; {len(wrong)} of its variables differ from this "
-            f"{type(model).__name__}'s, as {'/'.join(wrong[0])}"
-        )
+        raise UserError(f"{problem}, for other images: {wrong[0]}")
     return unflatten_dict({path: np.asarray(value) for path, value in given.items()})
+
+
+def _value(model: Classifier, setting: str) -> Any:
+    value = getattr(model, setting)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int]:
@@ -92,7 +119,7 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
     classes = len(dataset.class_names)
     model = model_for(config, dataset.image_shape, classes)
     variables = load_pretrained(config.init_from, model, dataset.image_shape)
-    if "head" not in variables["params"]:
+    if "head" not in variables.get("params", {}):
         raise UserError(
             f"config.init_from={config.init_from!r} has a head for another number of classes than the "
             f"data's {classes}; train it first"
@@ -108,7 +135,3 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
     state = jax.device_put(state, replicated(mesh))
     eval_step = jax.jit(make_eval_step(model))
     return evaluate(eval_step, state, dataset, split, config.eval.global_batch_size, mesh)
-
-
-def _is_head(path: tuple[str, ...]) -> bool:
-    return path[1].endswith("head")

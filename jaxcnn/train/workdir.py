@@ -104,6 +104,10 @@ class Workdir:
         except ValueError as error:
             raise UserError(f"{self.config} cannot be read: {error}") from error
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to resume from, whole or damaged."""
+        return any(entry.name.isdigit() for entry in self.latest.glob("*"))
+
     def write_result(self, result: Mapping) -> None:
         _write_json(self.result, result)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.fit import check_fits
 from jaxcnn.models.registry import create_model
-from jaxcnn.transfer.converted import save_converted
+from jaxcnn.transfer.converted import refuse_existing, save_converted
 from jaxcnn.transfer.state_dict import (
     from_state_dict,
     num_classes_of,
@@ -26,7 +27,7 @@ def import_weights(
     directory: str | Path,
     image_shape: tuple[int, int, int],
     fields: Mapping,
-    strict: bool = True,
+    classes_if_missing: int | None = None,
 ) -> tuple[Classifier, list[str]]:
     """Reads a torch state dict, and writes the model and its variables to a new directory.
 
@@ -36,21 +37,25 @@ def import_weights(
       source: a `.safetensors` or torch file, with torchvision's names (timm's for what torchvision
         lacks).
       image_shape: (height, width, channels) of the images that the model is for.
-      strict: as in `from_state_dict`.
+      classes_if_missing: without it, tensors and variables must match one to one. With it, surplus
+        tensors are left out, missing ones initialised (seed 0), and a missing head has so many
+        classes.
 
     Returns:
-      The model, and the names of tensors that were missing or left out (none where strict).
+      The model, and the names of tensors that were missing or left out.
 
     Raises:
       UserError: the file cannot be read or is not this model's, or the directory is there already.
     """
+    refuse_existing(directory)
     tensors = read_state_dict(source)
     model = create_model(name, num_classes=1, **fields)
-    num_classes = num_classes_of(model, tensors)
+    num_classes = num_classes_of(model, tensors) or classes_if_missing
     if num_classes is None:
         raise UserError(f"{source} is no {name}: it has no head by that model's name for it")
     model = create_model(name, num_classes=num_classes, **fields)
     check_fits(name, model, image_shape, "--input says for which images the model is")
+    strict = classes_if_missing is None
     variables, differing = from_state_dict(model, tensors, image_shape, str(source), strict)
     save_converted(directory, name, num_classes, fields, variables, Path(source).name)
     return model, differing
@@ -71,6 +76,7 @@ def export_weights(model: Classifier, variables: Mapping, target: str | Path) ->
         partial.write_bytes(save(tensors))
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise UserError(f"--to={target} cannot be written: {error.strerror}") from error
     return len(tensors)

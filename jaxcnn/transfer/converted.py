@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,12 +36,12 @@ def save_converted(
       UserError: it is there already, or cannot be written.
     """
     directory = Path(directory)
-    if directory.exists():
-        raise UserError(f"--to={directory} is there already; it takes a new directory")
-    partial = directory.with_name(directory.name + ".partial")
+    refuse_existing(directory)
+    partial = None
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".converting-"))
+        partial.chmod(0o777 & ~_umask())
         flat = flatten_dict(variables, sep="/")
         contiguous = {key: np.ascontiguousarray(value) for key, value in flat.items()}
         (partial / WEIGHTS_FILE).write_bytes(save(contiguous))
@@ -53,8 +54,22 @@ def save_converted(
         (partial / MODEL_FILE).write_text(json.dumps(described, indent=2) + "\n")
         os.replace(partial, directory)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"--to={directory} cannot be written: {error.strerror}") from error
+
+
+def refuse_existing(directory: str | Path) -> None:
+    """Raises UserError where a directory that is to be new is there already."""
+    if Path(directory).exists():
+        raise UserError(f"--to={directory} is there already; it takes a new directory")
+
+
+def _umask() -> int:
+    """What new files are not permitted; it cannot be asked for without setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
@@ -69,9 +84,9 @@ def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
         model = create_model(
             described["model"], num_classes=described["num_classes"], **described["fields"]
         )
-        flat = load_file(directory / WEIGHTS_FILE)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        variables = unflatten_dict(load_file(directory / WEIGHTS_FILE), sep="/")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, UserError) as error:
         raise UserError(
             f"{directory} holds no converted model that can be read ({type(error).__name__})"
         ) from error
-    return model, unflatten_dict(flat, sep="/")
+    return model, variables

@@ -9,7 +9,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn.errors import UserError
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.transfer.torch_names import common_spelling, namer
 
 StateDict = Mapping[str, np.ndarray]
@@ -38,12 +38,11 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"--from={path}: there is no such file")
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         try:
             return load_file(path)
-        except (SafetensorError, ValueError, OSError) as error:
+        except Exception as error:  # of a number type that NumPy lacks too
             raise UserError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
     try:
         import torch
@@ -59,10 +58,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     for entry in ("state_dict", "model"):
         if isinstance(saved, Mapping) and isinstance(saved.get(entry), Mapping):
             saved = saved[entry]
-    if not isinstance(saved, Mapping) or not all(map(torch.is_tensor, saved.values())):
+    if not isinstance(saved, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(tensor) and tensor.layout == torch.strided
+        for name, tensor in saved.items()
+    ):
         raise UserError(f"{path} holds no state dict (a dictionary of tensors by name)")
     return {
-        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in saved.items()
     }
 
@@ -71,7 +73,7 @@ def num_classes_of(model: Classifier, tensors: StateDict) -> int | None:
     """How many classes the head in a state dict tells apart; None where it has none."""
     head = f"{namer(model)('head')}.weight"
     found = [t for name, t in tensors.items() if common_spelling(model, name) == head]
-    return found[0].shape[0] if found else None
+    return found[0].shape[0] if found and found[0].ndim == 2 else None
 
 
 def from_state_dict(
@@ -99,38 +101,33 @@ def from_state_dict(
     name_of = namer(model)
     given = {common_spelling(model, name): tensor for name, tensor in tensors.items()}
     given = {name: tensor for name, tensor in given.items() if not name.endswith(_COUNTER)}
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-
-    def init(images):
-        return model.init(jax.random.key(0), images, train=False)
-
-    expected = flatten_dict(jax.eval_shape(init, images))
+    expected = flatten_dict(abstract_variables(model, image_shape))
     names = {path: _tensor_name(name_of, path) for path in expected}
     absent = [path for path, name in names.items() if name not in given]
     missing = [names[path] for path in absent]
     surplus = sorted(set(given) - set(names.values()))
     if strict and (missing or surplus):
         what = [
-            f"{len(found)} {kind} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-            for kind, found in (("missing", missing), ("surplus", surplus))
+            f"{kind} {len(found)} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
+            for kind, found in (("it lacks", missing), ("has a surplus of", surplus))
             if found
         ]
         raise UserError(
-            f"{source} does not fit this {type(model).__name__}: its tensors are "
-            f"{' and '.join(what)}"
+            f"the tensors of {source} do not fit this {type(model).__name__}: {' and '.join(what)}"
         )
 
     @jax.jit
-    def fresh(images):
-        initialized = flatten_dict(init(images))
+    def fresh():
+        images = jnp.zeros((1, *image_shape))
+        initialized = flatten_dict(model.init(jax.random.key(0), images, train=False))
         return [initialized[path] for path in absent]
 
-    variables = dict(zip(absent, fresh(jnp.zeros(images.shape)), strict=True)) if absent else {}
+    variables = dict(zip(absent, fresh(), strict=True)) if absent else {}
     for path, like in expected.items():
         if path in variables:
             continue
         tensor = given[names[path]]
-        shape = _to_torch(model, path, np.empty(like.shape, bool)).shape
+        shape = _torch_shape(like.shape)
         if tensor.shape != shape:
             raise UserError(
                 f"{source} does not fit this {type(model).__name__}: {names[path]} is "
@@ -166,6 +163,11 @@ def _to_torch(model: Classifier, path: tuple[str, ...], value: np.ndarray) -> np
         pixels = value.reshape(side * side, -1, value.shape[1])
         return pixels.transpose(2, 1, 0).reshape(value.shape[1], -1)
     return value
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `_to_torch` of an array of ours."""
+    return (*shape[:-3:-1], *shape[:-2]) if len(shape) == 4 else shape[::-1]
 
 
 def _from_torch(model: Classifier, path: tuple[str, ...], tensor: np.ndarray) -> np.ndarray:

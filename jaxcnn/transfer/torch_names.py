@@ -37,9 +37,25 @@ def namer(model: Classifier) -> Callable[[str], str]:
             named, count = re.subn(f"^{pattern}$", replacement, path)
             if count:
                 return named
-        raise ValueError(f"no rule names {path}")
+        raise UserError(f"torch's {type(model).__name__} has no layer like {path} of this one")
 
     return name
+
+
+def not_in_torch(model: Classifier) -> list[str]:
+    """The model's settings under which torch's network, of the same names, is another function."""
+    alike = {
+        "activation": "relu",
+        "norm_epsilon": type(model).norm_epsilon,
+        "local_response": False,
+        "pointwise": False,
+        "stride_in_1x1": False,
+    }
+    return [
+        f"{setting}={getattr(model, setting)!r}"
+        for setting, value in alike.items()
+        if getattr(model, setting, value) != value
+    ]
 
 
 def common_spelling(model: Classifier, name: str) -> str:
@@ -159,7 +175,7 @@ def _inception_v4(model: InceptionV4) -> Rules:
         (r"stem_mixed1/branch1/(\w+)", lambda m: f"features.3.conv.{_LAYER[m[1]]}"),
         (r"stem_mixed2/(\w+)/(\w+)", lambda m: f"features.4.{_nested_steps(m[1], m[2])}"),
         (r"stem_mixed3/branch0/(\w+)", lambda m: f"features.5.conv.{_LAYER[m[1]]}"),
-        (r"(stage\d|reduction\d)(?:_block(\d))?/(\w+)/(\w+)", module),
+        (r"(stage\d|reduction\d)(?:_block(\d+))?/(\w+)/(\w+)", module),
         ("head", "last_linear"),
     ]
 

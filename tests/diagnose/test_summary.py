@@ -149,6 +149,21 @@ def test_all_parameters_are_some_layers(norm):
     assert summary.parameters == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
+@pytest.mark.parametrize("fields", [{"remat": True}, {"norm": "layer"}, {"norm": "instance"}])
+def test_remat_and_norms_change_no_field(fields):
+    def of(**fields):
+        found = published("resnet20_cifar", stage_sizes=(1, 1, 1), **fields)
+        return [(x.name, x.output, x.multiply_adds, x.receptive_field) for x in found.layers]
+
+    assert of(**fields) == of()
+
+
+def test_pooling_to_another_size_is_no_layer_of_products():
+    summary = summarize("alexnet", create_model("alexnet", num_classes=10), (300, 300, 3))
+    (pool,) = [layer for layer in summary.layers if "average_pool" in layer.name]
+    assert (pool.name, pool.output, pool.multiply_adds) == ("average_pool", (6, 6, 256), 0)
+
+
 # --- the command ---
 
 
@@ -184,6 +199,14 @@ def test_summary(run_cli):
         (["lenet5", "--num-classes=0"], "num_classes=0 must be at least 1"),
         (["lenet5", "--model.poolin=max"], "--model.poolin: 'lenet5' has no such setting; did you mean 'pooling'"),
         (["lenet5", "--model.dropout_rate=much"], "--model.dropout_rate='much' has the wrong type; it must be a number"),
+        (["resnet18", "--model.width=0"], "width=0 must be at least 1"),
+        (["resnet18", "--model.dtype=float16"], "dtype='float16' must be one of float32, bfloat16, float64"),
+        (["resnet18", "--model.norm=group", "--model.norm_groups=0"], "norm_groups=0 must be at least 1"),
+        (["resnet18", "--model.cardinality=32"], "cardinality, inner_factor and stride_in_1x1 are settings of bottlenecks"),
+        (["plain18", "--model.zero_init_residual=True"], "zero_init_residual and drop_path_rate need a shortcut"),
+        (["resnext29_8x64d", "--model.cardinality=3"], "layer 'stage1_block1/conv2': 3 groups do not divide its 512 channels in and 512 out"),
+        (["inception_v4", "--model.stage_sizes=(1,1)"], "stage_sizes=(1, 1) must be three numbers, one per stage"),
+        (["resnet18", "--model.batch_norm_mode=fozen"], "batch_norm_mode 'fozen' does not exist; did you mean 'frozen'"),
         (["resnet18", "--model.stem=small"], "stem 'small' does not exist; valid: cifar, imagenet"),
     ],
 )  # fmt: skip

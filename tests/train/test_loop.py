@@ -242,6 +242,11 @@ def test_the_best_is_on_disk_before_the_latest_is_begun(small_config, blobs, tmp
         ),
         ({"model.activation": "reluu"}, "activation 'reluu' does not exist; did you mean 'relu'?"),
         ({"model.norm": "bach"}, "norm 'bach' does not exist; did you mean 'batch'?"),
+        (
+            {"model.batch_norm_mode": "ghost", "model.ghost_batch_size": 5},
+            "batch_norm_mode='ghost' cannot divide a batch of 32 among parts of ghost_batch_size=5",
+        ),
+        ({"model.widths": (4, 0)}, "config.model.widths=(4, 0) must be at least 1"),
     ],
 )
 def test_refused(small_config, blobs, tmp_path, changes, message):

@@ -116,7 +116,7 @@ def test_files_that_are_none(error_of, weights, tmp_path):
     to = f"--to={tmp_path / 'new'}"
     missing = tmp_path / "missing.pth"
     assert error_of("convert", *SMALL, f"--from={missing}", to) == (
-        f"--from={missing}: there is no such file"
+        f"--from={missing}: there is no such file or directory"
     )
     truncated = tmp_path / "truncated.safetensors"
     truncated.write_bytes(weights.read_bytes()[:1000])
@@ -124,7 +124,7 @@ def test_files_that_are_none(error_of, weights, tmp_path):
         "convert", *SMALL, f"--from={truncated}", to
     )
     assert error_of("convert", f"--from={weights}", to) == (
-        f"--from={weights} is no directory; to read a file, give --model=NAME"
+        f"--from={weights} is a file; say whose weights it has, --model=NAME"
     )
     assert not (tmp_path / "new").exists()
 
@@ -154,17 +154,24 @@ def test_where_it_goes(error_of, weights, converted, tmp_path):
     assert error_of("convert", f"--from={converted}", f"--to={missing}") == (
         f"--to={missing} cannot be written: No such file or directory"
     )
-    assert "--model=resnet18 is for reading a file" in error_of(
+    assert "--model, --model.KEY, --input and --no-strict are for reading a file; " in error_of(
         "convert", "--model=resnet18", f"--from={converted}", f"--to={tmp_path / 'x.safetensors'}"
     )
 
 
 def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
     command = ("train", *RUN, f"--workdir={tmp_path / 'run'}")
-    assert error_of(*command, "--config.init_from=nowhere") == "nowhere is no directory"
-    assert error_of(*command, f"--config.init_from={converted}", "--config.model.width=8") == (
-        f"config.init_from='{converted}' holds the weights of another network, a ResNet; 36 of its "
-        "variables differ from this ResNet's, as batch_stats/stage1_block1/norm1/mean"
+    assert error_of(*command, "--config.init_from=nowhere") == "nowhere: there is no such directory"
+    start = f"--config.init_from={converted}"
+    problem = f"config.init_from='{converted}' holds the weights of another network"
+    assert error_of(*command, start, "--config.model.width=8") == (
+        f"{problem}: width is 4 there and 8 here"
+    )
+    assert error_of(*command, start, "--config.model.activation=tanh") == (
+        f"{problem}: activation is relu there and tanh here"
+    )
+    assert error_of(*command, start, "--config.model.name=lenet5", "--config.data.resize=28") == (
+        f"{problem}: a ResNet, and this is a LeNet5"
     )
     (tmp_path / "empty").mkdir()
     assert error_of(*command, f"--config.init_from={tmp_path / 'empty'}") == (
@@ -175,6 +182,47 @@ def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
         f"{converted} holds no converted model that can be read (SafetensorError)"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_head(run_cli, error_of, weights, tmp_path):
+    """A file of features alone: refused, or with a new head for the classes published."""
+    tensors = {k: v for k, v in load_file(weights).items() if not k.startswith("linear")}
+    save_file(tensors, tmp_path / "features.safetensors")
+    command = (
+        "convert", *SMALL, "--input=8,8,1",
+        f"--from={tmp_path / 'features.safetensors'}", f"--to={tmp_path / 'new'}",
+    )  # fmt: skip
+    assert "has no head by that model's name for it" in error_of(*command)
+    code, out, err = run_cli(*command, "--no-strict")
+    assert code == 0, err
+    assert out.splitlines()[:2] == ["not matched: linear.bias", "not matched: linear.weight"]
+    assert load_model(tmp_path / "new")[0].num_classes == 10
+
+
+def test_a_network_that_torch_has_not_is_said(run_cli, weights, tmp_path):
+    to = f"--to={tmp_path / 'new'}"
+    command = (
+        "convert",
+        *SMALL,
+        "--input=8,8,1",
+        "--model.activation=tanh",
+        f"--from={weights}",
+        to,
+    )
+    _, out, _ = run_cli(*command)
+    assert out.splitlines()[-1] == (
+        "note: the network that has these names in torch computes something else, not activation='tanh'"
+    )
+
+
+def test_nothing_is_ignored(error_of, converted):
+    assert error_of("eval", "--workdir=runs/x", "--config.seed=1") == (
+        "--config.KEY=VALUE is for --config=FILE"
+    )
+    assert error_of("eval", *RUN, f"--config.init_from={converted}", "--checkpoint=best") == (
+        "--checkpoint is for --workdir=DIR"
+    )
+    assert error_of("eval", "--workdir=").startswith("give --workdir=DIR, a run, or --config=FILE")
 
 
 def test_eval_takes_a_run_or_weights(error_of):

@@ -84,8 +84,8 @@ def test_strict_by_default(resnet):
     with pytest.raises(UserError) as error:
         from_state_dict(model, tensors, shape, "x.pth")
     assert str(error.value) == (
-        "x.pth does not fit this ResNet: its tensors are 1 missing (layer1.0.conv1.weight) and "
-        "1 surplus (layer9.weight)"
+        "the tensors of x.pth do not fit this ResNet: it lacks 1 (layer1.0.conv1.weight) and has a "
+        "surplus of 1 (layer9.weight)"
     )
     ours, differing = from_state_dict(model, tensors, shape, "x.pth", strict=False)
     assert differing == ["layer1.0.conv1.weight", "layer9.weight"]
