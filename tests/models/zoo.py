@@ -98,7 +98,8 @@ COUNTS = {
 
 # The smallest that has all parts, by class: settings, and pixels on a side.
 _SMALL = {
-    "MLP": ({}, 8),
+    "Linear": ({}, 8),
+    "MLP": ({"widths": (8,)}, 8),
     "SimpleCNN": ({"widths": (4, 4), "hidden": 8}, 8),
     "LeNet5": ({}, 32),
     "AlexNet": ({"hidden": 8}, 63),
@@ -121,8 +122,6 @@ def small(name: str, **fields):
     of_class, size = _SMALL[type(create_model(name, num_classes=1)).__name__]
     settings = MODELS.settings(name)
     sizes = {}
-    if name == "mlp":
-        sizes["widths"] = (8,)
     if "stage_sizes" in settings and "stage_sizes" not in of_class:
         depth = 2 if "densenet" in name else 1
         sizes["stage_sizes"] = (depth,) * len(settings["stage_sizes"])

@@ -170,7 +170,7 @@ def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
     assert error_of(*command, start, "--config.model.activation=tanh") == (
         f"{problem}: activation is relu there and tanh here"
     )
-    assert error_of(*command, start, "--config.model.name=lenet5", "--config.data.resize=28") == (
+    assert error_of("train", DIGITS, f"--workdir={tmp_path / 'run'}", start) == (
         f"{problem}: a ResNet, and this is a LeNet5"
     )
     (tmp_path / "empty").mkdir()
