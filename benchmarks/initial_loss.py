@@ -4,7 +4,8 @@
 
 A batch of eight images of noise (mean 0, variance 1) of the size that the model was published for,
 random labels, training mode. Were the logits normal with variance σ², the loss would be about ln C
-+ σ²/2. Half an hour on two cores. Writes benchmarks/results/initial_loss_*.json.
++ σ²/2. Half an hour on two cores. Without a pattern, writes
+benchmarks/results/initial_loss_*.json.
 """
 
 import argparse
@@ -55,9 +56,10 @@ def first_loss(name: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pattern", nargs="?", default="*")
+    pattern = parser.parse_args().pattern
     rows = {}
     print(f"{'model':<26}{'ln C':>8}{'loss':>10}{'σ²':>10}{'ln C + σ²/2':>14}")
-    for name in list_models(parser.parse_args().pattern):
+    for name in list_models(pattern):
         row = rows[name] = first_loss(name)
         print(
             f"{name:<26}{row['ln_c']:>8.3f}{row['loss']:>10.3f}{row['variance']:>10.3f}"
@@ -65,7 +67,8 @@ def main() -> None:
             flush=True,
         )
         jax.clear_caches()
-    measure.save("initial_loss", {"batch_size": BATCH_SIZE, "seeds": SEEDS, "models": rows})
+    if pattern == "*":
+        measure.save("initial_loss", {"batch_size": BATCH_SIZE, "seeds": SEEDS, "models": rows})
 
 
 if __name__ == "__main__":

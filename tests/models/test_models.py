@@ -116,6 +116,26 @@ def test_a_head_of_zeros_begins_at_ln_c(name):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(head(jax.random.key(0))))
 
 
+@pytest.mark.parametrize(
+    "name", ["lenet5", "vgg16", "densenet40_12", "resnet20_cifar", "wide_resnet16_8"]
+)
+def test_the_first_loss_is_near_ln_c(name, rng):
+    """docs/models.md has all, in full size, and what explains the distance."""
+    model, shape = small(name)
+    images = rng.normal(size=(32, *shape)).astype(np.float32)
+    labels = jnp.arange(32) % 10
+
+    def loss(key):
+        variables = model.init(key, images[:1], train=False)
+        logits, _ = model.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+
+    key = jax.random.key(0)
+    assert abs(jax.jit(loss).lower(key).compile(QUICK)(key) - np.log(10)) < 0.5
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_features(name):
     model, shape = small(name)
