@@ -12,6 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
 
+_KERNELS_AT_ONCE = 300
+
+
 class TrainState(flax.struct.PyTreeNode):
     """The state of a run. A checkpoint of it, and the config, are all that a resume needs."""
 
@@ -32,16 +35,23 @@ def init_state(
 ) -> TrainState:
     """Initialises on the devices, in place: nothing random is first built on one and then copied.
 
+    Only the deepest networks are: a program that draws a thousand kernels compiles for ten minutes, and
+    one by one they share their programs, by shape.
+
     Args:
       pretrained: {'params': …, 'batch_stats': …}, on the host: what begins with these values in place
         of random ones; it may leave variables out.
     """
+    init = _initializer(model, tx, image_shape)
+    key, pretrained = jax.random.key(seed), pretrained or {}
+    kernels = [
+        leaf for leaf in jax.tree.leaves(jax.eval_shape(init, key, {}).params) if leaf.ndim > 1
+    ]
+    if len(kernels) > _KERNELS_AT_ONCE:
+        return jax.device_put(init(key, pretrained), sharding)
     # Threefry's code is long; optimised less, it compiles in a third of the time, to the same bits.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    init = jax.jit(
-        _initializer(model, tx, image_shape), out_shardings=sharding, compiler_options=options
-    )
-    return init(jax.random.key(seed), pretrained or {})
+    return jax.jit(init, out_shardings=sharding, compiler_options=options)(key, pretrained)
 
 
 def abstract_state(
