@@ -11,7 +11,6 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
-
 _KERNELS_AT_ONCE = 300
 
 
