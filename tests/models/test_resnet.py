@@ -97,3 +97,23 @@ def test_drop_path_drops_whole_branches_more_often_towards_the_end(rng):
     assert 0.68 < kept.mean() < 0.82
     expected = np.where(kept[:, None, None, None], branch / 0.75, 0)
     np.testing.assert_allclose(difference, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_preactivation_program_grows_with_the_depth_and_not_with_its_square():
+    """Twice the blocks, twice the compiled program; 2.3 times where sums are computed in every block."""
+
+    def size(blocks):
+        model = create_model(
+            "preact_resnet18", num_classes=3, width=4, stem="cifar", stage_sizes=(blocks,)
+        )
+        variables, images = variables_for(model, (8, 8, 3)), jnp.ones((4, 8, 8, 3))
+
+        def total(params):
+            return model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )[0].sum()
+
+        lowered = jax.jit(jax.grad(total)).lower(variables["params"])
+        return len(lowered.compile(QUICK).as_text())
+
+    assert size(8) < 2.05 * size(4)

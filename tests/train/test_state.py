@@ -1,0 +1,38 @@
+import jax
+import numpy as np
+
+from jaxcnn import create_model
+from jaxcnn.optim.optimizers import create_optimizer
+from jaxcnn.train import state
+from jaxcnn.train.sharding import make_mesh, replicated
+
+
+def initial_state(**kwargs):
+    model = create_model("resnet20_cifar", num_classes=3, width=4, stage_sizes=(1, 1))
+    tx = create_optimizer(
+        {"name": "nesterov", "learning_rate": 0.1, "momentum": 0.9}, lambda step: 1.0
+    )
+    return state.init_state(model, tx, (8, 8, 3), 0, replicated(make_mesh()), **kwargs)
+
+
+def test_kernel_by_kernel_is_the_same_state(monkeypatch):
+    at_once = initial_state()
+    monkeypatch.setattr(state, "_KERNELS_AT_ONCE", 0)
+    one_by_one = initial_state()
+    assert jax.tree.structure(at_once) == jax.tree.structure(one_by_one)
+    for a, b in zip(
+        jax.tree.leaves((at_once.params, at_once.opt_state, at_once.batch_stats)),
+        jax.tree.leaves((one_by_one.params, one_by_one.opt_state, one_by_one.batch_stats)),
+        strict=True,
+    ):
+        assert (a.dtype, a.sharding) == (b.dtype, b.sharding)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_pretrained_values_are_taken_and_the_rest_is_drawn():
+    fresh = initial_state()
+    kernel = np.full(fresh.params["stem_conv"]["kernel"].shape, 0.25)
+    given = initial_state(pretrained={"params": {"stem_conv": {"kernel": kernel}}})
+    assert given.params["stem_conv"]["kernel"].dtype == np.float32
+    np.testing.assert_array_equal(given.params["stem_conv"]["kernel"], kernel)
+    np.testing.assert_array_equal(given.params["head"]["kernel"], fresh.params["head"]["kernel"])
