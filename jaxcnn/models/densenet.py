@@ -36,7 +36,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(Classifier):
-    """A stem, blocks of dense layers with transitions between them, a last norm, average pool.
+    """A densely connected network: a stem, dense blocks and transitions, average pool, the head.
 
     A transition is a norm, an activation, a 1×1 convolution that keeps `compression` of the
     channels, and a 2×2 average. `stem_width` channels leave the stem: the 'imagenet' one divides

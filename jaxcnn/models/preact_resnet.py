@@ -54,7 +54,7 @@ class PreActBlock(nn.Module):
 
 
 class PreActResNet(Classifier):
-    """A stem convolution, stages of pre-activation blocks, a last norm and activation, average pool.
+    """A pre-activation residual network: a stem, stages, a last norm, average pool, the head.
 
     With 'imagenet' stem the convolution is 7×7/2, then a 3×3/2 maximum; with 'cifar' it is 3×3. The
     stages are `widen_factor` times as wide as `width`, 2·`width`, …; the stem is not.

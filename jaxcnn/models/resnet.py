@@ -82,7 +82,9 @@ class Bottleneck(Block):
 
 
 class ResNet(Classifier):
-    """A stem, stages of blocks, each half the size and twice the width of the one before, average pool.
+    """A residual network: a stem, stages of blocks, average pool, the head.
+
+    Each stage has half the size and twice the width of the one before.
 
     The 'imagenet' stem divides the size by four (7×7/2, then a 3×3/2 maximum); the 'cifar' stem is one
     3×3 convolution. A bottleneck's stride is in its 3×3 convolution, as in torchvision and most

@@ -11,7 +11,7 @@ from jaxcnn.models.classifier import FullyConnectedClassifier
 
 
 class VGG(FullyConnectedClassifier):
-    """Stages of 3×3 convolutions, each stage halved by a 2×2 maximum, then two hidden layers.
+    """VGG: stages of 3×3 convolutions, each halved by a 2×2 maximum, then two hidden layers.
 
     The paper's columns are `stage_sizes`: A (1, 1, 2, 2, 2), B (2, 2, 2, 2, 2), D (2, 2, 3, 3, 3) and
     E (2, 2, 4, 4, 4); `local_response` makes A-LRN of A, and `pointwise` makes C of D, whose last
