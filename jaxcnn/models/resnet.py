@@ -84,14 +84,13 @@ class Bottleneck(Block):
 class ResNet(Classifier):
     """A residual network: a stem, stages of blocks, average pool, the head.
 
-    Each stage has half the size and twice the width of the one before.
-
-    The 'imagenet' stem divides the size by four (7×7/2, then a 3×3/2 maximum); the 'cifar' stem is one
-    3×3 convolution. A bottleneck's stride is in its 3×3 convolution, as in torchvision and most
-    code since; `stride_in_1x1` puts it where the paper had it. `zero_init_residual` lets every
-    block begin as its shortcut (Goyal et al. 2017). `drop_path_rate` is the last block's; the
-    others' grow to it linearly. `remat` has the backward pass compute each block's inner
-    activations again, in place of keeping them; on a CPU, XLA undoes that.
+    Each stage has half the size and twice the width of the one before. The 'imagenet' stem divides
+    the size by four (7×7/2, then a 3×3/2 maximum); the 'cifar' stem is one 3×3 convolution. A
+    bottleneck's stride is in its 3×3 convolution, as in torchvision and most code since;
+    `stride_in_1x1` puts it where the paper had it. `zero_init_residual` lets every block begin as
+    its shortcut (Goyal et al. 2017). `drop_path_rate` is the last block's; the others' grow to it
+    linearly. `remat` has the backward pass compute each block's inner activations again, in place
+    of keeping them; on a CPU, XLA undoes that.
     """
 
     norm: str = "batch"
