@@ -54,7 +54,11 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its readers stumble over
-        raise UserError(f"{path} cannot be read as a torch file: {_one_line(error)}") from error
+        # torch's own message advises to load it unsafely.
+        raise UserError(
+            f"{path} cannot be read as a torch file: it is damaged, of another kind, or holds more than "
+            f"tensors ({type(error).__name__})"
+        ) from error
     for entry in ("state_dict", "model"):
         if isinstance(saved, Mapping) and isinstance(saved.get(entry), Mapping):
             saved = saved[entry]
