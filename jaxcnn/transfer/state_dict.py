@@ -56,8 +56,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     except Exception as error:  # torch raises whatever its readers stumble over
         # torch's own message advises to load it unsafely.
         raise UserError(
-            f"{path} cannot be read as a torch file: it is damaged, of another kind, or holds more than "
-            f"tensors ({type(error).__name__})"
+            f"{path} cannot be read as a torch file: it is damaged, of another kind, or holds "
+            f"more than tensors ({type(error).__name__})"
         ) from error
     for entry in ("state_dict", "model"):
         if isinstance(saved, Mapping) and isinstance(saved.get(entry), Mapping):
