@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,25 +36,23 @@ def save_converted(
     """
     directory = Path(directory)
     refuse_existing(directory)
-    partial = None
+    flat = flatten_dict(variables, sep="/")
+    described = {
+        "model": name,
+        "num_classes": num_classes,
+        "fields": dict(fields),
+        "source": source,
+    }
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".converting-"))
-        partial.chmod(0o777 & ~_umask())
-        flat = flatten_dict(variables, sep="/")
-        contiguous = {key: np.ascontiguousarray(value) for key, value in flat.items()}
-        (partial / WEIGHTS_FILE).write_bytes(save(contiguous))
-        described = {
-            "model": name,
-            "num_classes": num_classes,
-            "fields": dict(fields),
-            "source": source,
-        }
-        (partial / MODEL_FILE).write_text(json.dumps(described, indent=2) + "\n")
-        os.replace(partial, directory)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".converting-") as temporary:
+            partial = Path(temporary) / directory.name
+            partial.mkdir()
+            contiguous = {key: np.ascontiguousarray(value) for key, value in flat.items()}
+            (partial / WEIGHTS_FILE).write_bytes(save(contiguous))
+            (partial / MODEL_FILE).write_text(json.dumps(described, indent=2) + "\n")
+            os.replace(partial, directory)
     except OSError as error:
-        if partial:
-            shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"--to={directory} cannot be written: {error.strerror}") from error
 
 
@@ -63,13 +60,6 @@ def refuse_existing(directory: str | Path) -> None:
     """Raises UserError where a directory that is to be new is there already."""
     if Path(directory).exists():
         raise UserError(f"--to={directory} is there already; it takes a new directory")
-
-
-def _umask() -> int:
-    """What new files are not permitted; it cannot be asked for without setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
