@@ -31,11 +31,12 @@ test-torch: install
 	$(TORCH) --no-deps torchvision timm
 	$(BIN)/python -m pytest -s tests/torch/compare.py tests/torch/torch_files.py
 
-# What torchvision answers, kept for the tests that need no torch.
+# What torchvision and torch.optim answer, kept for the tests that need no torch.
 golden: install
 	$(TORCH) -e '.[torch]'
 	$(TORCH) --no-deps torchvision
 	$(BIN)/python tests/golden/make_torchvision_logits.py
+	$(BIN)/python tests/golden/make_torch_optimizers.py
 
 # Half an hour; each script is a benchmark of its own.
 bench: install

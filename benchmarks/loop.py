@@ -69,7 +69,7 @@ def main() -> None:
 
     def bare(train_step) -> float:
         state = init_state(
-            experiment.model, experiment.tx, dataset.image_shape, config.seed, replicated(mesh)
+            experiment.model, experiment.recipe, dataset.image_shape, config.seed, replicated(mesh)
         )
         jax.block_until_ready(state)
         start = time.perf_counter()

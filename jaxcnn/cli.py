@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 
 from jaxcnn import commands as run
@@ -19,6 +20,9 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.command(arguments) or 0
     except UserError as error:
         message = str(error)
+    except BrokenPipeError:  # as in `jaxcnn optimizers | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         message = "interrupted"
     except Exception as error:
@@ -124,6 +128,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     takes_config(sub)
     sub.add_argument("--out", default="batch.png", metavar="FILE", help="default: batch.png")
     sub.add_argument("--count", type=int, default=32, help="how many images (default: 32)")
+
+    sub = command("plot-schedule", run.plot_schedule, "draw the learning rate of a run to come")
+    takes_config(sub)
+    sub.add_argument("--out", default="schedule.png", metavar="FILE", help="default: schedule.png")
+
+    for name, function in (("optimizers", run.optimizers), ("schedules", run.schedules)):
+        sub = command(name, function, f"list the {name}: definition, source, settings")
+        sub.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'ada*'")
+        sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("models", run.models, "list the models; of one, its settings")
     sub.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'resnet*'")

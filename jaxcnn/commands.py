@@ -1,14 +1,16 @@
 """What each command does: one thin function per command, and what it prints."""
 
 import argparse
+import fnmatch
 import json
 import os
 import shutil
 import signal
 import sys
+import textwrap
 from pathlib import Path
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, suggestion
 
 # Preempted and resumable: EX_TEMPFAIL of sysexits.h, upon which schedulers start a job again.
 PREEMPTED = 75
@@ -58,16 +60,20 @@ def evaluate(arguments: argparse.Namespace) -> None:
         config = load_config(arguments.config, arguments.overrides)
         runtime.prepare()
         metrics, label = evaluate_pretrained(config, arguments.split), arguments.split
-    print(_METRICS_HEADER)
-    print(_metrics_row(label, metrics))
+    print(_metrics_table({label: metrics}))
 
 
 def predict(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
     run = _load_run(arguments)
     answers = []
     for path, probabilities in zip(
         arguments.images, run.predict_files(arguments.images), strict=True
     ):
+        if run.targets:
+            answers.append({"image": path, "prediction": probabilities.tolist()})
+            continue
         top = probabilities.argsort()[::-1][:5]
         classes = [
             {"class": run.class_names[i], "probability": float(probabilities[i])} for i in top
@@ -78,7 +84,9 @@ def predict(arguments: argparse.Namespace) -> None:
         return
     for answer in answers:
         print(answer["image"])
-        for guess in answer["top5"]:
+        if run.targets:
+            print(f"  {np.array2string(np.array(answer['prediction']), precision=4)}")
+        for guess in answer.get("top5", ()):
             print(f"  {guess['probability']:8.2%}  {guess['class']}")
 
 
@@ -99,17 +107,68 @@ def show_batch(arguments: argparse.Namespace) -> None:
 
     if arguments.count < 1:
         raise UserError(f"--count={arguments.count} must be at least 1")
-    if Path(arguments.out).suffix != ".png":
-        raise UserError(f"--out={arguments.out} must end in .png")
+    _require_png(arguments.out)
     config = load_config(arguments.config, arguments.overrides)
     dataset = load_dataset(config.data.to_dict())
     count = min(arguments.count, len(dataset.splits["train"]))
     augmentations = create_augmentations(config.data.augment)
     batch = next(train_batches(dataset, augmentations, count, config.seed))
     applied = ", ".join(entry["name"] for entry in config.data.augment) or "no augmentation"
-    sheet = contact_sheet(batch, dataset.mean, dataset.std, dataset.class_names, applied)
+    sheet = contact_sheet(batch, dataset, applied)
     save(sheet, arguments.out)
     print(f"{count} training images ({applied}): {arguments.out}")
+
+
+def plot_schedule(arguments: argparse.Namespace) -> None:
+    from jaxcnn.config import RunLength
+    from jaxcnn.data.dataset import load_dataset
+    from jaxcnn.diagnose.pictures import save, schedule_plot
+    from jaxcnn.optim.schedules import create_schedule
+    from jaxcnn.train.experiment import load_config
+    from jaxcnn.train.report import section_in_words
+
+    _require_png(arguments.out)
+    config = load_config(arguments.config, arguments.overrides)
+    length = RunLength.of(config, len(load_dataset(config.data.to_dict()).splits["train"]))
+    schedule = create_schedule(config.schedule.to_dict(), length)
+    heading = section_in_words(config.schedule)
+    save(schedule_plot(schedule, length, config.optimizer.learning_rate, heading), arguments.out)
+    steps = f"{length.steps:,} steps, {length.warmup:,} of them warm-up"
+    print(f"{config.schedule.name}, {steps}: {arguments.out}")
+
+
+def optimizers(arguments: argparse.Namespace) -> None:
+    from jaxcnn.optim.optimizers import OPTIMIZERS
+
+    _list(OPTIMIZERS, arguments)
+
+
+def schedules(arguments: argparse.Namespace) -> None:
+    from jaxcnn.optim.schedules import SCHEDULES
+
+    _list(SCHEDULES, arguments)
+
+
+def _list(registry, arguments: argparse.Namespace) -> None:
+    """The entries of a registry whose name matches: what each is, its settings and their defaults."""
+    names = fnmatch.filter(registry.names(), arguments.pattern)
+    if not names:
+        raise UserError(
+            f"no {registry.kind}'s name matches {arguments.pattern!r}; "
+            f"{suggestion(arguments.pattern, registry.names())}"
+        )
+    if arguments.json:
+        listed = [
+            {"name": name, "about": registry.about(name), "settings": registry.settings(name)}
+            for name in names
+        ]
+        print(json.dumps(listed, indent=2))
+        return
+    for name in names:
+        print(f"{name:<29}{registry.about(name)}")
+        if settings := registry.settings(name):
+            line = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+            print(textwrap.indent(textwrap.fill(line, 80), " " * 29))
 
 
 def models(arguments: argparse.Namespace) -> None:
@@ -212,6 +271,11 @@ def _say_what_torch_lacks(model) -> None:
         )
 
 
+def _require_png(path: str) -> None:
+    if Path(path).suffix != ".png":
+        raise UserError(f"--out={path} must end in .png")
+
+
 def _refuse(given, message: str) -> None:
     """Raises UserError where something was given that would be ignored."""
     if given:
@@ -232,20 +296,27 @@ def _class_of(constructor):
 
 # --- what is printed ----------------------------------------------------------------------------
 
-_METRICS_HEADER = f"{'':<32}{'accuracy':>10}{'loss':>10}{'images':>10}"
 
-
-def _metrics_row(label: str, metrics: dict) -> str:
-    return f"{label:<32}{metrics['accuracy']:>10.2%}{metrics['loss']:>10.4f}{metrics['count']:>10,}"
+def _metrics_table(rows: dict[str, dict]) -> str:
+    """A header, and a line for each label's metrics."""
+    score, form = ("mae", "10.4f") if "mae" in next(iter(rows.values())) else ("accuracy", "10.2%")
+    lines = [f"{'':<32}{score:>10}{'loss':>10}{'images':>10}"]
+    lines += [
+        f"{label:<32}{metrics[score]:>{form}}{metrics['loss']:>10.4f}{metrics['count']:>10,}"
+        for label, metrics in rows.items()
+    ]
+    return "\n".join(lines)
 
 
 def _print_result(result: dict, workdir: Path) -> None:
-    print(f"\n{_METRICS_HEADER}")
-    for which in ("best", "final"):
-        for split in ("validation", "test"):
-            if split in result[which]:
-                label = f"{split}, {which} (step {result[which]['step']})"
-                print(_metrics_row(label, result[which][split]))
+    rows = {
+        f"{split}, {which} (step {result[which]['step']})": result[which][split]
+        for which in ("best", "final")
+        for split in ("validation", "test")
+        if split in result[which]
+    }
+    if rows:
+        print(f"\n{_metrics_table(rows)}")
     print(
         f"\n{result['parameters']:,} parameters, {result['steps']:,} steps, "
         f"{result['images']:,} images in {result['seconds']:.1f} s of training "

@@ -10,7 +10,7 @@ import math
 import runpy
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from jaxcnn.registry import Registry
 def default_config() -> ConfigDict:
     """The settings common to all runs. Config files start from it and change it.
 
-    The sections `model`, `data`, `optimizer` and `schedule` also take the settings of the entry
-    that they name; `jaxcnn models` lists those of the models.
+    The sections of `CHOICE_KEYS` also take the settings of the entry that they name; `jaxcnn models`,
+    `jaxcnn optimizers` and `jaxcnn schedules` list them.
     """
     return ConfigDict(
         {
@@ -43,11 +43,32 @@ def default_config() -> ConfigDict:
                 "std": (),
                 "augment": [],  # a list of {"name": …, **settings}, applied in order, in train only
             },
-            "loss": {"label_smoothing": 0.0, "l2_regularization": 0.0},
-            "optimizer": {"name": "nesterov"},
+            "loss": {"name": "softmax_cross_entropy", "l2_regularization": 0.0},
+            "optimizer": {
+                "name": "nesterov",
+                "clip_norm": 0.0,  # the gradient is shortened to this norm; 0: it is not
+                "clip_value": 0.0,  # each of its entries is cut off at ± this; 0: they are not
+                "lookahead_period": 0,  # slow weights follow every so many steps; 0: there are none
+                "lookahead_step_size": 0.5,
+            },
             "schedule": {"name": "cosine", "warmup": "0 steps"},
-            "train": {"duration": "10 epochs", "global_batch_size": 128},
+            "parameters": {  # regexes of parameters' paths, such as stage1_block1/conv1/kernel
+                "decayed": ["(^|/)kernel$"],  # by weight decay or by loss.l2_regularization
+                "frozen": [],
+                "learning_rates": [],  # a list of {"pattern": …, "multiplier": …}
+            },
+            "averaging": {"name": "none"},  # of the weights, for evaluation
+            "train": {
+                "duration": "10 epochs",
+                "global_batch_size": 128,
+                "microbatches": 1,  # parts of a batch that go through the network one by one
+            },
             "eval": {"every": "1 epoch", "global_batch_size": 500},
+            "early_stopping": {
+                "patience": 0,  # evaluations without a better metric, after which a run ends; 0: never
+                "metric": "loss",
+                "min_delta": 0.0,  # what counts as better
+            },
             "log": {"every": "1 epoch"},
             "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
         }
@@ -55,7 +76,14 @@ def default_config() -> ConfigDict:
 
 
 # The sections that choose an entry of a registry, and the key that holds the choice.
-CHOICE_KEYS = {"model": "name", "data": "source", "optimizer": "name", "schedule": "name"}
+CHOICE_KEYS = {
+    "model": "name",
+    "data": "source",
+    "loss": "name",
+    "optimizer": "name",
+    "schedule": "name",
+    "averaging": "name",
+}
 
 
 # --- durations ----------------------------------------------------------------------------------
@@ -117,6 +145,61 @@ class Every:
 
     def due(self, step: int) -> bool:
         return self.period > 0 and step // self.period > (step - 1) // self.period
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a run is, and so how long any stretch of it.
+
+    Attributes:
+      examples: in the training split.
+      batch_size: examples per step.
+      steps: of the whole run.
+      warmup: the steps of it in which the learning rate rises.
+    """
+
+    examples: int
+    batch_size: int
+    steps: int
+    warmup: int = 0
+
+    @classmethod
+    def of(cls, config: ConfigDict, examples: int) -> "RunLength":
+        """The length that a resolved config gives a run on `examples` training images.
+
+        Raises:
+          UserError: the warm-up is no shorter than the run.
+        """
+        batch_size = config.train.global_batch_size
+        duration = Duration.parse(config.train.duration, "config.train.duration")
+        run = cls(examples, batch_size, math.ceil(duration.steps(examples, batch_size)))
+        warmup = math.ceil(run.stretch(config.schedule.warmup, "config.schedule.warmup"))
+        if warmup >= run.steps:
+            raise UserError(
+                f"config.schedule.warmup={config.schedule.warmup!r} is {warmup} steps, but "
+                f"config.train.duration={config.train.duration!r} is a run of {run.steps}; "
+                "the warm-up must be shorter than the run"
+            )
+        return replace(run, warmup=warmup)
+
+    @property
+    def steps_after_warmup(self) -> int:
+        return self.steps - self.warmup
+
+    def stretch(self, text: str, setting: str) -> Fraction:
+        """A duration in steps; a percentage is one of the whole run."""
+        return Duration.parse(text, setting).steps(self.examples, self.batch_size, self.steps)
+
+    def period(self, text: str, setting: str) -> Fraction:
+        """A duration in steps, of something that recurs.
+
+        Raises:
+          UserError: it is 0.
+        """
+        period = self.stretch(text, setting)
+        if period == 0:
+            raise UserError(f"{setting}={text!r} must be more than 0")
+        return period
 
 
 # --- from a file and overrides to a full config -------------------------------------------------
@@ -188,6 +271,10 @@ def resolve(
     data, augmentations = resolved["data"], registries["augment"]
     data["augment"] = _resolved_augmentations(data["augment"], augmentations)
     for dotted, text in overrides.items():
+        section, _, key = dotted.partition(".")
+        choice = resolved[section][CHOICE_KEYS[section]] if section in CHOICE_KEYS else ""
+        if choice and "." not in key:
+            _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _override(resolved, dotted.split("."), text, f"config.{dotted}")
     data["augment"] = _resolved_augmentations(data["augment"], augmentations)  # it may be replaced
     return ConfigDict(resolved)

@@ -20,9 +20,10 @@ class Registry:
         self.kind = kind
         self._not_settings = not_settings
         self._constructors: dict[str, Callable] = {}
+        self._about: dict[str, str] = {}
 
-    def register(self, name: str, constructor: Callable) -> None:
-        """Adds an entry.
+    def register(self, name: str, constructor: Callable, about: str = "") -> None:
+        """Adds an entry; `about` says what it is and whence, in place of its docstring's first line.
 
         Raises:
           ValueError: the name is taken.
@@ -30,6 +31,7 @@ class Registry:
         if name in self._constructors:
             raise ValueError(f"{self.kind} '{name}' is registered twice")
         self._constructors[name] = constructor
+        self._about[name] = about
 
     def names(self) -> list[str]:
         return sorted(self._constructors)
@@ -54,6 +56,13 @@ class Registry:
             if parameter.default is not inspect.Parameter.empty
             and parameter.name not in self._not_settings
         }
+
+    def about(self, name: str) -> str:
+        """What the entry is, in a line or two: its definition, and where it is from."""
+        constructor = self[name]
+        documented = getattr(constructor, "func", constructor)
+        first = inspect.getdoc(documented).split("\n\n")[0]
+        return self._about[name] or " ".join(first.split()).rstrip(".")
 
     def constructor(self, name: str, settings: Iterable[str]) -> Callable:
         """The constructor of that name, which takes these settings.

@@ -115,6 +115,73 @@ def test_show_batch(run_cli, tmp_path):
     assert Image.open(out_file).size[0] > 800
 
 
+@pytest.mark.parametrize("command", ["optimizers", "schedules"])
+def test_optimizers_and_schedules_are_listed_with_source_and_defaults(run_cli, error_of, command):
+    code, out, _ = run_cli(command, "--json")
+    listed = {entry["name"]: entry for entry in json.loads(out)}
+    assert code == 0
+    assert all(entry["about"] for entry in listed.values())
+    name, setting = {"optimizers": ("adam", "b1"), "schedules": ("cosine", "final")}[command]
+    assert listed[name]["settings"][setting] == {"b1": 0.9, "final": 0.0}[setting]
+    _, out, _ = run_cli(command, name)
+    assert out.splitlines()[0].startswith(f"{name} ")
+    assert f"{setting}=" in out
+    assert f"no {command[:-1]}'s name matches 'nothing'" in error_of(command, "nothing")
+
+
+def test_plot_schedule(run_cli, error_of, tmp_path):
+    out = tmp_path / "plots" / "schedule.png"
+    flags = ("--config.schedule.name=one_cycle", "--config.schedule.warmup=0%", f"--out={out}")
+    code, said, _ = run_cli("plot-schedule", f"--config={DIGITS}", *flags)
+    assert code == 0
+    assert said == f"one_cycle, 1,213 steps, 0 of them warm-up: {out}\n"
+    assert Image.open(out).size[0] > 500
+    flags = ("--config.schedule.name=step", "--config.schedule.every=now")
+    assert "config.schedule.every='now' is not" in error_of(
+        "plot-schedule", f"--config={DIGITS}", *flags
+    )
+
+
+def test_a_regression_on_npz_targets_end_to_end(run_cli, error_of, tmp_path, rng):
+    """The target is where the bright column is, and its row: two numbers an image."""
+    at = rng.integers(0, 8, (300, 2))
+    images = rng.integers(0, 50, (300, 8, 8)).astype(np.uint8)
+    images[np.arange(300), at[:, 0], at[:, 1]] = 255
+    file, workdir = tmp_path / "spots.npz", tmp_path / "run"
+    np.savez(
+        file, train_images=images[:250], train_targets=10.0 * at[:250],
+        test_images=images[250:], test_targets=10.0 * at[250:],
+    )  # fmt: skip
+    flags = [
+        "--config.data.source=npz", f"--config.data.path={file}", "--config.data.resize=0",
+        "--config.data.augment=[]", "--config.model.name=mlp", "--config.loss.name=huber",
+        "--config.checkpoint.best_metric=mae", "--config.train.duration=40 epochs",
+        "--config.optimizer.learning_rate=0.02",
+    ]  # fmt: skip
+    code, out, _ = run_cli("train", f"--config={DIGITS}", f"--workdir={workdir}", *flags)
+    assert code == 0
+    assert "mae" in out.split("\n")[1]
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["final"]["test"]["mae"] < 10  # of 0 … 70; the mean alone is 20 off
+    _, out, _ = run_cli("eval", f"--workdir={workdir}", "--checkpoint=latest")
+    assert f"{result['final']['test']['mae']:.4f}" in out
+    spot = tmp_path / "spot.png"
+    Image.fromarray(images[250]).save(spot)
+    _, out, _ = run_cli("predict", f"--workdir={workdir}", spot, "--json")
+    prediction = json.loads(out)[0]["prediction"]
+    assert np.abs(np.array(prediction) - 10 * at[250]).max() < 30
+
+    loss = "--config.loss.name=softmax_cross_entropy"
+    message = error_of(
+        "train", f"--config={DIGITS}", f"--workdir={tmp_path / 'x'}", *flags, loss,
+        "--config.checkpoint.best_metric=loss",
+    )  # fmt: skip
+    assert message == (
+        "config.loss.name='softmax_cross_entropy' is no loss for data with targets; "
+        "valid: l1, l2, huber"
+    )
+
+
 def test_models(run_cli):
     code, out, _ = run_cli("models", "*net*")
     assert code == 0
@@ -158,7 +225,7 @@ def test_a_folder_with_an_unreadable_image_is_skipped_where_asked(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["--config.optimizer.nmae=adam"], "config.optimizer.nmae: there is no such setting; did you mean 'name'?"),
+        (["--config.optimizer.nmae=adam"], "config.optimizer.nmae: 'nesterov' has no such setting; did you mean 'name'?"),
         (["--config.optimizer.name=adamm"], "config.optimizer.name: optimizer 'adamm' does not exist; did you mean 'adam'?"),
         (["--config.optimizer.learning_rate=fast"], "config.optimizer.learning_rate='fast' has the wrong type"),
         (["--config.train.global_batch_size=-1"], "config.train.global_batch_size=-1 must be at least 1"),

@@ -82,6 +82,10 @@ def test_resolve_fills_in_the_settings_of_what_is_chosen():
         "name": "nesterov",
         "learning_rate": 0.1,
         "momentum": 0.9,
+        "clip_norm": 0.0,
+        "clip_value": 0.0,
+        "lookahead_period": 0,
+        "lookahead_step_size": 0.5,
     }
 
 
@@ -91,6 +95,45 @@ def test_choosing_another_optimizer_drops_the_formers_settings():
     resolved = resolve(config, {"optimizer.name": "adam"})
     assert resolved.optimizer.learning_rate == 1e-3
     assert "momentum" not in resolved.optimizer
+
+
+def test_what_goes_around_the_optimizer_stays_when_it_is_switched():
+    overrides = {"optimizer.name": "adam", "optimizer.clip_norm": "1"}
+    assert resolve(default_config(), overrides).optimizer.clip_norm == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"optimizer.name": "adam", "optimizer.momentum": "0.9"},
+            "config.optimizer.momentum: 'adam' has no such setting; valid: b1, b2, clip_norm, "
+            "clip_value, eps, eps_root, learning_rate, ",
+        ),
+        (
+            {"optimizer.name": "adamw", "loss.l2_regularization": "5e-4"},
+            "config.loss.l2_regularization=0.0005 and config.optimizer.weight_decay=0.0001 would "
+            "both make weights decay; set one of them to 0",
+        ),
+        (
+            {"loss.name": "l2"},
+            "config.checkpoint.best_metric='accuracy' must be loss or mae, the metrics that go with "
+            "config.loss.name='l2'",
+        ),
+        (
+            {"schedule.name": "reduce_on_plateau", "schedule.metric": "mae"},
+            "config.schedule.metric='mae' must be loss or accuracy",
+        ),
+        (
+            {"early_stopping.patience": "3", "early_stopping.metric": "f1"},
+            "config.early_stopping.metric='f1' must be loss or accuracy",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(overrides, message):
+    with pytest.raises(UserError) as error:
+        resolve(default_config(), overrides)
+    assert message in str(error.value)
 
 
 def test_choosing_another_source_keeps_what_is_common_to_all():
@@ -152,7 +195,19 @@ def test_override_inside_a_list():
         ),
         ("optimizer.learning_rate", "0", "config.optimizer.learning_rate=0.0 must be more than 0"),
         ("optimizer.name", "adamm", "optimizer 'adamm' does not exist; did you mean 'adam'?"),
-        ("optimizer.b1", "0.9", "config.optimizer.b1: there is no such setting"),
+        (
+            "optimizer.b1",
+            "0.9",
+            "config.optimizer.b1: 'nesterov' has no such setting; valid: clip_norm, clip_value, "
+            "learning_rate, lookahead_period, lookahead_step_size, momentum, name",
+        ),
+        ("optimizer.clip_norm", "-1", "config.optimizer.clip_norm=-1.0 must be at least 0"),
+        ("optimizer.momentum", "1", "config.optimizer.momentum=1.0 must be at least 0 and less"),
+        ("loss.name", "l3", "loss 'l3' does not exist; valid: huber, l1, l2, sigm"),
+        ("averaging.name", "emma", "averaging 'emma' does not exist; did you mean 'ema'?"),
+        ("averaging.decay", "0.9", "config.averaging.decay: 'none' has no such setting"),
+        ("train.microbatches", "0", "config.train.microbatches=0 must be at least 1"),
+        ("early_stopping.patience", "-1", "config.early_stopping.patience=-1 must be at least 0"),
         ("model.name", "lenet", "model 'lenet' does not exist; did you mean 'lenet5'?"),
         (
             "model.dtype",
@@ -178,7 +233,8 @@ def test_override_inside_a_list():
         (
             "checkpoint.best_metric",
             "f1",
-            "config.checkpoint.best_metric='f1' must be accuracy or loss",
+            "config.checkpoint.best_metric='f1' must be loss or accuracy, the metrics that go with "
+            "config.loss.name='softmax_cross_entropy'",
         ),
     ],
 )

@@ -26,11 +26,13 @@ def compile_step(name: str, images, labels, dtype: str, **fields):
     mesh = make_mesh()
     dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
     experiment = Experiment.of(config, dataset, devices=mesh.size)
-    state = init_state(experiment.model, experiment.tx, dataset.image_shape, 0, replicated(mesh))
+    state = init_state(
+        experiment.model, experiment.recipe, dataset.image_shape, 0, replicated(mesh)
+    )
     batch = {"image": images, "label": labels, "mask": np.ones(len(images), bool)}
     batch = put_batch(batch, mesh)
     step = jax.jit(
-        make_train_step(experiment.model, experiment.tx),
+        make_train_step(experiment.model, experiment.recipe),
         donate_argnums=0,
         out_shardings=(replicated(mesh), None),
     )

@@ -19,19 +19,37 @@ from jaxcnn.errors import UserError
 
 
 @dataclass(frozen=True)
+class TargetScale:
+    """Mean and standard deviation, float32 of a target's shape, over the training split.
+
+    The targets in the splits are standardised: (target − mean)/std.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What a run trains and is judged on.
 
     `splits` has 'train', and 'validation' and 'test' where there are any. `mean` and `std`, float32
     (channels,), are those of the stored pixels of the training split: images become (pixel − mean) /
-    std. `remarks` are what the user should be told about the data.
+    std. `targets` is there for a regression, whose `class_names` are none. `remarks` are what the user
+    should be told about the data.
     """
 
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
     mean: np.ndarray
     std: np.ndarray
+    targets: TargetScale | None = None
     remarks: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for an image: one per class, or a target's entries."""
+        return self.targets.mean.size if self.targets else len(self.class_names)
 
     def fingerprint(self) -> str:
         """A digest of all that a run takes from its data: images, labels, splits, normalisation."""
@@ -43,6 +61,8 @@ class Dataset:
             for array in (*parts, split.labels):
                 digest.update(np.ascontiguousarray(array))
         digest.update(repr((self.class_names, self.mean.tolist(), self.std.tolist())).encode())
+        if self.targets:
+            digest.update(repr((self.targets.mean.tolist(), self.targets.std.tolist())).encode())
         return digest.hexdigest()
 
     @property
@@ -81,13 +101,18 @@ def dataset_from_arrays(
 ) -> Dataset:
     """A data set of (images, labels) arrays in memory, as the source `npz` describes them.
 
+    Labels that are floats are targets of a regression.
+
     Raises:
       UserError: the arrays have the wrong shape or type, or labels are out of range.
     """
-    splits = {"train": split_from_arrays(*train, "train")}
+    kind = "targets" if np.issubdtype(train[1].dtype, np.floating) else "labels"
+    splits = {"train": split_from_arrays(*train, "train", kind)}
     if test is not None:
-        splits["test"] = split_from_arrays(*test, "test")
-    source = Source(splits, class_names_or_numbers(class_names, splits["train"].labels))
+        splits["test"] = split_from_arrays(*test, "test", kind)
+    if kind == "labels":
+        class_names = class_names_or_numbers(class_names, splits["train"].labels)
+    source = Source(splits, class_names)
     return _prepared(source, validation_fraction=validation_fraction)
 
 
@@ -102,7 +127,7 @@ def _prepared(
 ) -> Dataset:
     splits = {name: _in_canonical_order(split) for name, split in source.splits.items()}
     for name, split in splits.items():
-        _check_labels(name, split.labels, len(source.class_names))
+        _check_labels(name, split.labels, source)
         kind, train_kind = _kind(split.images), _kind(splits["train"].images)
         if kind != train_kind:
             raise UserError(f"the {name} images are {kind}, but the train images are {train_kind}")
@@ -133,13 +158,28 @@ def _prepared(
             )
     else:
         mean, std = _statistics(splits["train"].images)
+    targets = None
+    if not source.class_names:
+        splits, targets = _standardised(splits)
     return Dataset(
         splits,
         source.class_names,
         mean.astype(np.float32),
         std.astype(np.float32),
+        targets,
         source.remarks,
     )
+
+
+def _standardised(splits: Mapping[str, Split]) -> tuple[dict[str, Split], TargetScale]:
+    train = splits["train"].labels
+    mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    scale = TargetScale(np.asarray(mean, np.float32), np.where(std > 0, std, 1).astype(np.float32))
+    standardised = {
+        name: Split(split.images, ((split.labels - scale.mean) / scale.std).astype(np.float32))
+        for name, split in splits.items()
+    }
+    return standardised, scale
 
 
 def _in_canonical_order(split: Split) -> Split:
@@ -147,7 +187,8 @@ def _in_canonical_order(split: Split) -> Split:
     if isinstance(split.images, ImageFiles):
         return split  # these are in the order of their paths
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in split.images]
-    return split[np.lexsort((split.labels, np.array(digests)))]
+    labels = split.labels.reshape(len(split), -1)
+    return split[np.lexsort((*labels.T[::-1], np.array(digests)))]
 
 
 def _pixel_dtype(images: np.ndarray | ImageFiles) -> str:
@@ -160,7 +201,15 @@ def _kind(images: np.ndarray | ImageFiles) -> str:
     return f"{'×'.join(map(str, shape))} {_pixel_dtype(images)}"
 
 
-def _check_labels(name: str, labels: np.ndarray, num_classes: int) -> None:
+def _check_labels(name: str, labels: np.ndarray, source: Source) -> None:
+    if not source.class_names:
+        shape = source.splits["train"].labels.shape[1:]
+        if labels.shape[1:] != shape:
+            raise UserError(
+                f"the {name} targets have shape {labels.shape[1:]}, but the train targets have {shape}"
+            )
+        return
+    num_classes = len(source.class_names)
     wrong = (labels < 0) | (labels >= num_classes)
     if wrong.any():
         raise UserError(

@@ -21,7 +21,8 @@ class Split:
     """Images and their labels.
 
     `images` is an array (n, height, width, channels), uint8 in 0…255 or float32 as given, or files
-    that are decoded when needed; `labels` is int32 (n,).
+    that are decoded when needed; `labels` is int32 (n,), the numbers of classes, or float32 (n, …),
+    targets of a regression.
     """
 
     images: np.ndarray | ImageFiles
@@ -36,7 +37,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source holds: splits named train, validation, test (train always, the others maybe)."""
+    """What a source holds: splits named train, validation, test (train always, the others maybe).
+
+    `class_names` is empty where the labels are targets.
+    """
 
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
@@ -65,6 +69,53 @@ def digits(resize: int) -> Source:
     return Source(
         {"train": all_digits[train], "test": all_digits[test]}, tuple(map(str, range(10)))
     )
+
+
+def rotated_digits(resize: int, copies: int = 10, largest_angle: float = 45.0) -> Source:
+    """The digits of `digits`, turned; the target is the angle in degrees, anticlockwise.
+
+    Args:
+      resize: pixels per side; 0: 24.
+      copies: how often each digit is there, each time turned by another angle.
+      largest_angle: angles are uniform in ± this.
+
+    A digit is in one split alone, whatever its angle.
+    """
+    from scipy.ndimage import affine_transform
+
+    size = resize or 24
+    if copies < 1:
+        raise UserError(f"config.data.copies={copies} must be at least 1")
+    if not 0 < largest_angle <= 180:
+        raise UserError(f"config.data.largest_angle={largest_angle} must be in (0, 180]")
+    rng = np.random.default_rng(0)
+    spacing = 12 / size  # in pixels of the original's 8×8, and a margin for its corners
+
+    def turned(image: np.ndarray, angle: float) -> np.ndarray:
+        cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        matrix = spacing * np.array([[cos, sin], [-sin, cos]])
+        offset = 3.5 - matrix @ np.full(2, (size - 1) / 2)
+        pixels = affine_transform(image.astype(float), matrix, offset, (size, size), order=3)
+        return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+
+    def all_turned(split: Split) -> Split:
+        angles = rng.uniform(-largest_angle, largest_angle, (copies, len(split)))
+        images = [
+            turned(image, angle)
+            for of_copy in angles
+            for image, angle in zip(split.images[..., 0], of_copy, strict=True)
+        ]
+        return Split(np.stack(images)[..., None], angles.ravel().astype(np.float32))
+
+    upright = digits(0).splits
+    order = rng.permutation(len(upright["train"]))
+    tenth = len(order) // 10
+    splits = {
+        "train": upright["train"][order[tenth:]],
+        "validation": upright["train"][order[:tenth]],
+        "test": upright["test"],
+    }
+    return Source({name: all_turned(split) for name, split in splits.items()}, ())
 
 
 def tfds(resize: int, name: str = "", data_dir: str = "") -> Source:
@@ -146,7 +197,8 @@ def npz(resize: int, path: str = "", class_names: tuple = ()) -> Source:
     """An .npz file of arrays: train_images, train_labels, and the same for test and validation.
 
     Images are (n, height, width) or (n, height, width, channels), uint8, or float as the model shall
-    see them before normalisation; labels are whole numbers from 0.
+    see them before normalisation; labels are whole numbers from 0. Or there are train_targets in place
+    of train_labels, floats (n,) or (n, …), for a regression.
     """
     del resize
     if not path or not Path(path).is_file():
@@ -156,18 +208,22 @@ def npz(resize: int, path: str = "", class_names: tuple = ()) -> Source:
         arrays = {key: arrays[key] for key in arrays.files}
     except Exception as error:
         raise UserError(f"config.data.path={path!r} cannot be read as .npz: {error}") from error
-    splits = {}
+    splits, kind = {}, "targets" if "train_targets" in arrays else "labels"
     for split in ("train", "validation", "test"):
-        images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+        images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_{kind}")
         if images is None and labels is None:
             continue
         if images is None or labels is None:
             raise UserError(
-                f"{path}: {split}_images and {split}_labels go together; one is missing"
+                f"{path}: {split}_images and {split}_{kind} go together; one is missing"
             )
-        splits[split] = split_from_arrays(images, labels, f"{path}: {split}")
+        splits[split] = split_from_arrays(images, labels, f"{path}: {split}", kind)
     if "train" not in splits:
         raise UserError(f"{path} has no 'train_images'; it holds: {', '.join(sorted(arrays))}")
+    if kind == "targets":
+        if class_names:
+            raise UserError(f"config.data.class_names: {path} holds targets, which have no classes")
+        return Source(splits, ())
     return Source(splits, class_names_or_numbers(class_names, splits["train"].labels))
 
 
@@ -221,15 +277,22 @@ def folder(resize: int, root: str = "", channels: int = 3, on_error: str = "stop
     return Source(splits, class_names, tuple(remarks))
 
 
-for _source in (digits, tfds, idx, npz, folder):
+for _source in (digits, rotated_digits, tfds, idx, npz, folder):
     SOURCES.register(_source.__name__, _source)
 
 
-def split_from_arrays(images: np.ndarray, labels: np.ndarray, where: str) -> Split:
-    """Checks and converts arrays as `npz` describes them; `where` begins an error's line."""
+def split_from_arrays(
+    images: np.ndarray, labels: np.ndarray, where: str, kind: str = "labels"
+) -> Split:
+    """Checks and converts arrays as `npz` describes them.
+
+    Args:
+      where: begins an error's line.
+      kind: 'labels' or 'targets'.
+    """
     if len(images) != len(labels) or len(images) == 0:
         raise UserError(
-            f"{where}_images and {where.split()[-1]}_labels must be of one length, at least 1; "
+            f"{where}_images and {where.split()[-1]}_{kind} must be of one length, at least 1; "
             f"they have {len(images)} and {len(labels)}"
         )
     images = images[..., None] if images.ndim == 3 else images
@@ -238,6 +301,9 @@ def split_from_arrays(images: np.ndarray, labels: np.ndarray, where: str) -> Spl
             f"{where}_images has shape {images.shape}; "
             "it must be (n, height, width) or (n, height, width, channels)"
         )
+    images = images if images.dtype == np.uint8 else images.astype(np.float32)
+    if kind == "targets":
+        return Split(images, _targets(labels, f"{where}_targets"))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f"{where}_labels is {labels.dtype} {labels.shape}; it must be whole numbers (n,)"
@@ -245,8 +311,17 @@ def split_from_arrays(images: np.ndarray, labels: np.ndarray, where: str) -> Spl
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         wrong = labels[(labels < 0) | (labels > np.iinfo(np.int32).max)]
         raise UserError(f"{where}_labels holds {wrong[0]}; labels are whole numbers from 0")
-    images = images if images.dtype == np.uint8 else images.astype(np.float32)
     return Split(images, labels.astype(np.int32))
+
+
+def _targets(targets: np.ndarray, where: str) -> np.ndarray:
+    if not np.issubdtype(targets.dtype, np.number) or np.iscomplexobj(targets):
+        raise UserError(f"{where} is {targets.dtype}; targets are numbers")
+    targets = targets.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(targets.reshape(len(targets), -1)).all(axis=1))
+    if len(wrong):
+        raise UserError(f"{where} holds NaN or infinity, first in example {wrong[0]}")
+    return targets
 
 
 def class_names_or_numbers(given: tuple, train_labels: np.ndarray) -> tuple[str, ...]:

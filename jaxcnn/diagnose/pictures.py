@@ -1,11 +1,19 @@
 """Pictures of batches, of filters and of mistakes, as matplotlib figures."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
+
+from jaxcnn.config import RunLength
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.optim.schedules import Schedule
+
+LEARNING_RATE, MOMENTUM = "#0072B2", "#D55E00"
 
 
 def image_grid(
@@ -37,14 +45,49 @@ def image_grid(
     return figure
 
 
-def contact_sheet(
-    batch: dict, mean: np.ndarray, std: np.ndarray, class_names: Sequence[str], heading: str = ""
-) -> Figure:
+def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
     """A batch as the network gets it, with its labels; the normalisation is undone."""
-    pixels = batch["image"] * std + mean
-    scale = 255 if mean.max() > 1 or pixels.max() > 2 else 1
-    titles = [class_names[label] for label in batch["label"]]
+    pixels = batch["image"] * dataset.std + dataset.mean
+    scale = 255 if dataset.mean.max() > 1 or pixels.max() > 2 else 1
+    if dataset.targets:
+        targets = batch["label"] * dataset.targets.std + dataset.targets.mean
+        titles = [np.array2string(target, precision=3) for target in targets]
+    else:
+        titles = [dataset.class_names[label] for label in batch["label"]]
     return image_grid(pixels / scale, titles, heading=heading)
+
+
+def schedule_plot(
+    schedule: Schedule, length: RunLength, learning_rate: float, heading: str = ""
+) -> Figure:
+    """The learning rate over the steps of a run, and the momentum where it moves too.
+
+    Args:
+      learning_rate: at the schedule's peak.
+    """
+    steps = np.unique(np.linspace(0, length.steps - 1, 2000).round().astype(int))
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure.suptitle(textwrap.fill(heading, 90), fontsize=10)
+    axes = figure.subplots()
+    rates = learning_rate * np.broadcast_to(jax.vmap(schedule.factor)(steps), steps.shape)
+    axes.plot(steps, rates, color=LEARNING_RATE)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+    axes.set_ylabel("learning rate", color=LEARNING_RATE)
+    axes.grid(alpha=0.3)
+    epochs = axes.secondary_xaxis(
+        "top",
+        functions=(
+            lambda step: step * length.batch_size / length.examples,
+            lambda epoch: epoch * length.examples / length.batch_size,
+        ),
+    )
+    epochs.set_xlabel("epoch")
+    if schedule.momentum:
+        right = axes.twinx()
+        right.plot(steps, jax.vmap(schedule.momentum)(steps), color=MOMENTUM, ls="--")
+        right.set_ylabel("momentum", color=MOMENTUM)
+    return figure
 
 
 def first_layer_filters(params: dict) -> Figure:

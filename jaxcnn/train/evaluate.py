@@ -1,6 +1,6 @@
 """Exact evaluation: every example counts once, whatever the batch size and number of devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from jax.sharding import Mesh
@@ -8,14 +8,13 @@ from jax.sharding import Mesh
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.pipeline import eval_batches
 from jaxcnn.data.prefetch import prefetch
-from jaxcnn.train.metrics import merge
+from jaxcnn.train.metrics import Means, merge
 from jaxcnn.train.sharding import put_batch
-from jaxcnn.train.state import TrainState
 
 
 def evaluate(
-    eval_step: Callable,
-    state: TrainState,
+    eval_step: Callable[[Mapping, dict], Means],
+    variables: Mapping,
     dataset: Dataset,
     split: str,
     batch_size: int,
@@ -24,11 +23,12 @@ def evaluate(
     """Evaluates a split.
 
     Args:
-      eval_step: compiled `make_eval_step(model)`.
+      eval_step: compiled `make_eval_step(model, recipe)`.
+      variables: {'params', 'batch_stats'}.
       batch_size: at most so many examples at once; rounded up to a multiple of the devices.
 
     Returns:
-      {'loss': mean, 'accuracy': fraction in [0, 1], 'count': examples}
+      Each metric of the eval step's by name, and 'count', the number of examples.
     """
     batch_size = min(batch_size, len(dataset.splits[split]))
     batch_size += -batch_size % mesh.size
@@ -36,6 +36,6 @@ def evaluate(
     batches = eval_batches(dataset, split, batch_size)
     with closing(prefetch(batches, lambda batch: put_batch(batch, mesh))) as on_device:
         for batch in on_device:
-            metrics = eval_step(state, batch)
+            metrics = eval_step(variables, batch)
             total = metrics if total is None else merge(total, metrics)
     return total.read()

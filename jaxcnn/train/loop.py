@@ -1,33 +1,36 @@
 """The story of a run."""
 
+import itertools
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.pipeline import train_batches
 from jaxcnn.data.prefetch import prefetch
 from jaxcnn.errors import UserError
-from jaxcnn.optim.optimizers import learning_rate
+from jaxcnn.optim.chain import hyperparameters
+from jaxcnn.train.batch_stats import make_statistics_step, reestimate
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.curves import draw_curves
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.metrics import TrainMetrics, merge
+from jaxcnn.train.metrics import TrainMetrics, is_better, merge
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.pretrained import load_pretrained
+from jaxcnn.train.reactions import Reactions
+from jaxcnn.train.report import in_words, introduce, progress_bar
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated, split_by_example
-from jaxcnn.train.state import TrainState, abstract_state, init_state
+from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables, init_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 from jaxcnn.train.workdir import MetricsWriter, Workdir
 
@@ -63,7 +66,7 @@ def train(
     directory = Workdir(workdir)
     directory.check(config, overwrite)
     finished = None if overwrite else directory.read_result()
-    if finished and finished["status"] == "completed":
+    if finished and finished["status"] in ("completed", "early_stopped"):
         log.info("%s holds the finished run of this config; nothing to do", workdir)
         return finished
 
@@ -95,24 +98,26 @@ class Run:
         self.batch_size = config.train.global_batch_size
         self.latest = Checkpoints(directory.latest, keep=2)
         self.best = Checkpoints(directory.best, keep=1)
-        self.eval_step = jax.jit(make_eval_step(experiment.model))
+        self.eval_step = jax.jit(make_eval_step(experiment.model, experiment.recipe))
+        self.statistics_step = jax.jit(make_statistics_step(experiment.model))
+        self.reactions = Reactions(config, experiment.schedule)
         self.seconds = 0.0
         self.fingerprint = dataset.fingerprint()
         self.state = self._initial_or_resumed_state(pretrained)
         self.step = int(self.state.step)
         self.writer = MetricsWriter(directory, self.step)
         self.best_metrics = self._metrics_of_best()
-        self._introduce()
+        introduce(config, dataset, experiment, self._parameters(), mesh.size)
 
     def run(self) -> dict:
         """Trains to the end, or to a signal; returns the result."""
         train_step = self.compile_train_step()
         try:
-            preempted = self.train(train_step)
+            status = self.train(train_step)
         except DivergedError:
             self._finish("diverged")
             raise
-        return self._finish("preempted" if preempted else "completed")
+        return self._finish(status)
 
     def close(self) -> None:
         self.writer.close()
@@ -121,21 +126,22 @@ class Run:
 
     # --- the loop ---
 
-    def train(self, train_step: Callable) -> bool:
-        """Trains with a compiled step to the end; True when a signal ended it before."""
-        experiment = self.experiment
+    def train(self, train_step: Callable) -> str:
+        """Trains with a compiled step until something ends the run; returns its status then."""
+        experiment, total_steps = self.experiment, self.experiment.length.steps
         batches = train_batches(
             self.dataset, experiment.augmentations, self.batch_size, self.config.seed, self.step
         )
         metrics = behind = None
+        stop = False
         with (
             Preemption() as preemption,
             closing(prefetch(batches, lambda batch: put_batch(batch, self.mesh))) as on_device,
-            self._progress_bar() as bar,
+            progress_bar(self.config.model.name, self.step, total_steps, self.batch_size) as bar,
             logging_redirect_tqdm(),
         ):
             since, since_step = time.perf_counter(), self.step
-            while self.step < experiment.total_steps:
+            while self.step < total_steps and not (stop or self.reactions.should_stop):
                 self.state, step_metrics = train_step(self.state, next(on_device))
                 self.step += 1
                 metrics = step_metrics if metrics is None else merge(metrics, step_metrics)
@@ -146,7 +152,7 @@ class Run:
                 bar.update(self.batch_size)
 
                 stop = preemption.requested
-                is_last = self.step == experiment.total_steps
+                is_last = self.step == total_steps
                 save = stop or is_last or experiment.checkpoint.due(self.step)
                 validate = is_last or experiment.eval.due(self.step)
                 if not (save or validate or experiment.log.due(self.step)):
@@ -159,66 +165,97 @@ class Run:
                     raise DivergedError(self._advice(*divergence))
                 self._report(values, (self.step - since_step) * self.batch_size / elapsed)
                 metrics = None
-                if validate and "validation" in self.dataset.splits:
+                if validate:
                     self._validate()
-                if save:
+                if save or self.reactions.should_stop:
                     self.latest.save(self.step, self.state, self._notes())
-                if stop:
-                    break
                 since, since_step = time.perf_counter(), self.step
         self.latest.wait()
         self.best.wait()
-        return self.step < experiment.total_steps
+        if self.reactions.should_stop:
+            return "early_stopped"
+        return "completed" if self.step == total_steps else "preempted"
 
     def _report(self, values: dict, examples_per_second: float) -> None:
         """Writes a training line."""
         values = {**values, "examples_per_second": round(examples_per_second, 1)}
         self.writer.write(self.step, self._epoch(), "train", values)
         log.info(
-            "step %d/%d  epoch %.2f  loss %.4f  accuracy %.2f%%  learning rate %.3g  %.0f images/s",
+            "step %d/%d  epoch %.2f  %s  learning rate %.3g  %.0f images/s",
             self.step,
-            self.experiment.total_steps,
+            self.experiment.length.steps,
             self._epoch(),
-            values["loss"],
-            100 * values["accuracy"],
+            in_words(values),
             values["learning_rate"],
             examples_per_second,
         )
 
     def _validate(self) -> None:
         """Evaluates on the validation split; keeps the state apart where it is the best so far."""
+        if self.experiment.recipe.averaging.batch_stats == "reestimated":
+            self._reestimate_batch_stats()
+        if "validation" not in self.dataset.splits:
+            return
         values = self._evaluate(self.state, "validation")
         if not math.isfinite(values["loss"]):
-            rate = float(jax.device_get(learning_rate(self.state.opt_state)))
-            raise DivergedError(self._advice(self.step, rate))
-        self.writer.write(self.step, self._epoch(), "validation", values)
-        better = self.best_metrics is None or self._is_better(values, self.best_metrics)
+            rate = hyperparameters(self.state.opt_state)["learning_rate"]
+            raise DivergedError(self._advice(self.step, float(jax.device_get(rate))))
+        metric = self.config.checkpoint.best_metric
+        best = self.best_metrics
+        better = best is None or is_better(metric, values[metric], best[metric])
+        reduced = self.reactions.take_in(values, self.step > self.experiment.length.warmup)
+        if reduced:
+            self._scale_learning_rate(self.reactions.scale)
+        remarks = {
+            "  (best so far)": better,
+            f"  (learning rate × {self.reactions.scale})": reduced,
+            "  (stopping early)": self.reactions.should_stop,
+        }
         log.info(
-            "validation       loss %.4f  accuracy %.2f%%%s",
-            values["loss"],
-            100 * values["accuracy"],
-            "  (best so far)" if better else "",
+            "validation       %s%s", in_words(values), "".join(r for r in remarks if remarks[r])
         )
+        scale = {"learning_rate_scale": self.reactions.scale} if self.reactions.scale else {}
+        self.writer.write(self.step, self._epoch(), "validation", {**values, **scale})
         if better:
             self.best_metrics = values
             self.best.save(self.step, self.state, {**self._notes(), "validation": values})
             # Before the latest: a run killed between the two comes by this step again.
             self.best.wait()
 
-    def _is_better(self, new: dict, old: dict) -> bool:
-        metric = self.config.checkpoint.best_metric
-        return new[metric] > old[metric] if metric == "accuracy" else new[metric] < old[metric]
+    def _reestimate_batch_stats(self) -> None:
+        """Measures the statistics that evaluation uses, over the coming epoch's batches."""
+        batches = train_batches(
+            self.dataset,
+            self.experiment.augmentations,
+            self.batch_size,
+            self.config.seed,
+            self.step,
+        )
+        one_epoch = itertools.islice(
+            batches, -(-len(self.dataset.splits["train"]) // self.batch_size)
+        )
+        on_device = (put_batch(batch, self.mesh) for batch in one_epoch)
+        variables = evaluation_variables(self.state)
+        batch_stats = reestimate(self.statistics_step, variables, on_device)
+        self.state = self.state.replace(eval_batch_stats=batch_stats)
+
+    def _scale_learning_rate(self, scale: float) -> None:
+        opt_state = self.state.opt_state
+        scale = np.asarray(scale, opt_state.scale.dtype)
+        scale = jax.device_put(scale, replicated(self.mesh))
+        self.state = self.state.replace(opt_state=opt_state._replace(scale=scale))
 
     # --- before ---
 
     def _initial_or_resumed_state(self, pretrained: Mapping | None) -> TrainState:
         resumed = self.latest.restore_newest(self._abstract_state(), self._check_same_data)
         if resumed is None:
-            model, tx = self.experiment.model, self.experiment.tx
+            model, recipe = self.experiment.model, self.experiment.recipe
             shape, sharding = self.dataset.image_shape, replicated(self.mesh)
-            return init_state(model, tx, shape, self.config.seed, sharding, pretrained)
+            return init_state(model, recipe, shape, self.config.seed, sharding, pretrained)
         state, notes = resumed
         self.seconds = notes["seconds"]
+        self.reactions.restore(notes["reactions"])
         log.info("resuming %s at step %d", self.directory.path, int(state.step))
         return state
 
@@ -240,17 +277,12 @@ class Run:
 
     def compile_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
         """Compiles the step for the run's batch, ahead of time; the state is donated to it."""
-        loss = self.config.loss
-        train_step = make_train_step(
-            self.experiment.model,
-            self.experiment.tx,
-            loss.label_smoothing,
-            loss.l2_regularization,
-        )
+        train_step = make_train_step(self.experiment.model, self.experiment.recipe)
         sharding = split_by_example(self.mesh)
+        labels = self.dataset.splits["train"].labels
         batch = {
             "image": ((self.batch_size, *self.dataset.image_shape), "float32"),
-            "label": ((self.batch_size,), "int32"),
+            "label": ((self.batch_size, *labels.shape[1:]), labels.dtype),
             "mask": ((self.batch_size,), "bool"),
         }
         batch = {
@@ -263,32 +295,6 @@ class Run:
         log.info("compiled the training step in %.1f s", time.perf_counter() - start)
         return compiled
 
-    def _introduce(self) -> None:
-        splits = self.dataset.splits
-        for remark in self.dataset.remarks:
-            log.warning(remark)
-        log.info(
-            "%s: %s parameters; %s images of %s, %d classes; %d %s device(s)",
-            self.config.model.name,
-            f"{self._parameters():,}",
-            ", ".join(f"{len(split):,} {name}" for name, split in splits.items()),
-            "×".join(map(str, self.dataset.image_shape)),
-            len(self.dataset.class_names),
-            self.mesh.size,
-            jax.default_backend(),
-        )
-
-    def _progress_bar(self) -> tqdm:
-        return tqdm(
-            total=self.experiment.total_steps * self.batch_size,
-            initial=self.step * self.batch_size,
-            unit=" images",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-            desc=self.config.model.name,
-        )
-
     # --- after ---
 
     def _finish(self, status: str) -> dict:
@@ -300,9 +306,10 @@ class Run:
             self.directory.curves,
             f"{self.config.model.name} on {self._data_name()}",
             best and best["step"],
+            stopped_early=status == "early_stopped",
         )
         final = None
-        if status == "completed":
+        if status in ("completed", "early_stopped"):
             final = {"step": self.step, **self._evaluate_held_out(self.state)}
             best = {**best, **self._evaluate_held_out(self._best_state())} if best else final
         result = {
@@ -322,8 +329,8 @@ class Run:
         return self.best.restore(self.best.steps()[-1], self._abstract_state())[0]
 
     def _abstract_state(self) -> TrainState:
-        model, tx, shape = self.experiment.model, self.experiment.tx, self.dataset.image_shape
-        return abstract_state(model, tx, shape, replicated(self.mesh))
+        experiment, shape = self.experiment, self.dataset.image_shape
+        return abstract_state(experiment.model, experiment.recipe, shape, replicated(self.mesh))
 
     def _evaluate_held_out(self, state: TrainState) -> dict:
         return {
@@ -334,7 +341,8 @@ class Run:
 
     def _evaluate(self, state: TrainState, split: str) -> dict:
         batch_size = self.config.eval.global_batch_size
-        return evaluate(self.eval_step, state, self.dataset, split, batch_size, self.mesh)
+        variables = evaluation_variables(state)
+        return evaluate(self.eval_step, variables, self.dataset, split, batch_size, self.mesh)
 
     def _advice(self, at_step: int, learning_rate: float) -> str:
         kept = self.latest.steps()
@@ -350,13 +358,17 @@ class Run:
 
     def _notes(self) -> dict:
         """What a checkpoint holds beside the state: all that using it needs, without the data."""
+        targets = self.dataset.targets
         return {
             "seconds": self.seconds,
+            "reactions": self.reactions.state(),
+            "examples": len(self.dataset.splits["train"]),
             "class_names": list(self.dataset.class_names),
             "image_shape": list(self.dataset.image_shape),
             "mean": self.dataset.mean.tolist(),
             "std": self.dataset.std.tolist(),
             "pixels": self.dataset.pixel_dtype,
+            "targets": targets and {"mean": targets.mean.tolist(), "std": targets.std.tolist()},
             "fingerprint": self.fingerprint,
         }
 

@@ -10,14 +10,16 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
+from jaxcnn.config import RunLength
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.models.classifier import Classifier, abstract_variables
+from jaxcnn.optim.schedules import create_schedule
 from jaxcnn.train.evaluate import evaluate
-from jaxcnn.train.experiment import model_for
+from jaxcnn.train.experiment import model_for, recipe_for
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.sharding import make_mesh, replicated
-from jaxcnn.train.state import TrainState
+from jaxcnn.train.state import evaluation_variables
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.transfer.converted import MODEL_FILE, load_converted
 
@@ -43,7 +45,7 @@ def load_model(directory: str | Path) -> tuple[Classifier, dict]:
             f"{directory} holds neither a converted model (model.json) nor a run (config.json)"
         )
     run = load_run(directory)
-    variables = {"params": run.state.params, "batch_stats": run.state.batch_stats}
+    variables = evaluation_variables(run.state)
     return run.model, {name: tree for name, tree in variables.items() if tree}
 
 
@@ -116,22 +118,19 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
     dataset = load_dataset(config.data.to_dict())
     if split not in dataset.splits:
         raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
-    classes = len(dataset.class_names)
-    model = model_for(config, dataset.image_shape, classes)
+    outputs = dataset.outputs
+    model = model_for(config, dataset.image_shape, outputs)
     variables = load_pretrained(config.init_from, model, dataset.image_shape)
     if "head" not in variables.get("params", {}):
         raise UserError(
             f"config.init_from={config.init_from!r} has a head for another number of classes than the "
-            f"data's {classes}; train it first"
+            f"data's {outputs}; train it first"
         )
+    length = RunLength.of(config, len(dataset.splits["train"]))
+    schedule = create_schedule(config.schedule.to_dict(), length)
+    recipe = recipe_for(config, model, dataset.image_shape, dataset.targets, length, schedule)
     mesh = make_mesh()
-    state = TrainState(
-        step=0,
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=None,
-        rng=None,
-    )
-    state = jax.device_put(state, replicated(mesh))
-    eval_step = jax.jit(make_eval_step(model))
-    return evaluate(eval_step, state, dataset, split, config.eval.global_batch_size, mesh)
+    variables = jax.device_put(variables, replicated(mesh))
+    eval_step = jax.jit(make_eval_step(model, recipe))
+    batch_size = config.eval.global_batch_size
+    return evaluate(eval_step, variables, dataset, split, batch_size, mesh)

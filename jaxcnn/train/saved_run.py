@@ -1,6 +1,6 @@
 """A finished or unfinished run, loaded to be used: evaluated, or asked about images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,18 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxcnn.data.dataset import load_dataset
+from jaxcnn.config import RunLength
+from jaxcnn.data.dataset import TargetScale, load_dataset
 from jaxcnn.data.images import Decoder, read_image
 from jaxcnn.errors import UserError, suggestion
-from jaxcnn.optim.optimizers import create_optimizer
+from jaxcnn.optim.schedules import create_schedule
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluate import evaluate
-from jaxcnn.train.experiment import model_for
+from jaxcnn.train.experiment import model_for, recipe_for
+from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated
-from jaxcnn.train.state import TrainState, abstract_state
-from jaxcnn.train.step import make_eval_step, predict_logits
+from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables
+from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.workdir import Workdir
 
 
@@ -35,7 +37,9 @@ class SavedRun:
     mean: np.ndarray
     std: np.ndarray
     pixel_dtype: str
+    targets: TargetScale | None
     fingerprint: str
+    recipe: Recipe
     mesh: Mesh
 
     @property
@@ -43,7 +47,7 @@ class SavedRun:
         return int(self.state.step)
 
     def evaluate(self, split: str) -> dict[str, float | int]:
-        """{'loss', 'accuracy', 'count'} on a split of the run's own data.
+        """{'loss', 'accuracy', 'count'} on a split of the run's own data; 'mae' for a regression's.
 
         Raises:
           UserError: the data has no such split, or cannot be loaded.
@@ -56,12 +60,12 @@ class SavedRun:
             )
         if split not in dataset.splits:
             raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
-        eval_step = jax.jit(make_eval_step(self.model))
-        batch_size = self.config.eval.global_batch_size
-        return evaluate(eval_step, self.state, dataset, split, batch_size, self.mesh)
+        eval_step = jax.jit(make_eval_step(self.model, self.recipe))
+        batch_size, variables = self.config.eval.global_batch_size, evaluation_variables(self.state)
+        return evaluate(eval_step, variables, dataset, split, batch_size, self.mesh)
 
     def predict_files(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """Class probabilities (images, classes) of image files, scaled to the run's image size.
+        """What `predict` gives for image files, scaled to the run's image size.
 
         Raises:
           UserError: a file cannot be read, or the run was trained on arrays of another scale.
@@ -85,20 +89,32 @@ class SavedRun:
         return self.predict(np.stack(images))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Class probabilities, float32 (images, classes), of stored pixels (images, h, w, channels)."""
+        """Answers, float32, for stored pixels (images, height, width, channels).
+
+        Returns:
+          Class probabilities (images, classes); or, of a regression, targets (images, …) in the data's
+          unit. Under a sigmoid loss each class has a probability of its own.
+        """
         size = min(self.config.eval.global_batch_size, len(images))
         size += -size % self.mesh.size
 
+        variables = evaluation_variables(self.state)
+
         @jax.jit
-        def probabilities(state: TrainState, batch: dict) -> jax.Array:
-            return jax.nn.softmax(predict_logits(self.model, state, batch["image"]))
+        def answer_of(variables: Mapping, batch: dict) -> jax.Array:
+            outputs = self.model.apply(variables, batch["image"], train=False)
+            if self.targets:
+                outputs = outputs.reshape(-1, *self.targets.mean.shape)
+                return outputs * self.targets.std + self.targets.mean
+            sigmoid = self.config.loss.name == "sigmoid_cross_entropy"
+            return jax.nn.sigmoid(outputs) if sigmoid else jax.nn.softmax(outputs)
 
         answers = []
         for start in range(0, len(images), size):
             chunk = images[start : start + size].astype(np.float32)
             batch = np.zeros((size, *self.image_shape), np.float32)
             batch[: len(chunk)] = (chunk - self.mean) / self.std
-            answer = probabilities(self.state, put_batch({"image": batch}, self.mesh))
+            answer = answer_of(variables, put_batch({"image": batch}, self.mesh))
             answers.append(np.asarray(answer)[: len(chunk)])
         return np.concatenate(answers)
 
@@ -141,9 +157,15 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
         notes = checkpoints.notes(step)
         image_shape = tuple(notes["image_shape"])
         mesh = make_mesh()
-        model = model_for(config, image_shape, len(notes["class_names"]))
-        tx = create_optimizer(config.optimizer.to_dict(), lambda step: 1.0)
-        like = abstract_state(model, tx, image_shape, replicated(mesh))
+        targets = notes["targets"] and TargetScale(
+            **{key: np.array(value, np.float32) for key, value in notes["targets"].items()}
+        )
+        outputs = targets.mean.size if targets else len(notes["class_names"])
+        model = model_for(config, image_shape, outputs)
+        length = RunLength.of(config, notes["examples"])
+        schedule = create_schedule(config.schedule.to_dict(), length)
+        recipe = recipe_for(config, model, image_shape, targets, length, schedule)
+        like = abstract_state(model, recipe, image_shape, replicated(mesh))
         state, _ = checkpoints.restore(step, like)
     except UserError:
         raise
@@ -161,6 +183,8 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
         mean=np.array(notes["mean"], np.float32),
         std=np.array(notes["std"], np.float32),
         pixel_dtype=notes["pixels"],
+        targets=targets,
         fingerprint=notes["fingerprint"],
+        recipe=recipe,
         mesh=mesh,
     )

@@ -11,6 +11,10 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
+from jaxcnn.optim.averaging import Averaging
+from jaxcnn.optim.chain import evaluation_params
+from jaxcnn.train.recipe import Recipe
+
 _KERNELS_AT_ONCE = 300
 
 
@@ -22,11 +26,38 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any  # running averages of batch normalisation; {} for a model without
     opt_state: optax.OptState
     rng: jax.Array  # a key; the step's own is folded from it and `step`
+    averaged_params: Any = None  # where the recipe averages
+    eval_batch_stats: Any = None  # where evaluation does not use the running averages
+
+    def averaged(self, averaging: Averaging) -> "TrainState":
+        """This state after an update, its averages brought up to it."""
+        changed = {}
+        if averaging.share:
+            changed["averaged_params"] = averaging.update(
+                self.averaged_params, self.params, self.step
+            )
+        if averaging.batch_stats == "averaged":
+            changed["eval_batch_stats"] = averaging.update(
+                self.eval_batch_stats, self.batch_stats, self.step
+            )
+        return self.replace(**changed)
+
+
+@jax.jit
+def evaluation_variables(state: TrainState) -> dict[str, Any]:
+    """{'params', 'batch_stats'} to evaluate with: averages where there are any."""
+    params, batch_stats = state.averaged_params, state.eval_batch_stats
+    if params is None:
+        params = evaluation_params(state.opt_state, state.params)
+    return {
+        "params": params,
+        "batch_stats": state.batch_stats if batch_stats is None else batch_stats,
+    }
 
 
 def init_state(
     model: nn.Module,
-    tx: optax.GradientTransformation,
+    recipe: Recipe,
     image_shape: tuple[int, int, int],
     seed: int,
     sharding: NamedSharding,
@@ -41,7 +72,7 @@ def init_state(
       pretrained: {'params': …, 'batch_stats': …}, on the host: what begins with these values in place
         of random ones; it may leave variables out.
     """
-    init = _initializer(model, tx, image_shape)
+    init = _initializer(model, recipe, image_shape)
     key, pretrained = jax.random.key(seed), pretrained or {}
     kernels = [
         leaf for leaf in jax.tree.leaves(jax.eval_shape(init, key, {}).params) if leaf.ndim > 1
@@ -55,18 +86,18 @@ def init_state(
 
 def abstract_state(
     model: nn.Module,
-    tx: optax.GradientTransformation,
+    recipe: Recipe,
     image_shape: tuple[int, int, int],
     sharding: NamedSharding,
 ) -> TrainState:
     """The state's shapes, dtypes and sharding, without its numbers."""
-    shapes = jax.eval_shape(_initializer(model, tx, image_shape), jax.random.key(0), {})
+    shapes = jax.eval_shape(_initializer(model, recipe, image_shape), jax.random.key(0), {})
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )
 
 
-def _initializer(model, tx, image_shape):
+def _initializer(model, recipe, image_shape):
     def init(key: jax.Array, pretrained: Mapping) -> TrainState:
         params_key, state_key = jax.random.split(key)
         images = jnp.zeros((1, *image_shape), model.dtype)
@@ -75,15 +106,23 @@ def _initializer(model, tx, image_shape):
             variables[path] = value.astype(variables[path].dtype)
         variables = unflatten_dict(variables)
         params = variables["params"]
+        # Linen makes these float32 whatever the parameters are.
+        batch_stats = jax.tree.map(
+            lambda leaf: leaf.astype(model.param_dtype), variables.get("batch_stats", {})
+        )
+
+        def copy(tree):  # the state is donated, and holds no array twice
+            return jax.tree.map(jnp.copy, tree)
+
+        averaging = recipe.averaging
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            # Linen makes these float32 whatever the parameters are.
-            batch_stats=jax.tree.map(
-                lambda leaf: leaf.astype(model.param_dtype), variables.get("batch_stats", {})
-            ),
-            opt_state=tx.init(params),
+            batch_stats=batch_stats,
+            opt_state=recipe.tx.init(params),
             rng=state_key,
+            averaged_params=copy(params) if averaging.share else None,
+            eval_batch_stats=copy(batch_stats) if averaging.batch_stats != "running" else None,
         )
 
     return init

@@ -1,94 +1,129 @@
 """The pure training step and evaluation step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.optim.optimizers import learning_rate
-from jaxcnn.train.losses import l2_penalty, softmax_cross_entropy
-from jaxcnn.train.metrics import EvalMetrics, TrainMetrics
+from jaxcnn.layers.forms import plain_forms
+from jaxcnn.optim.chain import hyperparameters
+from jaxcnn.train.losses import l2_penalty
+from jaxcnn.train.metrics import Divergence, Means, TrainMetrics
+from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.state import TrainState
 
 
 def make_train_step(
-    model: nn.Module,
-    tx: optax.GradientTransformation,
-    label_smoothing: float = 0.0,
-    l2_regularization: float = 0.0,
+    model: nn.Module, recipe: Recipe
 ) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
     """Returns `train_step(state, batch) → (state, metrics)`, pure and ready to be compiled.
 
     The objective is the mean loss over the batch's real examples, plus `l2_regularization`·½Σw² over
-    the kernels, plus `model.aux_weight` times the loss of each auxiliary head. The loss that the
-    metrics report leaves the penalty and the auxiliary heads out; where labels are not smoothed, it
-    can be held against the validation loss.
+    the parameters that decay, plus `model.aux_weight` times the loss of each auxiliary head. The loss
+    that the metrics report leaves the penalty and the auxiliary heads out; where labels are not
+    smoothed, it can be held against the validation loss.
+
+    Of several microbatches the gradients are added up, each over the count of the whole batch, so that
+    the sum is the gradient of the whole. Batch normalisation sees one microbatch at a time.
     """
+    parts = recipe.microbatches
 
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, TrainMetrics]:
         dropout_key = jax.random.fold_in(state.rng, state.step)
+        count = batch["mask"].sum()
 
-        def objective(params):
+        def objective(params, batch_stats, part, key):
+            """A microbatch's share of the objective; what it found beside it."""
             logits, changed = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                batch["image"],
+                {
+                    "params": recipe.groups.held(params) if recipe.groups else params,
+                    "batch_stats": batch_stats,
+                },
+                part["image"],
                 train=True,
                 mutable=["batch_stats", "aux_logits"],
-                rngs={"dropout": dropout_key},
+                rngs={"dropout": key},
             )
-            loss = softmax_cross_entropy(logits, batch["label"], batch["mask"], label_smoothing)
-            total = loss.summed / loss.count
+            label, mask = part["label"], part["mask"]
+            loss = recipe.loss(logits, label, mask)
+            share = loss.summed / count
             for (aux_logits,) in changed.get("aux_logits", {}).values():
-                aux = softmax_cross_entropy(
-                    aux_logits, batch["label"], batch["mask"], label_smoothing
-                )
-                total += model.aux_weight * aux.summed / aux.count
-            if l2_regularization:
-                total += l2_regularization * l2_penalty(params)
-            return total, (logits, loss, changed.get("batch_stats", {}))
+                share += model.aux_weight * recipe.loss(aux_logits, label, mask).summed / count
+            if recipe.l2_regularization:
+                decayed = recipe.groups and recipe.groups.decayed
+                share += recipe.l2_regularization * l2_penalty(params, decayed) / parts
+            means = recipe.means(loss, logits, label, mask)
+            return share, (means, changed.get("batch_stats", {}))
 
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        (total, (logits, loss, batch_stats)), grads = gradient(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        grad_norm = optax.tree.norm(grads)
+        def whole_gradient(params):
+            """((objective, (means, batch statistics)), gradient) of the batch."""
+            of_part = jax.value_and_grad(objective, has_aux=True)
+            if parts == 1:
+                return of_part(params, state.batch_stats, batch, dropout_key)
+
+            def add(carry, numbered_part):
+                total, grads, batch_stats = carry
+                number, part = numbered_part
+                key = jax.random.fold_in(dropout_key, number)
+                (share, (means, batch_stats)), own = of_part(params, batch_stats, part, key)
+                return (total + share, optax.tree.add(grads, own), batch_stats), means
+
+            start = jnp.zeros((), optax.tree.dtype(params)), optax.tree.zeros_like(params)
+            # Every parts-th example: each device has as many of a part as of the whole batch.
+            split = {
+                key: jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
+                for key, leaf in batch.items()
+            }
+            (total, grads, batch_stats), means = jax.lax.scan(
+                add, (*start, state.batch_stats), (jnp.arange(parts), split)
+            )
+            means = jax.tree.map(lambda leaf: leaf.sum(axis=0), means)  # their totals and counts
+            return (total, (means, batch_stats)), grads
+
+        def clipped(grads):
+            return recipe.clipping.update(grads, recipe.clipping.init(grads))[0]
+
+        (total, (means, batch_stats)), grads = whole_gradient(state.params)
+
+        def value_of(params):
+            with plain_forms():  # for second derivatives, which the CPU's own forms do not have
+                return whole_gradient(params)[0][0]
+
+        updates, opt_state = recipe.tx.update(
+            clipped(grads),
+            state.opt_state,
+            state.params,
+            value=total,
+            obj_fn=value_of,
+            grad_fn=lambda params, _: clipped(whole_gradient(params)[1]),
+        )
         new_state = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        metrics = TrainMetrics.single_from_model_output(
-            loss=loss.per_example,
-            correct=logits.argmax(axis=1) == batch["label"],
-            mask=batch["mask"],
-            learning_rate=learning_rate(opt_state),
-            grad_norm=grad_norm,
-            step=new_state.step,
-            finite=jnp.isfinite(total) & jnp.isfinite(grad_norm),
-        )
-        return new_state, metrics
+        used = hyperparameters(opt_state)
+        last_step = {
+            "grad_norm": optax.tree.norm(grads),
+            **{key: used[key] for key in ("learning_rate", "weight_decay") if key in used},
+        }
+        finite = jnp.isfinite(total) & jnp.isfinite(last_step["grad_norm"])
+        divergence = Divergence.of(new_state.step, finite, used["learning_rate"])
+        new_state = new_state.averaged(recipe.averaging)
+        return new_state, TrainMetrics(means, last_step, divergence)
 
     return train_step
 
 
-def make_eval_step(model: nn.Module) -> Callable[[TrainState, dict], EvalMetrics]:
-    """Returns `eval_step(state, batch) → metrics`, with running averages and without dropout."""
+def make_eval_step(model: nn.Module, recipe: Recipe) -> Callable[[Mapping, dict], Means]:
+    """Returns `eval_step(variables, batch) → metrics`, with running averages and without dropout."""
 
-    def eval_step(state: TrainState, batch: dict) -> EvalMetrics:
-        logits = predict_logits(model, state, batch["image"])
-        loss = softmax_cross_entropy(logits, batch["label"], batch["mask"])
-        return EvalMetrics.single_from_model_output(
-            loss=loss.per_example,
-            correct=logits.argmax(axis=1) == batch["label"],
-            mask=batch["mask"],
-        )
+    def eval_step(variables: Mapping, batch: dict) -> Means:
+        outputs = model.apply(variables, batch["image"], train=False)
+        loss = recipe.eval_loss(outputs, batch["label"], batch["mask"])
+        return recipe.means(loss, outputs, batch["label"], batch["mask"])
 
     return eval_step
-
-
-def predict_logits(model: nn.Module, state: TrainState, images: jax.Array) -> jax.Array:
-    """Logits (batch, classes) of normalised images (batch, height, width, channels)."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return model.apply(variables, images, train=False)

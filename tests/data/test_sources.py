@@ -4,7 +4,10 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import rotate, zoom
 
+from jaxcnn.data import sources
+from jaxcnn.data.dataset import load_dataset
 from jaxcnn.data.sources import SOURCES
 from jaxcnn.errors import UserError
 
@@ -279,3 +282,95 @@ def test_a_set_that_does_not_fit_memory_is_refused(tfds_dir, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", Little)
     with pytest.raises(UserError, match=r"takes 0.1 GiB in memory and 0.0 GiB are free"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir)
+
+
+# --- targets ---
+
+
+def npz_of(path, **arrays):
+    np.savez(path / "data.npz", **arrays)
+    return {"source": "npz", "path": str(path / "data.npz"), **COMMON}
+
+
+COMMON = {
+    "resize": 0, "validation_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "mean": (), "std": (),
+    "augment": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+def test_targets_are_standardised_by_the_training_split(tmp_path, rng, shape):
+    train, test = (rng.normal(5, 3, (n, *shape)) for n in (40, 10))
+    images = rng.integers(0, 255, (50, 4, 4)).astype(np.uint8)
+    dataset = load_dataset(
+        npz_of(
+            tmp_path,
+            train_images=images[:40],
+            train_targets=train,
+            test_images=images[40:],
+            test_targets=test,
+        )
+    )
+    assert dataset.class_names == ()
+    assert dataset.outputs == int(np.prod(shape))
+    np.testing.assert_allclose(dataset.targets.mean, train.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(dataset.targets.std, train.std(axis=0), rtol=1e-5)
+    found = dataset.splits["test"].labels * dataset.targets.std + dataset.targets.mean
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(test, axis=0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(dataset.splits["train"].labels.mean(axis=0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"train_targets": np.array(["a"] * 4)}, "train_targets is <U1; targets are numbers"),
+        (
+            {"train_targets": np.array([1, np.nan, 2, 3])},
+            "train_targets holds NaN or infinity, first in example 1",
+        ),
+        ({"train_targets": np.ones(3)}, "train_targets must be of one length"),
+        (
+            {
+                "train_targets": np.ones((4, 2)),
+                "test_images": np.zeros((4, 4, 4), np.uint8),
+                "test_targets": np.ones((4, 3)),
+            },
+            "the test targets have shape (3,), but the train targets have (2,)",
+        ),
+    ],
+)
+def test_wrong_targets(tmp_path, arrays, message):
+    arrays = {"train_images": np.zeros((4, 4, 4), np.uint8), **arrays}
+    with pytest.raises(UserError) as error:
+        load_dataset(npz_of(tmp_path, **arrays))
+    assert message in str(error.value)
+
+
+def test_rotated_digits_turn_anticlockwise_and_keep_a_digit_in_one_split():
+    upright = sources.digits(0).splits["test"].images[0, ..., 0].astype(float)
+    turned = sources.rotated_digits(0, copies=2, largest_angle=30.0)
+    assert [len(turned.splits[name]) for name in ("train", "validation", "test")] == [
+        2588,
+        286,
+        720,
+    ]
+    split = turned.splits["test"]
+    assert np.abs(split.labels).max() <= 30
+    assert (split.labels > 0).mean() == pytest.approx(0.5, abs=0.1)
+    # The first test digit, turned back by its angle, is itself. Rows grow downwards: rotate turns clockwise
+    # for them by a negative angle.
+    image, angle = split.images[0, ..., 0].astype(float), float(split.labels[0])
+    back = rotate(image, -angle, reshape=False, order=3)
+    small = zoom(upright, 2, order=3, mode="grid-constant", grid_mode=True)
+    middle = back[4:20, 4:20]
+    assert np.corrcoef(middle.ravel(), small.ravel())[0, 1] > 0.97
+    other = rotate(image, angle, reshape=False, order=3)[4:20, 4:20]
+    assert np.corrcoef(other.ravel(), small.ravel())[0, 1] < 0.97
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("copies", 0), ("largest_angle", 0.0), ("largest_angle", 181.0)]
+)
+def test_rotated_digits_refuse(setting, value):
+    with pytest.raises(UserError, match=f"config.data.{setting}={value} must be"):
+        sources.rotated_digits(0, **{setting: value})

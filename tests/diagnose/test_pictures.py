@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 
+from jaxcnn.config import RunLength
+from jaxcnn.data.dataset import Dataset, TargetScale
 from jaxcnn.diagnose.pictures import (
     contact_sheet,
     first_layer_filters,
     most_confident_mistakes,
     save,
+    schedule_plot,
 )
+from jaxcnn.optim.schedules import create_schedule
 
 
 def shown(figure):
@@ -21,9 +25,28 @@ def test_a_contact_sheet_undoes_the_normalisation(rng):
     pixels = rng.integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
     mean, std = np.float32([100, 110, 120]), np.float32([50, 60, 70])
     batch = {"image": (pixels - mean) / std, "label": np.array([0, 1, 1, 0, 1])}
-    images, titles = shown(contact_sheet(batch, mean, std, ("cat", "dog")))
+    dataset = Dataset({}, ("cat", "dog"), mean, std)
+    images, titles = shown(contact_sheet(batch, dataset))
     np.testing.assert_allclose(images, pixels / 255, atol=1e-5)
     assert titles == ["cat", "dog", "dog", "cat", "dog"]
+
+
+def test_a_contact_sheet_of_targets_says_them_in_their_unit():
+    scale = TargetScale(np.float32(10), np.float32(20))
+    dataset = Dataset({}, (), np.float32([0]), np.float32([1]), scale)
+    batch = {"image": np.zeros((2, 4, 4, 1)), "label": np.float32([-1, 0.5])}
+    assert shown(contact_sheet(batch, dataset))[1] == ["-10.", "20."]
+
+
+def test_a_schedule_s_plot_shows_every_step_and_the_momentum():
+    run = RunLength(examples=50, batch_size=10, steps=100)
+    schedule = create_schedule({"name": "one_cycle", "warmup": ""}, run)
+    rate, momentum = (axes.lines[0] for axes in schedule_plot(schedule, run, 0.2).axes)
+    np.testing.assert_array_equal(rate.get_xdata(), np.arange(100))
+    assert rate.get_ydata().max() == pytest.approx(0.2, rel=1e-3)
+    assert rate.get_ydata().argmax() == momentum.get_ydata().argmin() == 29
+    cosine = create_schedule({"name": "cosine", "warmup": ""}, run)
+    assert len(schedule_plot(cosine, run, 0.2).axes) == 1
 
 
 def test_filters_of_the_stem(rng):

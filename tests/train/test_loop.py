@@ -8,6 +8,7 @@ from PIL import Image
 
 from jaxcnn.errors import UserError
 from jaxcnn.train import loop
+from jaxcnn.train.experiment import resolve
 from jaxcnn.train.loop import DivergedError, train
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.workdir import Workdir
@@ -99,22 +100,8 @@ def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
     """Stops by itself in the middle of an epoch, as SIGTERM does, then goes on."""
     train(small_config, tmp_path / "whole", dataset=blobs)
 
-    class Stop(loop.Preemption):
-        """Asks for a stop when `stop_after` steps have been asked about."""
-
-        asked = 0
-
-        @property
-        def requested(self):
-            type(self).asked += 1
-            return type(self).asked > stop_after
-
-        @requested.setter
-        def requested(self, value):
-            """Steps alone decide here."""
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "Preemption", Stop)
+        stop_at(patch, stop_after)
         result = train(small_config, tmp_path / "stopped", dataset=blobs)
     assert result["status"] == "preempted"
     assert 0 < result["steps"] < 40
@@ -132,6 +119,126 @@ def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
     results = [workdir.read_result() for workdir in (whole, stopped)]
     assert results[0]["best"] == results[1]["best"]
     assert results[0]["final"] == results[1]["final"]
+
+
+def stop_at(patch, stop_after):
+    """Makes a run stop by itself, as SIGTERM does, when so many steps have been asked about."""
+
+    class Stop(loop.Preemption):
+        asked = 0
+
+        @property
+        def requested(self):
+            type(self).asked += 1
+            return type(self).asked > stop_after
+
+        @requested.setter
+        def requested(self, value):
+            """Steps alone decide here."""
+
+    patch.setattr(loop, "Preemption", Stop)
+
+
+# Each with the step at which it is stopped: in the middle of a plateau's countdown, of an average, …
+STATEFUL = {
+    "plateau": (
+        {
+            "schedule.name": "reduce_on_plateau", "schedule.patience": "1", "schedule.factor": "0.5",
+            "schedule.threshold": "0.2", "eval.every": "4 steps", "early_stopping.patience": "6",
+        },
+        22,
+    ),
+    "ema": ({"averaging.name": "ema", "averaging.decay": "0.9"}, 13),
+    "swa": ({"averaging.name": "swa", "averaging.start": "10 steps", "averaging.every": "4 steps"}, 17),
+    "lookahead": ({"optimizer.lookahead_period": "5"}, 13),
+    "schedule_free": (
+        {"optimizer.name": "schedule_free_sgd", "averaging.batch_stats": "reestimated"},
+        13,
+    ),
+    "sam": ({"optimizer.name": "sam", "train.microbatches": "2", "optimizer.clip_norm": "0.5"}, 13),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_stopped_and_resumed_with_all_that_has_a_state(
+    small_config, blobs, tmp_path, monkeypatch, name
+):
+    overrides, stop_after = STATEFUL[name]
+    config = resolve(small_config, overrides)
+    train(config, tmp_path / "whole", dataset=blobs)
+    with monkeypatch.context() as patch:
+        stop_at(patch, stop_after)
+        assert train(config, tmp_path / "stopped", dataset=blobs)["status"] == "preempted"
+    train(config, tmp_path / "stopped", dataset=blobs)
+    assert_same_bits(final_state(tmp_path / "whole"), final_state(tmp_path / "stopped"))
+    whole, stopped = (Workdir(tmp_path / name) for name in ("whole", "stopped"))
+    lines = [
+        [line for line in workdir.read_metrics() if line["split"] == "validation"]
+        for workdir in (whole, stopped)
+    ]
+    assert lines[0] == lines[1]
+    results = [workdir.read_result() for workdir in (whole, stopped)]
+    for key in ("status", "steps", "best", "final"):
+        assert results[0][key] == results[1][key]
+    # What was evaluated is what a loaded run evaluates and predicts with.
+    again = load_run(tmp_path / "whole", "latest")
+    images = blobs.splits["test"].images
+    correct = again.predict(images).argmax(axis=1) == blobs.splits["test"].labels
+    assert correct.mean() == results[0]["final"]["test"]["accuracy"]
+    if name == "plateau":
+        scales = [line["learning_rate_scale"] for line in lines[0]]
+        assert scales[-1] < 1
+        rates = [line for line in whole.read_metrics() if line["split"] == "train"]
+        assert rates[-1]["learning_rate"] == pytest.approx(0.05 * scales[-2], rel=1e-6)
+
+
+def test_early_stopping_ends_the_run_and_keeps_it_ended(small_config, blobs, tmp_path, monkeypatch):
+    """The best is at the first evaluation; the third after it without a better one is the last."""
+    losses = iter([0.5, 0.6, 0.5, 0.7, 9.9, 9.9, 9.9, 9.9, 9.9, 9.9])
+
+    def evaluate(*_):
+        return {"loss": next(losses), "accuracy": 0.5, "count": 20}
+
+    config = resolve(small_config, {"early_stopping.patience": "3", "eval.every": "4 steps"})
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", evaluate)
+        result = train(config, tmp_path / "run", dataset=blobs)
+    assert result["status"] == "early_stopped"
+    assert result["steps"] == result["final"]["step"] == 16
+    assert result["best"]["step"] == 4
+    assert load_run(tmp_path / "run", "latest").step == 16
+    assert train(config, tmp_path / "run", dataset=blobs) == result
+    # Killed after the last checkpoint and before the result: it stays ended.
+    (tmp_path / "run" / "result.json").unlink()
+    assert train(config, tmp_path / "run", dataset=blobs)["steps"] == 16
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"schedule.name": "reduce_on_plateau"}, {"early_stopping.patience": "3"}]
+)
+def test_what_reacts_to_validation_needs_a_validation_split(
+    small_config, blobs, tmp_path, overrides
+):
+    splits = {"train": blobs.splits["train"]}
+    dataset = type(blobs)(splits, blobs.class_names, blobs.mean, blobs.std)
+    with pytest.raises(UserError, match="needs a validation split, and the data has none"):
+        train(resolve(small_config, overrides), tmp_path / "run", dataset=dataset)
+
+
+def test_the_whole_optimizer_and_each_rule_is_said(small_config, blobs, tmp_path, caplog):
+    overrides = {
+        "optimizer.name": "adamw", "averaging.name": "ema", "parameters.frozen": "['^conv1']",
+        "parameters.learning_rates": "[{'pattern': '^head', 'multiplier': 2}]",
+    }  # fmt: skip
+    config = resolve(small_config, overrides)
+    with caplog.at_level("INFO", "jaxcnn"):
+        train(config, tmp_path / "run", dataset=blobs)
+    said = "\n".join(caplog.messages)
+    assert "optimizer: adamw, b1=0.9, b2=0.999, clip_norm=0, clip_value=0, eps=1e-08" in said
+    assert "averaging: ema, batch_stats=averaged, decay=0.999, warmup=True" in said
+    assert "decayed ((^|/)kernel$): " in said
+    assert "learning rate × 2 (^head): 51 parameters in 2 of" in said
+    assert "frozen (^conv1): 40 parameters in 2 of" in said
 
 
 def test_lines_after_the_resumed_checkpoint_are_written_once(small_config, blobs, tmp_path):

@@ -1,19 +1,28 @@
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxcnn.train.metrics import EvalMetrics, TrainMetrics, merge
+from jaxcnn.train.losses import Loss
+from jaxcnn.train.metrics import (
+    ClassMeans,
+    Divergence,
+    TrainMetrics,
+    class_means,
+    is_better,
+    merge,
+    target_means,
+)
 
 
 def train_metrics(step, loss, finite=True):
-    return TrainMetrics.single_from_model_output(
+    means = ClassMeans.single_from_model_output(
         loss=jnp.array(loss),
         correct=jnp.array([True, False, True]),
         mask=jnp.array([True, True, False]),
-        learning_rate=jnp.float32(0.1 * step),
-        grad_norm=jnp.float32(step),
-        step=jnp.int32(step),
-        finite=jnp.bool_(finite),
     )
+    rate = jnp.float32(0.1 * step)
+    divergence = Divergence.of(jnp.int32(step), jnp.bool_(finite), rate)
+    return TrainMetrics(means, {"learning_rate": rate, "grad_norm": jnp.float32(step)}, divergence)
 
 
 def test_means_run_over_all_examples_that_count():
@@ -38,7 +47,7 @@ def test_the_first_step_that_is_not_finite_is_kept():
 
 def test_eval_metrics_count():
     def metrics(loss, correct, mask):
-        return EvalMetrics.single_from_model_output(
+        return ClassMeans.single_from_model_output(
             loss=jnp.array(loss), correct=jnp.array(correct), mask=jnp.array(mask)
         )
 
@@ -47,3 +56,26 @@ def test_eval_metrics_count():
         metrics([6.0, 0.0], [False, True], [True, False]),
     )
     assert merged.read() == {"loss": 3.0, "accuracy": pytest.approx(2 / 3), "count": 3}
+
+
+def test_errors_are_in_the_unit_of_the_data_and_what_is_masked_does_not_count():
+    """Targets of two entries, standardised with deviations of 10 and 1."""
+    loss = Loss(jnp.float32(0), jnp.int32(2), jnp.array([0.5, 1.5, 0.0]))
+    outputs = jnp.array([[1.0, 2.0], [0.0, 0.0], [9.0, 9.0]])
+    targets = jnp.array([[0.0, 0.0], [0.5, -1.0], [0.0, 0.0]])
+    mask = jnp.array([True, True, False])
+    found = target_means(np.array([10.0, 1.0]))(loss, outputs, targets, mask).read()
+    assert found == {"loss": 1.0, "mae": pytest.approx((10 + 2 + 5 + 1) / 4), "count": 2}
+
+
+def test_probabilities_as_labels_count_by_their_largest():
+    loss = Loss(jnp.float32(0), jnp.int32(2), jnp.zeros(2))
+    logits, labels = jnp.array([[2.0, 1.0], [0.0, 1.0]]), jnp.array([[0.6, 0.4], [0.9, 0.1]])
+    found = class_means(loss, logits, labels, jnp.ones(2, bool)).read()
+    assert found["accuracy"] == 0.5
+
+
+def test_accuracy_is_better_when_higher_and_all_else_when_lower():
+    assert is_better("accuracy", 0.9, 0.8)
+    assert is_better("loss", 0.8, 0.9)
+    assert not is_better("mae", 0.8, 0.8)

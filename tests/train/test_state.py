@@ -2,17 +2,19 @@ import jax
 import numpy as np
 
 from jaxcnn import create_model
-from jaxcnn.optim.optimizers import create_optimizer
+from jaxcnn.optim.chain import create_optimizer
+from jaxcnn.optim.schedules import Schedule
 from jaxcnn.train import state
+from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.sharding import make_mesh, replicated
 
 
 def initial_state(**kwargs):
     model = create_model("resnet20_cifar", num_classes=3, width=4, stage_sizes=(1, 1))
     tx = create_optimizer(
-        {"name": "nesterov", "learning_rate": 0.1, "momentum": 0.9}, lambda step: 1.0
+        {"name": "nesterov", "learning_rate": 0.1, "momentum": 0.9}, Schedule(lambda step: 1.0)
     )
-    return state.init_state(model, tx, (8, 8, 3), 0, replicated(make_mesh()), **kwargs)
+    return state.init_state(model, Recipe(tx), (8, 8, 3), 0, replicated(make_mesh()), **kwargs)
 
 
 def test_kernel_by_kernel_is_the_same_state(monkeypatch):

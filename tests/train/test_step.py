@@ -6,10 +6,16 @@ import pytest
 
 from jaxcnn import create_model
 from jaxcnn.models.inception import AuxiliaryHeads
-from jaxcnn.optim.optimizers import create_optimizer
+from jaxcnn.optim.averaging import Averaging
+from jaxcnn.optim.chain import create_optimizer, gradient_clipping
+from jaxcnn.optim.groups import parameter_groups
+from jaxcnn.optim.optimizers import OPTIMIZERS
+from jaxcnn.optim.schedules import Schedule
+from jaxcnn.train.batch_stats import make_statistics_step, reestimate
 from jaxcnn.train.losses import softmax_cross_entropy
+from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.sharding import make_mesh, replicated
-from jaxcnn.train.state import abstract_state, init_state
+from jaxcnn.train.state import abstract_state, evaluation_variables, init_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 
 SHAPE = (6, 6, 1)
@@ -24,25 +30,31 @@ def batch(rng):
     }
 
 
-def setting(name="linear", learning_rate=0.1, **fields):
+def initial_state(model, recipe, seed=0):
+    return init_state(model, recipe, SHAPE, seed, sharding=replicated(make_mesh()))
+
+
+def setting(name="linear", optimizer=None, recipe=None, **fields):
+    """A model, plain gradient descent with a learning rate of 0.1, and the state they begin with."""
     model = create_model(name, num_classes=3, **fields)
-    tx = create_optimizer(
-        {"name": "nesterov", "learning_rate": learning_rate, "momentum": 0.0}, lambda step: 1.0
-    )
-    return model, tx, init_state(model, tx, SHAPE, seed=0, sharding=replicated(make_mesh()))
+    optimizer = optimizer or {"name": "sgd", "learning_rate": 0.1}
+    groups = (recipe or {}).get("groups")
+    tx = create_optimizer(optimizer, Schedule(lambda step: 1.0), groups)
+    recipe = Recipe(tx, **(recipe or {}))
+    return model, recipe, initial_state(model, recipe)
 
 
 def test_a_step_goes_down_the_gradient_of_the_mean_loss(batch):
-    model, tx, state = setting()
+    model, recipe, state = setting(recipe={"l2_regularization": 0.01})
 
     def objective(params):
         logits = model.apply({"params": params}, batch["image"], train=True)
         loss = softmax_cross_entropy(logits, batch["label"], batch["mask"])
-        kernel = params["head"]["kernel"]
-        return loss.summed / 8 + 0.01 * 0.5 * (kernel**2).sum()
+        squares = sum((leaf**2).sum() for leaf in jax.tree.leaves(params))
+        return loss.summed / 8 + 0.01 * 0.5 * squares
 
     grads = jax.grad(objective)(state.params)
-    new, metrics = jax.jit(make_train_step(model, tx, l2_regularization=0.01))(state, batch)
+    new, metrics = jax.jit(make_train_step(model, recipe))(state, batch)
     expected = jax.tree.map(lambda w, g: w - 0.1 * g, state.params, grads)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), new.params, expected
@@ -69,9 +81,9 @@ class TwoHeads(AuxiliaryHeads):
 def test_auxiliary_heads_are_trained_by_their_weight_and_dropped_at_evaluation(batch):
     """Both heads begin at zero and see the same, so that their gradients differ by the weight alone."""
     model = TwoHeads(num_classes=3, head_init="zeros", aux_heads=True, aux_weight=0.3)
-    _, tx, _ = setting()
-    state = init_state(model, tx, SHAPE, seed=0, sharding=replicated(make_mesh()))
-    new, metrics = jax.jit(make_train_step(model, tx))(state, batch)
+    _, recipe, _ = setting()
+    state = initial_state(model, recipe)
+    new, metrics = jax.jit(make_train_step(model, recipe))(state, batch)
     assert np.abs(new.params["head"]["kernel"]).max() > 0.01
     jax.tree.map(
         lambda main, aux: np.testing.assert_allclose(aux, 0.3 * main, rtol=1e-4, atol=1e-7),
@@ -80,23 +92,25 @@ def test_auxiliary_heads_are_trained_by_their_weight_and_dropped_at_evaluation(b
     )
     assert metrics.read()[0]["loss"] == pytest.approx(np.log(3), rel=1e-5)  # the main head's alone
 
-    evaluate = make_eval_step(model)
-    without = new.replace(params={"head": new.params["head"]})
-    assert evaluate(new, batch).read() == evaluate(without, batch).read()
+    evaluate = make_eval_step(model, recipe)
+    without = {"params": {"head": new.params["head"]}}
+    assert evaluate({"params": new.params}, batch).read() == evaluate(without, batch).read()
 
 
 def test_the_reported_loss_leaves_the_penalty_out(batch):
-    model, tx, state = setting()
-    reported = [
-        jax.jit(make_train_step(model, tx, l2_regularization=l2))(state, batch)[1].read()[0]["loss"]
-        for l2 in (0.0, 10.0)
-    ]
+    reported = []
+    for l2 in (0.0, 10.0):
+        model, recipe, state = setting(recipe={"l2_regularization": l2})
+        _, metrics = jax.jit(make_train_step(model, recipe))(state, batch)
+        reported.append(metrics.read()[0]["loss"])
     assert reported[0] == reported[1]
 
 
 def test_the_step_is_pure_and_dropout_hangs_on_the_step(batch):
-    model, tx, state = setting("mlp", widths=(16,), dropout_rate=0.5, learning_rate=1e-30)
-    train_step = jax.jit(make_train_step(model, tx))
+    model, recipe, state = setting(
+        "mlp", {"name": "sgd", "learning_rate": 1e-30}, widths=(16,), dropout_rate=0.5
+    )
+    train_step = jax.jit(make_train_step(model, recipe))
     first, again = train_step(state, batch), train_step(state, batch)
     jax.tree.map(np.testing.assert_array_equal, first[0].params, again[0].params)
     assert first[1].read() == again[1].read()
@@ -105,8 +119,8 @@ def test_the_step_is_pure_and_dropout_hangs_on_the_step(batch):
 
 
 def test_what_is_masked_changes_nothing(batch):
-    model, tx, state = setting()
-    train_step = jax.jit(make_train_step(model, tx))
+    model, recipe, state = setting()
+    train_step = jax.jit(make_train_step(model, recipe))
     half = {**batch, "mask": jnp.arange(8) < 4}
     other = {**half, "image": batch["image"].at[4:].set(7.0)}
     one, two = train_step(state, half), train_step(state, other)
@@ -114,17 +128,17 @@ def test_what_is_masked_changes_nothing(batch):
 
 
 def test_divergence_names_its_step(batch):
-    model, tx, state = setting()
-    train_step = jax.jit(make_train_step(model, tx))
+    model, recipe, state = setting()
+    train_step = jax.jit(make_train_step(model, recipe))
     state, _ = train_step(state, batch)
     _, metrics = train_step(state, {**batch, "image": batch["image"].at[0, 0].set(jnp.nan)})
     assert metrics.read()[1] == (2, pytest.approx(0.1))
 
 
 def test_evaluation_uses_running_statistics_and_no_dropout(batch):
-    model, _, state = setting("simple_cnn", widths=(4,), dropout_rate=0.5)
-    metrics = jax.jit(make_eval_step(model))(state, batch).read()
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    model, recipe, state = setting("simple_cnn", widths=(4,), dropout_rate=0.5)
+    variables = evaluation_variables(state)
+    metrics = jax.jit(make_eval_step(model, recipe))(variables, batch).read()
     logits = model.apply(variables, batch["image"], train=False)
     loss = softmax_cross_entropy(logits, batch["label"], batch["mask"])
     assert metrics["loss"] == pytest.approx(float(loss.summed) / 8, rel=1e-5)
@@ -133,17 +147,140 @@ def test_evaluation_uses_running_statistics_and_no_dropout(batch):
 
 
 def test_the_abstract_state_is_the_state_without_numbers():
-    model, tx, state = setting("simple_cnn", widths=(4,))
-    abstract = abstract_state(model, tx, SHAPE, replicated(make_mesh()))
+    model, recipe, state = setting("simple_cnn", widths=(4,))
+    abstract = abstract_state(model, recipe, SHAPE, replicated(make_mesh()))
     assert jax.tree.structure(abstract) == jax.tree.structure(state)
     for shape, leaf in zip(jax.tree.leaves(abstract), jax.tree.leaves(state), strict=True):
         assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
 
 
 def test_seeds_initialise_differently():
-    model, tx, state = setting()
-    sharding = replicated(make_mesh())
-    same, other = (init_state(model, tx, SHAPE, seed, sharding) for seed in (0, 1))
+    model, recipe, state = setting()
+    same, other = (initial_state(model, recipe, seed) for seed in (0, 1))
     kernel = state.params["head"]["kernel"]
     np.testing.assert_array_equal(kernel, same.params["head"]["kernel"])
     assert (kernel != other.params["head"]["kernel"]).any()
+
+
+# --- microbatches ---
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_microbatches_add_up_to_the_batch(parts):
+    """In float64, with a penalty, clipping and a mask that leaves parts of unequal count."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        batch = {
+            "image": jnp.array(rng.normal(size=(8, *SHAPE))),
+            "label": jnp.array(rng.integers(0, 3, 8)),
+            "mask": jnp.array([True, True, False, True, True, False, True, True]),
+        }
+        common = {"l2_regularization": 0.1, "clipping": gradient_clipping({"clip_norm": 0.5})}
+        steps = []
+        for microbatches in (1, parts):
+            model, recipe, state = setting(
+                "mlp", recipe={**common, "microbatches": microbatches},
+                widths=(16,), activation="tanh", dtype="float64", param_dtype="float64",
+            )  # fmt: skip
+            steps.append(jax.jit(make_train_step(model, recipe))(state, batch))
+        (whole, whole_metrics), (parted, parted_metrics) = steps
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15),
+            parted.params, whole.params,
+        )  # fmt: skip
+        assert parted_metrics.read()[0] == pytest.approx(whole_metrics.read()[0], rel=1e-9)
+
+
+def test_microbatches_normalise_one_by_one(batch):
+    """Batch normalisation's running averages are those of two steps of half a batch."""
+    model, recipe, state = setting(
+        "simple_cnn", recipe={"microbatches": 2}, widths=(4,), dropout_rate=0.0
+    )
+    new, _ = jax.jit(make_train_step(model, recipe))(state, batch)
+    batch_stats = state.batch_stats
+    for first in (0, 1):
+        variables = {"params": state.params, "batch_stats": batch_stats}
+        images = batch["image"][first::2]
+        _, changed = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        batch_stats = changed["batch_stats"]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        new.batch_stats, batch_stats,
+    )  # fmt: skip
+
+
+# --- what optimizers need of the step ---
+
+
+def test_a_frozen_backbone_keeps_its_bits_for_a_hundred_steps(batch):
+    rules = {"decayed": ["kernel$"], "frozen": ["^(?!head)"], "learning_rates": []}
+    groups = parameter_groups(rules, setting("simple_cnn", widths=(4,))[2].params)
+    model, recipe, state = setting(
+        "simple_cnn",
+        {"name": "adamw", **OPTIMIZERS.settings("adamw"), "weight_decay": 0.1},
+        {"groups": groups},
+        widths=(4,),
+    )
+    train_step, new = jax.jit(make_train_step(model, recipe)), state
+    for _ in range(100):
+        new, _ = train_step(new, batch)
+    backbone, head = dict(new.params), dict(new.params).pop("head")
+    del backbone["head"]
+    for name, layer in backbone.items():
+        jax.tree.map(np.testing.assert_array_equal, layer, state.params[name])
+    assert (head["kernel"] != state.params["head"]["kernel"]).all()
+
+
+def test_sam_s_second_gradient_leaves_the_running_averages_alone(batch):
+    """They are of the pass at the weights themselves, as with any other optimizer."""
+    fields = {"widths": (4,), "dropout_rate": 0.0}
+    model, plain, state = setting("simple_cnn", **fields)
+    without, _ = jax.jit(make_train_step(model, plain))(state, batch)
+    sam = {"name": "sam", "learning_rate": 0.1, "momentum": 0.0, "rho": 0.5}
+    model, recipe, state = setting("simple_cnn", sam, **fields)
+    new, _ = jax.jit(make_train_step(model, recipe))(state, batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        new.batch_stats,
+        without.batch_stats,
+    )
+    assert np.abs(new.params["head"]["kernel"] - without.params["head"]["kernel"]).max() > 1e-4
+
+
+# --- averages ---
+
+
+def test_an_average_is_evaluated_and_trains_nothing(batch):
+    fields = {"widths": (4,), "dropout_rate": 0.0}
+    model, plain, state = setting("simple_cnn", **fields)
+    averaging = Averaging(lambda step: 0.25, "averaged")
+    _, recipe, averaged = setting("simple_cnn", recipe={"averaging": averaging}, **fields)
+    step, averaging_step = (jax.jit(make_train_step(model, r)) for r in (plain, recipe))
+    expected = evaluation_variables(state)
+    for _ in range(3):
+        state, averaged = step(state, batch)[0], averaging_step(averaged, batch)[0]
+        expected = jax.tree.map(
+            lambda mean, new: 0.75 * mean + 0.25 * new, expected, evaluation_variables(state)
+        )
+    jax.tree.map(np.testing.assert_array_equal, averaged.params, state.params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        evaluation_variables(averaged), expected,
+    )  # fmt: skip
+
+
+def test_reestimated_statistics_are_the_mean_over_the_batches(rng):
+    model, _, state = setting("simple_cnn", widths=(4,), dropout_rate=0.0)
+    images = [jnp.array(rng.normal(2, 3, (8, *SHAPE)), jnp.float32) for _ in range(3)]
+    found = reestimate(
+        jax.jit(make_statistics_step(model)),
+        evaluation_variables(state),
+        ({"image": image} for image in images),
+    )
+    means = []
+    for image in images:
+        own = model.clone(batch_norm_momentum=0.0)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        means.append(own.apply(variables, image, train=True, mutable=["batch_stats"])[1])
+    expected = jax.tree.map(lambda *leaves: sum(leaves) / 3, *means)["batch_stats"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)

@@ -1,0 +1,95 @@
+"""Averages of the weights along a run, to evaluate and keep: how much of the newest they take in."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn.config import RunLength
+from jaxcnn.errors import check_choice
+from jaxcnn.optim.schedules import periods
+from jaxcnn.registry import Registry
+
+AVERAGES = Registry("averaging")
+
+# Batch normalisation's statistics that the averaged weights are evaluated with.
+BATCH_STATS = ("running", "averaged", "reestimated")
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """An average w̄ ← (1 − c)·w̄ + c·w after every update, and the statistics that go with it.
+
+    `share`: number of updates done (from 1) → c, in [0, 1]; None: w̄ is w.
+    `batch_stats`: 'running', what training gathers; 'averaged', their average, taken as the weights'
+    is; 'reestimated', measured with the averaged weights over an epoch of training images, before each
+    evaluation (Izmailov et al. 2018).
+    """
+
+    share: Callable[[jax.Array], jax.Array] | None
+    batch_stats: Literal["running", "averaged", "reestimated"]
+
+    def update(self, average, current, step: jax.Array):
+        """The average after the update that made `step` of them; two trees of one structure."""
+        return optax.incremental_update(current, average, self.share(step))
+
+
+NO_AVERAGING = Averaging(None, "running")
+
+
+def none(run: RunLength, batch_stats: str = "running") -> Averaging:
+    """No average: the weights themselves are evaluated."""
+    del run
+    return Averaging(None, batch_stats)
+
+
+def ema(
+    run: RunLength, decay: float = 0.999, warmup: bool = True, batch_stats: str = "averaged"
+) -> Averaging:
+    """w̄ ← d·w̄ + (1 − d)·w after every update: Polyak averaging that forgets; Polyak & Juditsky 1992.
+
+    With `warmup`, d is min(decay, (1 + t)/(10 + t)) after t updates, to forget the first weights soon.
+    """
+    del run
+
+    def share(step):
+        return 1 - (jnp.minimum(decay, (1 + step) / (10 + step)) if warmup else decay)
+
+    return Averaging(share, batch_stats)
+
+
+def swa(
+    run: RunLength, start: str = "75%", every: str = "1 epoch", batch_stats: str = "reestimated"
+) -> Averaging:
+    """The plain mean of the weights at `start` and every `every` after it; Izmailov et al. 2018."""
+    first = math.ceil(run.stretch(start, "config.averaging.start"))
+    period = run.period(every, "config.averaging.every")
+
+    def share(step):
+        past = step - first  # negative at first
+        passed = periods(past, period)
+        is_due = (past == 0) | (passed > periods(past - 1, period))
+        return jnp.where(past < 0, 1.0, jnp.where(is_due, 1 / (1.0 + jnp.maximum(passed, 0)), 0.0))
+
+    return Averaging(share, batch_stats)
+
+
+for _average in (none, ema, swa):
+    AVERAGES.register(_average.__name__, _average)
+
+
+def create_averaging(settings: dict, run: RunLength) -> Averaging:
+    """What a config's resolved `averaging` section describes.
+
+    Raises:
+      UserError: a duration cannot be read, or a choice does not exist.
+    """
+    settings = dict(settings)
+    averaging = AVERAGES.create(settings.pop("name"), run, **settings)
+    valid = BATCH_STATS if averaging.share else ("running", "reestimated")
+    check_choice("config.averaging.batch_stats", averaging.batch_stats, valid)
+    return averaging

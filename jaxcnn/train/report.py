@@ -1,0 +1,75 @@
+"""What a run says on the terminal while it goes on."""
+
+import logging
+import sys
+from collections.abc import Mapping
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.train.experiment import Experiment
+
+log = logging.getLogger(__name__)
+
+
+def introduce(
+    config: ConfigDict, dataset: Dataset, experiment: Experiment, parameters: int, devices: int
+) -> None:
+    """Says what will be trained, on what, and how."""
+    for remark in dataset.remarks:
+        log.warning(remark)
+    splits = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    size = "×".join(map(str, dataset.image_shape))
+    answer = f"{dataset.outputs} {'numbers' if dataset.targets else 'classes'}"
+    log.info(
+        "%s: %s parameters; %s images of %s, %s; %d %s device(s)",
+        config.model.name,
+        f"{parameters:,}",
+        splits,
+        size,
+        answer,
+        devices,
+        jax.default_backend(),
+    )
+    for section in ("optimizer", "schedule", "averaging"):
+        if config[section].name != "none":
+            log.info("%s: %s", section, section_in_words(config[section]))
+    decays = config.loss.l2_regularization or config.optimizer.get("weight_decay", 0.0)
+    for rule in experiment.recipe.groups.rules:
+        if decays or not rule.startswith("decayed"):
+            log.info(rule)
+
+
+def in_words(values: Mapping[str, float]) -> str:
+    """A line's metrics: 'loss 0.1234  accuracy 97.50%'."""
+    words = [f"loss {values['loss']:.4f}"]
+    if "accuracy" in values:
+        words.append(f"accuracy {values['accuracy']:.2%}")
+    if "mae" in values:
+        words.append(f"mean absolute error {values['mae']:.4g}")
+    return "  ".join(words)
+
+
+def progress_bar(name: str, step: int, total_steps: int, batch_size: int) -> tqdm:
+    """Counts images; not drawn where nobody looks at it."""
+    return tqdm(
+        total=total_steps * batch_size,
+        initial=step * batch_size,
+        unit=" images",
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+        desc=name,
+    )
+
+
+def section_in_words(section: ConfigDict) -> str:
+    """'adam, b1=0.9, b2=0.999, …': what is chosen, and its settings in alphabetical order."""
+    settings = sorted((key, value) for key, value in section.items() if key != "name")
+    return ", ".join([section.name, *(f"{key}={_short(value)}" for key, value in settings)])
+
+
+def _short(value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
