@@ -347,25 +347,26 @@ def test_wrong_targets(tmp_path, arrays, message):
 
 
 def test_rotated_digits_turn_anticlockwise_and_keep_a_digit_in_one_split():
-    upright = sources.digits(0).splits["test"].images[0, ..., 0].astype(float)
     turned = sources.rotated_digits(0, copies=2, largest_angle=30.0)
     assert [len(turned.splits[name]) for name in ("train", "validation", "test")] == [
         2588,
         286,
         720,
     ]
-    split = turned.splits["test"]
-    assert np.abs(split.labels).max() <= 30
-    assert (split.labels > 0).mean() == pytest.approx(0.5, abs=0.1)
-    # The first test digit, turned back by its angle, is itself. Rows grow downwards: rotate turns clockwise
-    # for them by a negative angle.
-    image, angle = split.images[0, ..., 0].astype(float), float(split.labels[0])
-    back = rotate(image, -angle, reshape=False, order=3)
-    small = zoom(upright, 2, order=3, mode="grid-constant", grid_mode=True)
-    middle = back[4:20, 4:20]
-    assert np.corrcoef(middle.ravel(), small.ravel())[0, 1] > 0.97
-    other = rotate(image, angle, reshape=False, order=3)[4:20, 4:20]
-    assert np.corrcoef(other.ravel(), small.ravel())[0, 1] < 0.97
+    angles = turned.splits["test"].labels
+    assert np.abs(angles).max() <= 30
+    assert (angles > 0).mean() == pytest.approx(0.5, abs=0.1)
+
+    upright = sources.digits(0).splits["test"].images
+    for i in np.flatnonzero(np.abs(angles[:20]) > 5):
+        same = zoom(upright[i, ..., 0] / 255, 2, order=3, mode="grid-constant", grid_mode=True)
+        image = turned.splits["test"].images[i, ..., 0] / 255
+        back, further = (  # scipy turns anticlockwise by a positive angle, as one sees it
+            rotate(image, angle, reshape=False, order=3)[4:20, 4:20]
+            for angle in (-angles[i], angles[i])
+        )
+        closeness = [np.corrcoef(other.ravel(), same.ravel())[0, 1] for other in (back, further)]
+        assert closeness[0] > max(0.85, closeness[1])
 
 
 @pytest.mark.parametrize(
