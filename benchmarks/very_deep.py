@@ -37,7 +37,7 @@ def take_steps(name: str, remat: bool) -> dict:
     )
     start = time.perf_counter()
     images, labels = measure.random_batch(SHAPE, BATCH_SIZE)
-    step, state, batch = with_jaxcnn.compile_step(name, images, labels, "float32", remat=remat)
+    step, state, batch = with_jaxcnn.compiled_step(name, images, labels, "float32", remat=remat)
     ready, compiled_last = time.perf_counter(), compilations[-1]
     state, _ = step(state, batch)
     jax.block_until_ready(state)

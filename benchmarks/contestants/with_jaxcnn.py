@@ -9,12 +9,12 @@ from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import init_state
-from jaxcnn.train.step import make_train_step
+from jaxcnn.train.step import compile_step
 
 DROPOUT = {"simple_cnn": 0.3}
 
 
-def compile_step(name: str, images, labels, dtype: str, **fields):
+def compiled_step(name: str, images, labels, dtype: str, **fields):
     """(the compiled step, the state, the batch on the device)."""
     config = default_config()
     config.model.update(
@@ -31,18 +31,14 @@ def compile_step(name: str, images, labels, dtype: str, **fields):
     )
     batch = {"image": images, "label": labels, "mask": np.ones(len(images), bool)}
     batch = put_batch(batch, mesh)
-    step = jax.jit(
-        make_train_step(experiment.model, experiment.recipe),
-        donate_argnums=0,
-        out_shardings=(replicated(mesh), None),
-    )
-    return step.lower(state, batch).compile(), state, batch
+    step = compile_step(experiment.model, experiment.recipe, state, batch, replicated(mesh))
+    return step, state, batch
 
 
 def make_step(name: str, images, labels, dtype: str, **fields):
     """A function that takes `count` training steps on one batch and waits for the last."""
     runtime.prepare()
-    step, state, batch = compile_step(name, images, labels, dtype, **fields)
+    step, state, batch = compiled_step(name, images, labels, dtype, **fields)
 
     def steps(count: int) -> None:
         nonlocal state

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from jaxcnn.data.dataset import Dataset
@@ -17,7 +18,8 @@ from jaxcnn.data.images import ImageFiles
 from jaxcnn.data.sources import Split
 from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
 
-# {"image": float32 (batch, height, width, channels), "label": int32 (batch,), "mask": bool (batch,)}
+# {"image": float32 (batch, height, width, channels), "label": as the split's, (batch,) or (batch, …),
+#  "mask": bool (batch,)}
 Batch = Mapping[str, np.ndarray]
 
 
@@ -60,6 +62,20 @@ def train_batches(
 
     steps = itertools.count(start_step)
     return _batches(dataset, split, augmentations, batch_size, select, steps)
+
+
+def abstract_batch(dataset: Dataset, batch_size: int, sharding) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch's shapes, dtypes and sharding, without its numbers."""
+    labels = dataset.splits["train"].labels
+    parts = {
+        "image": ((batch_size, *dataset.image_shape), np.float32),
+        "label": ((batch_size, *labels.shape[1:]), labels.dtype),
+        "mask": ((batch_size,), bool),
+    }
+    return {
+        key: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+        for key, (shape, dtype) in parts.items()
+    }
 
 
 def eval_batches(dataset: Dataset, split_name: str, batch_size: int) -> Iterator[Batch]:

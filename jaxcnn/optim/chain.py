@@ -52,8 +52,8 @@ def create_optimizer(
     momentum = momentum_of(own)
     if schedule.momentum and momentum is None:
         raise UserError(
-            f"this schedule moves the momentum too, and optimizer '{name}' has none; "
-            "config.schedule.cycle_momentum=False leaves it alone"
+            f"this schedule moves the momentum too, and optimizer '{name}' has no setting 'momentum' "
+            "or 'b1'; config.schedule.cycle_momentum=False leaves it alone"
         )
     masks = {key: groups.decayed for key in MASKS if key in parameters} if groups else {}
 

@@ -250,4 +250,4 @@ def _check_fraction(key: str, value: float) -> None:
 
 def momentum_of(settings: Sequence[str]) -> str | None:
     """The setting of an optimizer that a schedule of the momentum moves, if it has one."""
-    return next((name for name in ("momentum", "b1", "beta") if name in settings), None)
+    return next((name for name in ("momentum", "b1") if name in settings), None)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from jaxcnn.data.dataset import Dataset, load_dataset
-from jaxcnn.data.pipeline import train_batches
+from jaxcnn.data.pipeline import abstract_batch, train_batches
 from jaxcnn.data.prefetch import prefetch
 from jaxcnn.errors import UserError
 from jaxcnn.optim.chain import hyperparameters
@@ -28,10 +28,10 @@ from jaxcnn.train.metrics import TrainMetrics, is_better, merge
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.reactions import Reactions
-from jaxcnn.train.report import in_words, introduce, progress_bar
+from jaxcnn.train.report import divergence_advice, in_words, introduce, progress_bar
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated, split_by_example
 from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables, init_state
-from jaxcnn.train.step import make_eval_step, make_train_step
+from jaxcnn.train.step import compile_step, make_eval_step
 from jaxcnn.train.workdir import MetricsWriter, Workdir
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class Run:
                 elapsed = time.perf_counter() - since
                 self.seconds += elapsed
                 if divergence:
-                    raise DivergedError(self._advice(*divergence))
+                    raise self._divergence(*divergence)
                 self._report(values, (self.step - since_step) * self.batch_size / elapsed)
                 metrics = None
                 if validate:
@@ -199,7 +199,7 @@ class Run:
         values = self._evaluate(self.state, "validation")
         if not math.isfinite(values["loss"]):
             rate = hyperparameters(self.state.opt_state)["learning_rate"]
-            raise DivergedError(self._advice(self.step, float(jax.device_get(rate))))
+            raise self._divergence(self.step, float(jax.device_get(rate)))
         metric = self.config.checkpoint.best_metric
         best = self.best_metrics
         better = best is None or is_better(metric, values[metric], best[metric])
@@ -223,7 +223,7 @@ class Run:
             self.best.wait()
 
     def _reestimate_batch_stats(self) -> None:
-        """Measures the statistics that evaluation uses, over the coming epoch's batches."""
+        """Measures the statistics that evaluation uses, over an epoch from here on."""
         batches = train_batches(
             self.dataset,
             self.experiment.augmentations,
@@ -231,12 +231,9 @@ class Run:
             self.config.seed,
             self.step,
         )
-        one_epoch = itertools.islice(
-            batches, -(-len(self.dataset.splits["train"]) // self.batch_size)
-        )
-        on_device = (put_batch(batch, self.mesh) for batch in one_epoch)
-        variables = evaluation_variables(self.state)
-        batch_stats = reestimate(self.statistics_step, variables, on_device)
+        count = math.ceil(len(self.dataset.splits["train"]) / self.batch_size)
+        on_device = (put_batch(batch, self.mesh) for batch in itertools.islice(batches, count))
+        batch_stats = reestimate(self.statistics_step, evaluation_variables(self.state), on_device)
         self.state = self.state.replace(eval_batch_stats=batch_stats)
 
     def _scale_learning_rate(self, scale: float) -> None:
@@ -276,22 +273,13 @@ class Run:
         return best and best[1]["validation"]
 
     def compile_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
-        """Compiles the step for the run's batch, ahead of time; the state is donated to it."""
-        train_step = make_train_step(self.experiment.model, self.experiment.recipe)
-        sharding = split_by_example(self.mesh)
-        labels = self.dataset.splits["train"].labels
-        batch = {
-            "image": ((self.batch_size, *self.dataset.image_shape), "float32"),
-            "label": ((self.batch_size, *labels.shape[1:]), labels.dtype),
-            "mask": ((self.batch_size,), "bool"),
-        }
-        batch = {
-            key: jax.ShapeDtypeStruct(*shape_and_dtype, sharding=sharding)
-            for key, shape_and_dtype in batch.items()
-        }
+        """Compiles the step for the run's batch, ahead of time."""
         start = time.perf_counter()
-        jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(replicated(self.mesh), None))
-        compiled = jitted.lower(self.state, batch).compile()
+        batch = abstract_batch(self.dataset, self.batch_size, split_by_example(self.mesh))
+        experiment = self.experiment
+        compiled = compile_step(
+            experiment.model, experiment.recipe, self.state, batch, replicated(self.mesh)
+        )
         log.info("compiled the training step in %.1f s", time.perf_counter() - start)
         return compiled
 
@@ -344,17 +332,8 @@ class Run:
         variables = evaluation_variables(state)
         return evaluate(self.eval_step, variables, self.dataset, split, batch_size, self.mesh)
 
-    def _advice(self, at_step: int, learning_rate: float) -> str:
-        kept = self.latest.steps()
-        return (
-            f"the loss became NaN or infinite at step {at_step} (learning rate {learning_rate:.3g}); "
-            "try a smaller --config.optimizer.learning_rate or a longer --config.schedule.warmup; "
-            + (
-                f"the checkpoint of step {kept[-1]} is kept"
-                if kept
-                else "no checkpoint was saved yet"
-            )
-        )
+    def _divergence(self, step: int, learning_rate: float) -> DivergedError:
+        return DivergedError(divergence_advice(step, learning_rate, self.latest.steps()))
 
     def _notes(self) -> dict:
         """What a checkpoint holds beside the state: all that using it needs, without the data."""

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -50,6 +50,15 @@ def in_words(values: Mapping[str, float]) -> str:
     if "mae" in values:
         words.append(f"mean absolute error {values['mae']:.4g}")
     return "  ".join(words)
+
+
+def divergence_advice(step: int, learning_rate: float, kept: Sequence[int]) -> str:
+    """What to say where the loss is no longer finite; there are checkpoints of the steps `kept`."""
+    return (
+        f"the loss became NaN or infinite at step {step} (learning rate {learning_rate:.3g}); "
+        "try a smaller --config.optimizer.learning_rate or a longer --config.schedule.warmup; "
+        + (f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was saved yet")
+    )
 
 
 def progress_bar(name: str, step: int, total_steps: int, batch_size: int) -> tqdm:

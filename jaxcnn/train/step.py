@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 
 from jaxcnn.layers.forms import plain_forms
 from jaxcnn.optim.chain import hyperparameters
@@ -116,6 +117,21 @@ def make_train_step(
         return new_state, TrainMetrics(means, last_step, divergence)
 
     return train_step
+
+
+def compile_step(
+    model: nn.Module, recipe: Recipe, state: TrainState, batch: Mapping, replicated: NamedSharding
+) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
+    """Compiles the training step ahead of time; the state is donated to it.
+
+    Args:
+      state: as the step will get it.
+      batch: arrays on the devices, or their shapes and shardings.
+      replicated: where the state is.
+    """
+    train_step = make_train_step(model, recipe)
+    jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(replicated, None))
+    return jitted.lower(state, batch).compile()
 
 
 def make_eval_step(model: nn.Module, recipe: Recipe) -> Callable[[Mapping, dict], Means]:

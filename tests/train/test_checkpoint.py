@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,9 +67,9 @@ def test_whichever_file_is_truncated_the_state_is_whole_or_the_one_before(tmp_pa
     fallbacks = 0
     for i, file in enumerate(files):
         copy = tmp_path / str(i)
-        saved(copy).close()
+        shutil.copytree(tmp_path / "original", copy)  # saved anew, it might be in other files
         counterpart = files_of(copy / "3")[i]
-        counterpart.write_bytes(counterpart.read_bytes()[: file.stat().st_size // 2])
+        counterpart.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
         caplog.clear()
         checkpoints = Checkpoints(copy, keep=2)
         restored = checkpoints.restore_newest(LIKE)
