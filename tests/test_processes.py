@@ -17,16 +17,21 @@ from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT, start_jaxcnn
 
 DIGITS = f"--config={ROOT / 'configs' / 'digits_lenet.py'}"
-# Batch normalisation, dropout, momentum and augmentation are all on; a line and a checkpoint often.
+# Batch normalisation, dropout, momentum, augmentation, an average and a plateau's countdown are all on; a
+# line and a checkpoint often.
 EVERYTHING_ON = (
     "--config.model.name=simple_cnn",
     "--config.model.widths=(4, 8)",
     "--config.model.dropout_rate=0.3",
     "--config.data.resize=0",
     "--config.data.augment=[{'name': 'horizontal_flip'}, {'name': 'pad_and_crop', 'padding': 1}]",
+    "--config.averaging.name=ema",
+    "--config.schedule.name=reduce_on_plateau",
+    "--config.schedule.patience=1",
+    "--config.schedule.threshold=0.3",
     "--config.train.duration=300 steps",
     "--config.log.every=3 steps",
-    "--config.eval.every=50 steps",
+    "--config.eval.every=25 steps",
     "--config.checkpoint.every=7 steps",
 )
 
