@@ -123,6 +123,7 @@ def plot_schedule(arguments: argparse.Namespace) -> None:
     from jaxcnn.config import RunLength
     from jaxcnn.data.dataset import load_dataset
     from jaxcnn.diagnose.pictures import save, schedule_plot
+    from jaxcnn.optim.chain import check_momentum
     from jaxcnn.optim.schedules import create_schedule
     from jaxcnn.train.experiment import load_config
     from jaxcnn.train.report import section_in_words
@@ -131,6 +132,7 @@ def plot_schedule(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.overrides)
     length = RunLength.of(config, len(load_dataset(config.data.to_dict()).splits["train"]))
     schedule = create_schedule(config.schedule.to_dict(), length)
+    check_momentum(config.optimizer.to_dict(), schedule)
     heading = section_in_words(config.schedule)
     save(schedule_plot(schedule, length, config.optimizer.learning_rate, heading), arguments.out)
     steps = f"{length.steps:,} steps, {length.warmup:,} of them warm-up"

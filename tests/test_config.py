@@ -113,7 +113,8 @@ def test_what_goes_around_the_optimizer_stays_when_it_is_switched():
         (
             {"optimizer.name": "adamw", "loss.l2_regularization": "5e-4"},
             "config.loss.l2_regularization=0.0005 and config.optimizer.weight_decay=0.0001 would "
-            "both make weights decay; set one of them to 0",
+            "both make weights decay; add --config.loss.l2_regularization=0 or "
+            "--config.optimizer.weight_decay=0",
         ),
         (
             {"loss.name": "l2"},
@@ -134,6 +135,23 @@ def test_settings_that_do_not_go_together(overrides, message):
     with pytest.raises(UserError) as error:
         resolve(default_config(), overrides)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "message"),
+    [
+        ("noisy_sgd", "eta", "-1", "eta=-1.0 must be at least 0"),
+        ("adadelta", "rho", "2", "rho=2.0 must be at least 0 and less than 1"),
+        ("rprop", "eta_minus", "3", "eta_minus=3.0 must be more than 0 and less than 1"),
+        ("prodigy", "betas", "(0.9,)", "betas=(0.9,) must be two numbers"),
+        ("prodigy", "estim_lr0", "0", "estim_lr0=0.0 must be more than 0"),
+        ("schedule_free_sgd", "b1", "0", "b1=0.0 must be more than 0 and less than 1"),
+    ],
+)
+def test_an_optimizer_s_own_limits(name, setting, value, message):
+    with pytest.raises(UserError) as error:
+        resolve(default_config(), {"optimizer.name": name, f"optimizer.{setting}": value})
+    assert f"config.optimizer.{message}" in str(error.value)
 
 
 def test_choosing_another_source_keeps_what_is_common_to_all():
@@ -200,6 +218,11 @@ def test_override_inside_a_list():
             "0.9",
             "config.optimizer.b1: 'nesterov' has no such setting; valid: clip_norm, clip_value, "
             "learning_rate, lookahead_period, lookahead_step_size, momentum, name",
+        ),
+        (
+            "early_stopping.metric",
+            "f1",
+            "config.early_stopping.metric='f1' must be loss or accuracy",
         ),
         ("optimizer.clip_norm", "-1", "config.optimizer.clip_norm=-1.0 must be at least 0"),
         ("optimizer.momentum", "1", "config.optimizer.momentum=1.0 must be at least 0 and less"),

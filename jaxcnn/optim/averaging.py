@@ -7,10 +7,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxcnn.config import RunLength
-from jaxcnn.errors import check_choice
+from jaxcnn.errors import UserError, check_choice
 from jaxcnn.optim.schedules import periods
 from jaxcnn.registry import Registry
 
@@ -34,8 +33,12 @@ class Averaging:
     batch_stats: Literal["running", "averaged", "reestimated"]
 
     def update(self, average, current, step: jax.Array):
-        """The average after the update that made `step` of them; two trees of one structure."""
-        return optax.incremental_update(current, average, self.share(step))
+        """The average after the update that made `step` of them; two trees of one structure.
+
+        What does not change has itself as its average, to the bit.
+        """
+        share = self.share(step)
+        return jax.tree.map(lambda mean, new: mean + share * (new - mean), average, current)
 
 
 NO_AVERAGING = Averaging(None, "running")
@@ -67,13 +70,20 @@ def swa(
 ) -> Averaging:
     """The plain mean of the weights at `start` and every `every` after it; Izmailov et al. 2018."""
     first = math.ceil(run.stretch(start, "config.averaging.start"))
+    if first > run.steps:
+        raise UserError(
+            f"config.averaging.start={start!r} is step {first}, and the run has {run.steps}"
+        )
     period = run.period(every, "config.averaging.every")
+    if period < 1:
+        raise UserError(f"config.averaging.every={every!r} must be at least one step")
+    passed = periods(period, run.steps)
 
     def share(step):
-        past = step - first  # negative at first
-        passed = periods(past, period)
-        is_due = (past == 0) | (passed > periods(past - 1, period))
-        return jnp.where(past < 0, 1.0, jnp.where(is_due, 1 / (1.0 + jnp.maximum(passed, 0)), 0.0))
+        past = jnp.maximum(step - first, 0)
+        count = passed(past)  # of the weights that were taken in after the first
+        is_due = (past == 0) | (count > passed(jnp.maximum(past - 1, 0)))
+        return jnp.where(step < first, 1.0, jnp.where(is_due, 1 / (1.0 + count), 0.0))
 
     return Averaging(share, batch_stats)
 

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib as contrib
 
@@ -16,7 +17,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.groups import ParameterGroups
 from jaxcnn.optim.optimizers import MASKS, OPTIMIZERS
-from jaxcnn.optim.schedules import Schedule, momentum_of
+from jaxcnn.optim.schedules import Schedule
 from jaxcnn.optim.transformations import Lookahead, Scheduled, lookahead, scale_each, scheduled
 
 _AVERAGING_BY_THEMSELVES = ("schedule_free_sgd", "schedule_free_adamw")
@@ -49,12 +50,7 @@ def create_optimizer(
     multipliers = None if groups is None or groups.uniform else groups.multipliers
     if name in _AVERAGING_BY_THEMSELVES:
         _refuse_around(name, period, multipliers)
-    momentum = momentum_of(own)
-    if schedule.momentum and momentum is None:
-        raise UserError(
-            f"this schedule moves the momentum too, and optimizer '{name}' has no setting 'momentum' "
-            "or 'b1'; config.schedule.cycle_momentum=False leaves it alone"
-        )
+    momentum = check_momentum(settings, schedule)
     masks = {key: groups.decayed for key in MASKS if key in parameters} if groups else {}
 
     @functools.wraps(constructor)
@@ -88,6 +84,28 @@ def _refuse_around(name: str, period: int, multipliers) -> None:
             f"config.parameters.learning_rates: optimizer '{name}' cannot have them, since its "
             "averages hang on its one learning rate; freezing is possible"
         )
+
+
+def check_momentum(settings: Mapping, schedule: Schedule) -> str | None:
+    """The optimizer's setting that a schedule of the momentum moves; None where it moves none.
+
+    Raises:
+      UserError: it moves one, and the optimizer has none that may move.
+    """
+    if schedule.momentum is None:
+        return None
+    name = next((key for key in ("momentum", "b1") if key in settings), None)
+    if name is None or settings["name"] in _AVERAGING_BY_THEMSELVES:
+        raise UserError(
+            f"this schedule moves the momentum too, and optimizer '{settings['name']}' has none that "
+            "may move; config.schedule.cycle_momentum=False leaves it alone"
+        )
+    return name
+
+
+def takes_mask(name: str) -> bool:
+    """Whether an optimizer's weight decay can be kept to the parameters of `parameters.decayed`."""
+    return bool(set(MASKS) & set(inspect.signature(OPTIMIZERS[name]).parameters))
 
 
 def check_averages(settings: Mapping, averaging: Averaging) -> None:
@@ -128,7 +146,10 @@ def evaluation_params(opt_state: optax.OptState, params):
     special = (contrib.ScheduleFreeState, Lookahead)
     for state in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, special)):
         if isinstance(state, contrib.ScheduleFreeState):
-            return contrib.schedule_free_eval_params(state, params)
+            averages = contrib.schedule_free_eval_params(state, params)
+            return jax.tree.map(  # where they meet, to the bit: what is frozen
+                lambda y, z, x: jnp.where(y == z, y, x), params, state.z, averages
+            )
         if isinstance(state, Lookahead):
             return state.slow
     return params

@@ -54,6 +54,8 @@ def parameter_groups(settings: Mapping, params) -> ParameterGroups:
     rules = []
 
     def caught(pattern: str, setting: str) -> set[str]:
+        if not isinstance(pattern, str):
+            raise UserError(f"{setting}={pattern!r} is not a regex, which is text")
         try:
             paths = {path for path in leaves if re.search(pattern, path)}
         except re.error as error:
@@ -72,7 +74,7 @@ def parameter_groups(settings: Mapping, params) -> ParameterGroups:
         paths = set()
         for i, pattern in enumerate(settings[key]):
             paths |= caught(pattern, f"config.parameters.{key}.{i}")
-        if settings[key]:
+        if paths:
             rule(f"{what} ({' | '.join(settings[key])})", paths)
         return paths
 
@@ -101,7 +103,8 @@ def _checked_rate(entry: Any, setting: str) -> tuple[str, float]:
     if not isinstance(entry, Mapping) or set(entry) != {"pattern", "multiplier"}:
         raise UserError(f"{setting}={entry!r} must be {{'pattern': REGEX, 'multiplier': NUMBER}}")
     multiplier = entry["multiplier"]
-    if not isinstance(multiplier, int | float) or not 0 < multiplier < math.inf:
+    is_number = isinstance(multiplier, int | float) and not isinstance(multiplier, bool)
+    if not is_number or not 0 < multiplier < math.inf:
         raise UserError(
             f"{setting}.multiplier={multiplier!r} must be a number more than 0; "
             "config.parameters.frozen freezes"

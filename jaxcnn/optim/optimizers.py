@@ -71,24 +71,34 @@ def lars(
 ) -> optax.GradientTransformation:
     """Momentum of gradients scaled, layer by layer, to a share of ‖w‖; You et al. 2017.
 
-    What does not decay is not scaled either, as in the paper's and in optax's own example.
+    Biases and norms are not scaled.
     """
+
+    def matrices(params):
+        return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
     return optax.lars(
-        learning_rate, weight_decay, mask, trust_coefficient, eps, mask, momentum, nesterov
-    )
+        learning_rate, weight_decay, True if mask is None else mask, trust_coefficient, eps,
+        matrices, momentum, nesterov,
+    )  # fmt: skip
 
 
 def adafactor(
-    learning_rate=0.05, decay_rate=0.8, clipping_threshold=1.0, multiply_by_parameter_scale=True,
-    weight_decay=0.0, eps=1e-30, mask=None,
+    learning_rate=0.05, min_dim_size_to_factor=128, decay_rate=0.8, decay_offset=0,
+    clipping_threshold=1.0, multiply_by_parameter_scale=True, weight_decay=0.0, eps=1e-30, mask=None,
 ) -> optax.GradientTransformation:  # fmt: skip
-    """Adam's second moments as outer products of row and column means; Shazeer & Stern 2018."""
+    """Second moments as products of row and column means, where both are long; Shazeer & Stern 2018.
+
+    The decay is scaled by the learning rate, which optax leaves to its caller.
+    """
     return optax.adafactor(
         learning_rate,
+        min_dim_size_to_factor=min_dim_size_to_factor,
         decay_rate=decay_rate,
+        decay_offset=decay_offset,
         clipping_threshold=clipping_threshold,
         multiply_by_parameter_scale=multiply_by_parameter_scale,
-        weight_decay_rate=weight_decay,
+        weight_decay_rate=learning_rate * weight_decay,
         eps=eps,
         weight_decay_mask=mask,
     )
@@ -104,13 +114,14 @@ def muon(
     b1=0.9,
     b2=0.999,
     eps=1e-8,
-    weight_decay_mask=None,
+    mask=None,
 ) -> optax.GradientTransformation:
     """Momentum whose matrices are made orthogonal by Newton-Schulz iterations; Jordan et al. 2024.
 
     Matrices are the kernels but the head's; a convolution's is flattened to (window · inputs, outputs).
-    All else is Adam's, at the same learning rate: with `match_adam_rms` an update's root mean square is
-    0.2, about that of Adam's (Liu et al. 2025). Without, matrices are scaled by √max(1, out/in).
+    All else is Adam's (NAdam's, if `nesterov`), at the same learning rate: with `match_adam_rms` an
+    update's root mean square is 0.2, about that of Adam's (Liu et al. 2025). Without, matrices
+    are scaled by √max(1, out/in).
     """
 
     def matrices(params):
@@ -121,19 +132,20 @@ def muon(
 
         return jax.tree_util.tree_map_with_path(dimensions, params)
 
-    return contrib.muon(
-        learning_rate,
+    directions = contrib.muon(  # downwards, at a learning rate of 1
+        1.0,
         ns_steps=ns_steps,
         beta=momentum,
         eps=eps,
-        weight_decay=weight_decay,
-        weight_decay_mask=weight_decay_mask,
         nesterov=nesterov,
         adam_b1=b1,
         adam_b2=b2,
         muon_weight_dimension_numbers=matrices,
         consistent_rms=0.2 if match_adam_rms else None,
     )
+    # Optax's own decay acts on the matrices alone, and the head's kernel is not among them.
+    decay = optax.add_decayed_weights(-weight_decay, mask)
+    return optax.chain(directions, decay, optax.scale(learning_rate))
 
 
 def sam(learning_rate=0.05, momentum=0.9, rho=0.05) -> optax.GradientTransformationExtraArgs:

@@ -5,11 +5,12 @@ warm-up leaves of the run. A run that goes on after T, by a step or two, stays a
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxcnn.config import RunLength
@@ -35,8 +36,8 @@ def constant(run: RunLength) -> optax.Schedule:
 
 def step(run: RunLength, every: str = "30%", gamma: float = 0.1) -> optax.Schedule:
     """γ^⌊t/every⌋: × γ after every `every`."""
-    period = run.period(every, "config.schedule.every")
-    return lambda t: gamma ** periods(t, period)
+    passed = periods(run.period(every, "config.schedule.every"), run.steps)
+    return lambda t: gamma ** passed(t)
 
 
 def multistep(run: RunLength, at: tuple = ("50%", "75%"), gamma: float = 0.1) -> optax.Schedule:
@@ -98,7 +99,11 @@ def cosine_restarts(
     """
     if growth < 1:
         raise UserError(f"config.schedule.growth={growth} must be at least 1")
-    length, restarts, cosines = round(_steps(run, "first", first)) or 1, [], []
+    length = round(_steps(run, "first", first)) or 1
+    if growth == 1:
+        cosine_of = optax.cosine_decay_schedule(1.0, length, alpha=final)
+        return lambda t: cosine_of(t % length)
+    restarts, cosines = [], []
     while not restarts or restarts[-1] < run.steps_after_warmup:
         cosines.append(optax.cosine_decay_schedule(1.0, length, alpha=final))
         restarts.append((restarts[-1] if restarts else 0) + length)
@@ -229,10 +234,14 @@ def create_schedule(settings: dict, run: RunLength) -> Schedule:
     return Schedule(factor, schedule.momentum and later(schedule.momentum), schedule.plateau)
 
 
-def periods(steps, period: Fraction):
-    """How many whole periods there are in `steps`, exactly; an epoch is rarely whole steps."""
-    period = period.limit_denominator(1000)
-    return (steps * period.denominator) // period.numerator
+def periods(period: Fraction, up_to: int) -> Callable:
+    """steps → how many whole periods there are in them, exactly, for 0 ≤ steps ≤ up_to.
+
+    An epoch is rarely a whole number of steps, so this is a matter of fractions, which devices lack.
+    """
+    ends = [math.ceil(count * period) for count in range(1, math.floor(up_to / period) + 1)]
+    ends = np.array(ends, np.int32)
+    return lambda steps: jnp.searchsorted(ends, steps, side="right")
 
 
 def _steps(run: RunLength, key: str, text: str) -> float:
@@ -246,8 +255,3 @@ def _half_cosine(start: float, end: float, fraction):
 def _check_fraction(key: str, value: float) -> None:
     if not 0 < value < 1:
         raise UserError(f"config.schedule.{key}={value} must be more than 0 and less than 1")
-
-
-def momentum_of(settings: Sequence[str]) -> str | None:
-    """The setting of an optimizer that a schedule of the momentum moves, if it has one."""
-    return next((name for name in ("momentum", "b1") if name in settings), None)

@@ -61,8 +61,9 @@ def lookahead(
         count = state.count + 1
         due = count % period == 0
         fast = optax.apply_updates(params, updates)
-        moved = optax.incremental_update(fast, state.slow, step_size)
-        slow = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, state.slow)
+        slow = jax.tree.map(  # what did not move stays where it is, to the bit
+            lambda old, new: jnp.where(due, old + step_size * (new - old), old), state.slow, fast
+        )
         updates = jax.tree.map(
             lambda to, now, own: jnp.where(due, to - now, own), slow, params, updates
         )

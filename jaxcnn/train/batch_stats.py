@@ -25,7 +25,11 @@ def make_statistics_step(model: Classifier) -> Callable[[Any, Mapping, dict, jax
             rngs={"dropout": jax.random.fold_in(jax.random.key(0), number)},
         )
         own = changed["batch_stats"]
-        return jax.tree.map(lambda mean, new: mean + (new - mean) / (number + 1), running, own)
+        return jax.tree.map(
+            lambda mean, new: jnp.where(number == 0, new, mean + (new - mean) / (number + 1)),
+            running,
+            own,
+        )
 
     return step
 

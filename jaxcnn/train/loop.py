@@ -95,10 +95,10 @@ class Run:
     ):
         self.config, self.directory, self.dataset = config, directory, dataset
         self.mesh, self.experiment = mesh, experiment
-        self.batch_size = config.train.global_batch_size
+        self.batch_size, recipe = config.train.global_batch_size, experiment.recipe
         self.latest = Checkpoints(directory.latest, keep=2)
         self.best = Checkpoints(directory.best, keep=1)
-        self.eval_step = jax.jit(make_eval_step(experiment.model, experiment.recipe))
+        self.eval_step = jax.jit(make_eval_step(experiment.model, recipe.eval_loss, recipe.means))
         self.statistics_step = jax.jit(make_statistics_step(experiment.model))
         self.reactions = Reactions(config, experiment.schedule)
         self.seconds = 0.0
@@ -165,6 +165,8 @@ class Run:
                     raise self._divergence(*divergence)
                 self._report(values, (self.step - since_step) * self.batch_size / elapsed)
                 metrics = None
+                if validate or (save and not stop):
+                    self._reestimate_batch_stats()
                 if validate:
                     self._validate()
                 if save or self.reactions.should_stop:
@@ -172,9 +174,9 @@ class Run:
                 since, since_step = time.perf_counter(), self.step
         self.latest.wait()
         self.best.wait()
-        if self.reactions.should_stop:
-            return "early_stopped"
-        return "completed" if self.step == total_steps else "preempted"
+        if self.step == total_steps:
+            return "completed"
+        return "early_stopped" if self.reactions.should_stop else "preempted"
 
     def _report(self, values: dict, examples_per_second: float) -> None:
         """Writes a training line."""
@@ -192,8 +194,6 @@ class Run:
 
     def _validate(self) -> None:
         """Evaluates on the validation split; keeps the state apart where it is the best so far."""
-        if self.experiment.recipe.averaging.batch_stats == "reestimated":
-            self._reestimate_batch_stats()
         if "validation" not in self.dataset.splits:
             return
         values = self._evaluate(self.state, "validation")
@@ -223,7 +223,12 @@ class Run:
             self.best.wait()
 
     def _reestimate_batch_stats(self) -> None:
-        """Measures the statistics that evaluation uses, over an epoch from here on."""
+        """Measures the statistics that evaluation uses, where the recipe says so, over an epoch.
+
+        Not for a run that was told to stop, whose last checkpoint has those of the one before.
+        """
+        if self.experiment.recipe.averaging.batch_stats != "reestimated":
+            return
         batches = train_batches(
             self.dataset,
             self.experiment.augmentations,

@@ -10,13 +10,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from jaxcnn.config import RunLength
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.models.classifier import Classifier, abstract_variables
-from jaxcnn.optim.schedules import create_schedule
 from jaxcnn.train.evaluate import evaluate
-from jaxcnn.train.experiment import model_for, recipe_for
+from jaxcnn.train.experiment import measures, model_for
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import evaluation_variables
@@ -118,6 +116,11 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
     dataset = load_dataset(config.data.to_dict())
     if split not in dataset.splits:
         raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
+    if dataset.targets:
+        raise UserError(
+            "config.init_from: a regression's weights answer in the unit of the data that they were "
+            "trained on; evaluate its run, with --workdir"
+        )
     outputs = dataset.outputs
     model = model_for(config, dataset.image_shape, outputs)
     variables = load_pretrained(config.init_from, model, dataset.image_shape)
@@ -126,11 +129,8 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
             f"config.init_from={config.init_from!r} has a head for another number of classes than the "
             f"data's {outputs}; train it first"
         )
-    length = RunLength.of(config, len(dataset.splits["train"]))
-    schedule = create_schedule(config.schedule.to_dict(), length)
-    recipe = recipe_for(config, model, dataset.image_shape, dataset.targets, length, schedule)
     mesh = make_mesh()
     variables = jax.device_put(variables, replicated(mesh))
-    eval_step = jax.jit(make_eval_step(model, recipe))
+    eval_step = jax.jit(make_eval_step(model, *measures(config, dataset.targets)))
     batch_size = config.eval.global_batch_size
     return evaluate(eval_step, variables, dataset, split, batch_size, mesh)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxcnn.data.dataset import Dataset
+from jaxcnn.optim.chain import takes_mask
 from jaxcnn.train.experiment import Experiment
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,12 @@ def introduce(
             log.info("%s: %s", section, section_in_words(config[section]))
     decays = config.loss.l2_regularization or config.optimizer.get("weight_decay", 0.0)
     for rule in experiment.recipe.groups.rules:
-        if decays or not rule.startswith("decayed"):
-            log.info(rule)
+        if rule.startswith("decayed"):
+            if config.optimizer.get("weight_decay", 0.0) and not takes_mask(config.optimizer.name):
+                rule = f"decayed: all parameters, since {config.optimizer.name} takes no mask"
+            elif not decays:
+                continue
+        log.info(rule)
 
 
 def in_words(values: Mapping[str, float]) -> str:

@@ -60,7 +60,7 @@ class SavedRun:
             )
         if split not in dataset.splits:
             raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
-        eval_step = jax.jit(make_eval_step(self.model, self.recipe))
+        eval_step = jax.jit(make_eval_step(self.model, self.recipe.eval_loss, self.recipe.means))
         batch_size, variables = self.config.eval.global_batch_size, evaluation_variables(self.state)
         return evaluate(eval_step, variables, dataset, split, batch_size, self.mesh)
 

@@ -119,7 +119,7 @@ def _initializer(model, recipe, image_shape):
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=batch_stats,
-            opt_state=recipe.tx.init(params),
+            opt_state=copy(recipe.tx.init(params)),
             rng=state_key,
             averaged_params=copy(params) if averaging.share else None,
             eval_batch_stats=copy(batch_stats) if averaging.batch_stats != "running" else None,

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding
 
 from jaxcnn.layers.forms import plain_forms
 from jaxcnn.optim.chain import hyperparameters
-from jaxcnn.train.losses import l2_penalty
+from jaxcnn.train.losses import Loss, l2_penalty
 from jaxcnn.train.metrics import Divergence, Means, TrainMetrics
 from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.state import TrainState
@@ -71,14 +71,16 @@ def make_train_step(
                 (share, (means, batch_stats)), own = of_part(params, batch_stats, part, key)
                 return (total + share, optax.tree.add(grads, own), batch_stats), means
 
-            start = jnp.zeros((), optax.tree.dtype(params)), optax.tree.zeros_like(params)
             # Every parts-th example: each device has as many of a part as of the whole batch.
             split = {
                 key: jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
                 for key, leaf in batch.items()
             }
+            first = {key: leaf[0] for key, leaf in split.items()}
+            (share, _), own = jax.eval_shape(of_part, params, state.batch_stats, first, dropout_key)
+            start = (*jax.tree.map(jnp.zeros_like, (share, own)), state.batch_stats)
             (total, grads, batch_stats), means = jax.lax.scan(
-                add, (*start, state.batch_stats), (jnp.arange(parts), split)
+                add, start, (jnp.arange(parts), split)
             )
             means = jax.tree.map(lambda leaf: leaf.sum(axis=0), means)  # their totals and counts
             return (total, (means, batch_stats)), grads
@@ -134,12 +136,18 @@ def compile_step(
     return jitted.lower(state, batch).compile()
 
 
-def make_eval_step(model: nn.Module, recipe: Recipe) -> Callable[[Mapping, dict], Means]:
-    """Returns `eval_step(variables, batch) → metrics`, with running averages and without dropout."""
+def make_eval_step(
+    model: nn.Module, loss: Callable[..., Loss], means: Callable[..., Means]
+) -> Callable[[Mapping, dict], Means]:
+    """Returns `eval_step(variables, batch) → metrics`, with running averages and without dropout.
+
+    Args:
+      loss, means: a recipe's `eval_loss` and `means`.
+    """
 
     def eval_step(variables: Mapping, batch: dict) -> Means:
         outputs = model.apply(variables, batch["image"], train=False)
-        loss = recipe.eval_loss(outputs, batch["label"], batch["mask"])
-        return recipe.means(loss, outputs, batch["label"], batch["mask"])
+        own = loss(outputs, batch["label"], batch["mask"])
+        return means(own, outputs, batch["label"], batch["mask"])
 
     return eval_step

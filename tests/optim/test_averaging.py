@@ -46,6 +46,16 @@ def test_swa_is_the_plain_mean_of_the_weights_it_takes():
     assert found[10] == found[9] == found[8]  # between, it stands still
 
 
+@pytest.mark.parametrize("name", ["ema", "swa"])
+def test_what_does_not_change_is_its_own_average_to_the_bit(name):
+    averaging = create_averaging({"name": name, **AVERAGES.settings(name)}, RUN)
+    weights = {"w": np.random.default_rng(0).normal(size=1000).astype(np.float32)}
+    average = weights
+    for step in range(1, 21):
+        average = averaging.update(average, weights, np.int32(step))
+    np.testing.assert_array_equal(average["w"], weights["w"])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -55,6 +65,8 @@ def test_swa_is_the_plain_mean_of_the_weights_it_takes():
         ),
         ({"name": "none", "batch_stats": "averaged"}, "'averaged' does not exist; valid: reestim"),
         ({"name": "swa", "every": "0 epochs"}, "config.averaging.every='0 epochs' must be more"),
+        ({"name": "swa", "every": "4 examples"}, "every='4 examples' must be at least one step"),
+        ({"name": "swa", "start": "200%"}, "start='200%' is step 40, and the run has 20"),
         ({"name": "swag"}, "averaging 'swag' does not exist; did you mean 'swa'?"),
     ],
 )

@@ -68,6 +68,11 @@ def test_nothing_is_computed_for_what_is_frozen():
             "config.parameters.frozen.0='^steem' matches no parameter; there are ",
         ),
         ({"decayed": ["kernel$", "("]}, "config.parameters.decayed.1='(' is not a regex"),
+        ({"frozen": [5]}, "config.parameters.frozen.0=5 is not a regex, which is text"),
+        (
+            {"learning_rates": [{"pattern": "head", "multiplier": True}]},
+            "multiplier=True must be a number",
+        ),
         ({"frozen": [""]}, "freezes every parameter"),
         (
             {"learning_rates": [{"pattern": "haed", "multiplier": 1}]},

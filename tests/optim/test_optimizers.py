@@ -384,8 +384,38 @@ def test_one_cycle_moves_the_momentum():
         momenta.append(float(hyperparameters(state)["momentum"]))
     assert momenta[::9] == pytest.approx([0.95, 0.95])
     assert min(momenta) == momenta[2] == pytest.approx(0.85)
-    with pytest.raises(UserError, match="optimizer 'sgd' has no setting .*cycle_momentum=False"):
+    with pytest.raises(UserError, match="optimizer 'sgd' has none that may move; .*cycle_momentum=False"):
         create_optimizer({"name": "sgd", "learning_rate": 0.1}, schedule)
+
+
+def test_one_cycle_moves_no_momentum_that_an_average_hangs_on():
+    schedule = create_schedule({"name": "one_cycle", "warmup": ""}, RunLength(100, 1, 10))
+    own = {"name": "schedule_free_sgd", **OPTIMIZERS.settings("schedule_free_sgd")}
+    with pytest.raises(UserError, match="has none that may move"):
+        create_optimizer(own, schedule)
+
+
+# --- decay ---
+
+
+@pytest.mark.parametrize(
+    "name", ["adamw", "lion", "muon", "lamb", "adafactor", "schedule_free_adamw"]
+)
+def test_weight_decay_reaches_every_kernel_and_no_bias(name):
+    """Without a gradient, what decays becomes smaller by the learning rate times the decay."""
+    params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32) + 2, PARAMS)
+    groups = parameter_groups({"decayed": ["kernel$"], "frozen": [], "learning_rates": []}, params)
+    own = {"name": name, **OPTIMIZERS.settings(name), "learning_rate": 0.1, "weight_decay": 0.2}
+    tx = create_optimizer(own, CONSTANT, groups)
+    state = tx.init(params)
+    updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    new = evaluation_params(state, optax.apply_updates(params, updates))
+    for layer in ("conv1", "head"):
+        np.testing.assert_array_equal(new[layer]["bias"], params[layer]["bias"])
+        change = (new[layer]["kernel"] - params[layer]["kernel"]) / params[layer]["kernel"]
+        assert (change < -1e-3).all()
+        if name not in ("lamb",):  # which scales the decay by ‖w‖ over its own norm
+            np.testing.assert_allclose(change, -0.02, rtol=1e-4)
 
 
 # --- around them ---
@@ -430,6 +460,23 @@ def test_lookahead_is_evaluated_at_its_slow_weights():
     np.testing.assert_array_equal(evaluation_params(state, four)["w"], params["w"])
     five, state = take_steps(tx, four, 1, state)
     np.testing.assert_allclose(evaluation_params(state, five)["w"], five["w"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"name": "sgd", "learning_rate": 0.1, "lookahead_period": 1, "lookahead_step_size": 0.1},
+        {"name": "schedule_free_sgd", **OPTIMIZERS.settings("schedule_free_sgd")},
+    ],
+)
+def test_what_is_frozen_is_evaluated_as_it_is_to_the_bit(own):
+    params = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32) / 3, PARAMS)
+    rules = {"decayed": [], "frozen": ["^conv1"], "learning_rates": []}
+    groups = parameter_groups(rules, params)
+    new, state = take_steps(create_optimizer(own, CONSTANT, groups), params, 100, held=groups.held)
+    for found in (new, evaluation_params(state, new)):
+        jax.tree.map(np.testing.assert_array_equal, found["conv1"], params["conv1"])
+        assert (found["head"]["kernel"] != params["head"]["kernel"]).any()
 
 
 def test_schedule_free_is_evaluated_at_its_average():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from jaxcnn.config import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.plateau import ReduceOnPlateau
-from jaxcnn.optim.schedules import SCHEDULES, Schedule, create_schedule
+from jaxcnn.optim.schedules import SCHEDULES, Schedule, create_schedule, periods
 from tests.conftest import ROOT
 
 # Of CATALOG.md, "Schedules": these must be there by name.
@@ -95,6 +96,18 @@ def test_every_step_against_the_closed_form(name, warmup, body):
         rising = closed_form(0, body) * (step + 1) / (warmup + 1)
         expected = rising if step < warmup else closed_form(step - warmup, body)
         assert float(schedule.factor(step)) == pytest.approx(expected, abs=2e-6), step
+
+
+@given(examples=st.integers(1, 10**6), batch=st.integers(1, 4096), tenths=st.integers(1, 50))
+def test_periods_are_counted_exactly(examples, batch, tenths):
+    """At every step where a count changes, and just before it, as `Every` has it on the host."""
+    period = Fraction(examples * tenths, batch * 10)
+    up_to = math.ceil(5 * period)
+    passed = periods(period, up_to)
+    for count in range(1, 6):
+        at = math.ceil(count * period)
+        for step in (at - 1, at):
+            assert int(passed(step)) == step // period
 
 
 def test_the_peak_is_reached_where_the_warmup_ends():

@@ -1,8 +1,11 @@
 import jax
 import numpy as np
+import pytest
 
 from jaxcnn import create_model
+from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer
+from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.optim.schedules import Schedule
 from jaxcnn.train import state
 from jaxcnn.train.recipe import Recipe
@@ -29,6 +32,17 @@ def test_kernel_by_kernel_is_the_same_state(monkeypatch):
     ):
         assert (a.dtype, a.sharding) == (b.dtype, b.sharding)
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.names())
+def test_no_array_is_there_twice_which_could_not_be_donated(monkeypatch, name):
+    """Initialised outside of one program, an optimizer's state may hold the parameters themselves."""
+    monkeypatch.setattr(state, "_KERNELS_AT_ONCE", 0)
+    model = create_model("linear", num_classes=3)
+    tx = create_optimizer({"name": name, **OPTIMIZERS.settings(name)}, Schedule(lambda step: 1.0))
+    recipe = Recipe(tx, averaging=Averaging(lambda step: 0.1, "averaged"))
+    made = state.init_state(model, recipe, (8, 8, 3), 0, replicated(make_mesh()))
+    jax.jit(lambda state: state.replace(step=state.step + 1), donate_argnums=0)(made)
 
 
 def test_pretrained_values_are_taken_and_the_rest_is_drawn():

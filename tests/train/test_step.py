@@ -92,7 +92,7 @@ def test_auxiliary_heads_are_trained_by_their_weight_and_dropped_at_evaluation(b
     )
     assert metrics.read()[0]["loss"] == pytest.approx(np.log(3), rel=1e-5)  # the main head's alone
 
-    evaluate = make_eval_step(model, recipe)
+    evaluate = make_eval_step(model, recipe.eval_loss, recipe.means)
     without = {"params": {"head": new.params["head"]}}
     assert evaluate({"params": new.params}, batch).read() == evaluate(without, batch).read()
 
@@ -138,7 +138,9 @@ def test_divergence_names_its_step(batch):
 def test_evaluation_uses_running_statistics_and_no_dropout(batch):
     model, recipe, state = setting("simple_cnn", widths=(4,), dropout_rate=0.5)
     variables = evaluation_variables(state)
-    metrics = jax.jit(make_eval_step(model, recipe))(variables, batch).read()
+    metrics = jax.jit(make_eval_step(model, recipe.eval_loss, recipe.means))(
+        variables, batch
+    ).read()
     logits = model.apply(variables, batch["image"], train=False)
     loss = softmax_cross_entropy(logits, batch["label"], batch["mask"])
     assert metrics["loss"] == pytest.approx(float(loss.summed) / 8, rel=1e-5)
@@ -189,6 +191,16 @@ def test_microbatches_add_up_to_the_batch(parts):
             parted.params, whole.params,
         )  # fmt: skip
         assert parted_metrics.read()[0] == pytest.approx(whole_metrics.read()[0], rel=1e-9)
+
+
+def test_microbatches_in_a_higher_precision_than_the_parameters():
+    with jax.enable_x64(True):
+        model, recipe, state = setting("linear", recipe={"microbatches": 2}, dtype="float64")
+        batch = {
+            "image": jnp.ones((4, *SHAPE)), "label": jnp.zeros(4, jnp.int32), "mask": jnp.ones(4, bool)
+        }  # fmt: skip
+        new, _ = jax.jit(make_train_step(model, recipe))(state, batch)
+    assert new.params["head"]["kernel"].dtype == jnp.float32
 
 
 def test_microbatches_normalise_one_by_one(batch):
