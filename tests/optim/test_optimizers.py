@@ -384,7 +384,9 @@ def test_one_cycle_moves_the_momentum():
         momenta.append(float(hyperparameters(state)["momentum"]))
     assert momenta[::9] == pytest.approx([0.95, 0.95])
     assert min(momenta) == momenta[2] == pytest.approx(0.85)
-    with pytest.raises(UserError, match="optimizer 'sgd' has none that may move; .*cycle_momentum=False"):
+    with pytest.raises(
+        UserError, match="optimizer 'sgd' has none that may move; .*cycle_momentum=False"
+    ):
         create_optimizer({"name": "sgd", "learning_rate": 0.1}, schedule)
 
 
