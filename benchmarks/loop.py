@@ -46,8 +46,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet20_cifar")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=60, help="steps per round and contestant")
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=195, help="steps per round and contestant")
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
     runtime.prepare()

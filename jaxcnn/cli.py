@@ -118,16 +118,28 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     takes_run(sub, required=False)
     takes_config(sub, required=False)
     sub.add_argument("--split", default="test", help="train, validation or test (default)")
+    sub.add_argument(
+        "--tta",
+        default="",
+        metavar="VIEWS",
+        help="averages the class probabilities of center_crop, ten_crop or multi_scale views",
+    )
 
     sub = command("predict", run.predict, "classify image files: the five likeliest classes")
     takes_run(sub)
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="a .jpg or .png file")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("show-batch", run.show_batch, "draw an augmented training batch with its labels")
+    sub = command(
+        "show-batch",
+        run.show_batch,
+        "draw training images, and what augmentation makes of them",
+    )
     takes_config(sub)
     sub.add_argument("--out", default="batch.png", metavar="FILE", help="default: batch.png")
-    sub.add_argument("--count", type=int, default=32, help="how many images (default: 32)")
+    sub.add_argument(
+        "--count", type=int, help="how many images (default: 8, or 32 without augmentation)"
+    )
 
     sub = command("plot-schedule", run.plot_schedule, "draw the learning rate of a run to come")
     takes_config(sub)

@@ -51,7 +51,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     _refuse(arguments.config and arguments.checkpoint, "--checkpoint is for --workdir=DIR")
     if arguments.workdir:
         run = _load_run(arguments)
-        metrics, label = run.evaluate(arguments.split), f"{arguments.split} (step {run.step})"
+        metrics = run.evaluate(arguments.split, arguments.tta)
+        label = f"{arguments.split} (step {run.step})"
     else:
         from jaxcnn import runtime
         from jaxcnn.train.experiment import load_config
@@ -59,7 +60,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
         config = load_config(arguments.config, arguments.overrides)
         runtime.prepare()
-        metrics, label = evaluate_pretrained(config, arguments.split), arguments.split
+        metrics = evaluate_pretrained(config, arguments.split, arguments.tta)
+        label = arguments.split
     print(_metrics_table({label: metrics}))
 
 
@@ -99,22 +101,39 @@ def _load_run(arguments: argparse.Namespace):
 
 
 def show_batch(arguments: argparse.Namespace) -> None:
-    from jaxcnn.data.augment import create_augmentations
+    import jax
+    import numpy as np
+
+    from jaxcnn.data.augment import check_augmentations, create_augmentations
     from jaxcnn.data.dataset import load_dataset
-    from jaxcnn.data.pipeline import train_batches
-    from jaxcnn.diagnose.pictures import contact_sheet, save
+    from jaxcnn.data.mixing import create_mixes, mixed
+    from jaxcnn.data.pipeline import augmentation_stages, pixels_of, train_batches
+    from jaxcnn.diagnose.pictures import augmentation_sheet, contact_sheet, label_names, save
     from jaxcnn.train.experiment import load_config
 
-    if arguments.count < 1:
+    if arguments.count is not None and arguments.count < 1:
         raise UserError(f"--count={arguments.count} must be at least 1")
     _require_png(arguments.out)
     config = load_config(arguments.config, arguments.overrides)
     dataset = load_dataset(config.data.to_dict())
-    count = min(arguments.count, len(dataset.splits["train"]))
     augmentations = create_augmentations(config.data.augment)
-    batch = next(train_batches(dataset, augmentations, count, config.seed))
-    applied = ", ".join(entry["name"] for entry in config.data.augment) or "no augmentation"
-    sheet = contact_sheet(batch, dataset, applied)
+    check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
+    names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
+    count = min(arguments.count or (8 if names else 32), len(dataset.splits["train"]))
+    applied = ", ".join(names) or "no augmentation"
+    if names:
+        labels, stages = augmentation_stages(dataset, augmentations, count, config.seed)
+        key = jax.random.key(config.seed)
+        for entry in config.data.mix:
+            batch = {"image": stages[len(augmentations)], "label": labels}
+            mixes = create_mixes([{**entry, "probability": 1.0}])
+            stages.append(np.asarray(mixed(mixes, key, batch, dataset.outputs)["image"]))
+        scale = 255 if dataset.pixel_dtype == "uint8" else max(stage.max() for stage in stages)
+        stages = [stage / scale for stage in stages]
+        sheet = augmentation_sheet(stages, ["as stored", *names], label_names(labels, dataset))
+    else:
+        batch = next(train_batches(dataset, augmentations, count, config.seed))
+        sheet = contact_sheet(batch, dataset, applied)
     save(sheet, arguments.out)
     print(f"{count} training images ({applied}): {arguments.out}")
 

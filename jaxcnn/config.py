@@ -41,7 +41,10 @@ def default_config() -> ConfigDict:
                 "split_seed": 0,
                 "mean": (),  # per channel, pixels in [0, 1]; empty: computed from the train split
                 "std": (),
-                "augment": [],  # a list of {"name": …, **settings}, applied in order, in train only
+                # Lists of {"name": …, **settings}. In train only: augmentations, applied in order, and
+                # mixes of a batch's images and labels, one of which is chosen for each batch.
+                "augment": [],
+                "mix": [],
             },
             "loss": {"name": "softmax_cross_entropy", "l2_regularization": 0.0},
             "optimizer": {
@@ -84,6 +87,10 @@ CHOICE_KEYS = {
     "schedule": "name",
     "averaging": "name",
 }
+
+
+# The settings of `data` that are lists of entries of a registry.
+LISTS = ("augment", "mix")
 
 
 # --- durations ----------------------------------------------------------------------------------
@@ -243,7 +250,7 @@ def resolve(
     Args:
       config: what a config file returned; keys it leaves out take their defaults.
       overrides: dotted key → text, as on the command line: {"optimizer.learning_rate": "0.1"}.
-      registries: for each section of `CHOICE_KEYS`, and for "augment", where its choices are.
+      registries: for each section of `CHOICE_KEYS`, and for each of `LISTS`, where its choices are.
 
     Raises:
       UserError: an unknown key, a value of the wrong type, or a choice that does not exist.
@@ -268,15 +275,17 @@ def resolve(
         resolved[section] = _filled(
             values, {**defaults, **settings}, f"config.{section}", of=choice
         )
-    data, augmentations = resolved["data"], registries["augment"]
-    data["augment"] = _resolved_augmentations(data["augment"], augmentations)
+    data = resolved["data"]
+    for key in LISTS:
+        data[key] = _resolved_list(data[key], registries[key], f"config.data.{key}")
     for dotted, text in overrides.items():
         section, _, key = dotted.partition(".")
         choice = resolved[section][CHOICE_KEYS[section]] if section in CHOICE_KEYS else ""
         if choice and "." not in key:
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _override(resolved, dotted.split("."), text, f"config.{dotted}")
-    data["augment"] = _resolved_augmentations(data["augment"], augmentations)  # it may be replaced
+    for key in LISTS:  # an override may have replaced it
+        data[key] = _resolved_list(data[key], registries[key], f"config.data.{key}")
     return ConfigDict(resolved)
 
 
@@ -318,12 +327,12 @@ def _settings(registry: Registry, choice: str, path: str) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _resolved_augmentations(entries: list, registry: Registry) -> list[dict[str, Any]]:
+def _resolved_list(entries: list, registry: Registry, setting: str) -> list[dict[str, Any]]:
     resolved = []
     for i, entry in enumerate(entries):
-        path = f"config.data.augment.{i}"
+        path = f"{setting}.{i}"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-            raise UserError(f"{path}={entry!r}: an augmentation is a dictionary with a 'name'")
+            raise UserError(f"{path}={entry!r}: an entry is a dictionary with a 'name'")
         settings = _settings(registry, entry["name"], f"{path}.name")
         resolved.append(_filled(entry, {"name": "", **settings}, path, of=entry["name"]))
     return resolved

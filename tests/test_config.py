@@ -172,7 +172,11 @@ def test_choosing_another_source_keeps_what_is_common_to_all():
         ("model.activation", "tanh", "tanh"),
         ("data.mean", "[0.5]", (0.5,)),
         ("data.mean", "(0.5,)", (0.5,)),
-        ("data.augment", "[{'name': 'pad_and_crop'}]", [{"name": "pad_and_crop", "padding": 4}]),
+        (
+            "data.augment",
+            "[{'name': 'pad_and_crop'}]",
+            [{"name": "pad_and_crop", "probability": 1.0, "padding": 4}],
+        ),
     ],
 )
 def test_override(key, text, value):
@@ -187,7 +191,8 @@ def test_override_inside_a_list():
     config = default_config()
     config.data.augment = [{"name": "horizontal_flip"}, {"name": "pad_and_crop"}]
     resolved = resolve(config, {"data.augment.1.padding": "2"})
-    assert resolved.to_dict()["data"]["augment"][1] == {"name": "pad_and_crop", "padding": 2}
+    expected = {"name": "pad_and_crop", "probability": 1.0, "padding": 2}
+    assert resolved.to_dict()["data"]["augment"][1] == expected
 
 
 @pytest.mark.parametrize(
@@ -241,7 +246,12 @@ def test_override_inside_a_list():
         ("schedule.name", "cosin", "schedule 'cosin' does not exist; did you mean 'cosine'?"),
         ("data.source", "digit", "data source 'digit' does not exist; did you mean 'digits'?"),
         ("data.augment", "[{'name': 'flip'}]", "config.data.augment.0.name: augmentation 'flip'"),
-        ("data.augment", "['flip']", "an augmentation is a dictionary with a 'name'"),
+        (
+            "data.mix",
+            "[{'name': 'mixup', 'alfa': 1}]",
+            "config.data.mix.0.alfa: 'mixup' has no such",
+        ),
+        ("data.augment", "['flip']", "an entry is a dictionary with a 'name'"),
         ("data.augment", "[{'name': 'pad_and_crop', 'pading': 2}]", "did you mean 'padding'?"),
         (
             "data.augment",

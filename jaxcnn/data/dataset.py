@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from jaxcnn.config import LISTS
 from jaxcnn.data.images import ImageFiles
 from jaxcnn.data.sources import (
     SOURCES,
@@ -88,7 +89,8 @@ def load_dataset(settings: Mapping) -> Dataset:
         key: settings.pop(key)
         for key in ("resize", "validation_fraction", "test_fraction", "split_seed", "mean", "std")
     }
-    settings.pop("augment")
+    for key in LISTS:
+        settings.pop(key)
     source = SOURCES.create(settings.pop("source"), common["resize"], **settings)
     return _prepared(source, **common)
 

@@ -7,14 +7,16 @@ their augmentation. So a run resumes from its step, and no state of the input is
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from jaxcnn.data.arrays import Array, Arrays, numpy_arrays, tensorflow_arrays
+from jaxcnn.data.augmentation import Pixels
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.images import ImageFiles
+from jaxcnn.data.images import ImageFiles, read_image
 from jaxcnn.data.sources import Split
 from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
 
@@ -43,14 +45,47 @@ def train_batches(
     Every epoch is a new permutation of all examples; batches run on over its end.
     """
     split = dataset.splits["train"]
+    select = _train_selection(len(split), augmentations, batch_size, seed)
+    return _batches(dataset, split, augmentations, batch_size, select, itertools.count(start_step))
+
+
+def augmentation_stages(
+    dataset: Dataset, augmentations: Sequence, count: int, seed: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The first training images of a run, before, between and after their augmentations.
+
+    Returns:
+      Their labels, and for none, the first, the first two, … of the augmentations, float32 images
+      (count, height, width, channels) on the scale that they are stored on.
+    """
+    split = dataset.splits["train"]
+    selection = _train_selection(len(split), augmentations, count, seed)([0])
+    chosen = split[selection.index[0]]
+    if isinstance(chosen.images, ImageFiles):
+        files = chosen.images
+        images = np.stack([read_image(files.decoder, path) for path in files.paths])
+    else:
+        images = chosen.images
+    draws, stages = selection.draws[0], [images.astype(np.float32)]
+    for number, augmentation in enumerate(augmentations):
+        first = sum(former.draws for former in augmentations[:number])
+        own = draws[:, first : first + augmentation.draws]
+        stages.append(augmentation(numpy_arrays, stages[-1], own, pixels_of(dataset)))
+    return chosen.labels, stages
+
+
+def _train_selection(
+    examples: int, augmentations: Sequence, batch_size: int, seed: int
+) -> Callable[[Sequence[int]], Selection]:
+    """Steps that follow each other → the examples of their batches."""
     draws = max(1, sum(augmentation.draws for augmentation in augmentations))
 
     def select(steps: Sequence[int]) -> Selection:
         start, stop = steps[0] * batch_size, (steps[-1] + 1) * batch_size
         index, uniform = [], []
-        for epoch in range(start // len(split), -(-stop // len(split))):
-            order, numbers = _epoch(seed, epoch, len(split), draws)
-            begin = epoch * len(split)
+        for epoch in range(start // examples, -(-stop // examples)):
+            order, numbers = _epoch(seed, epoch, examples, draws)
+            begin = epoch * examples
             index.append(order[max(start - begin, 0) : stop - begin])
             uniform.append(numbers[index[-1]])
         shape = len(steps), batch_size
@@ -60,8 +95,7 @@ def train_batches(
             np.ones(shape, bool),
         )
 
-    steps = itertools.count(start_step)
-    return _batches(dataset, split, augmentations, batch_size, select, steps)
+    return select
 
 
 def abstract_batch(dataset: Dataset, batch_size: int, sharding) -> dict[str, jax.ShapeDtypeStruct]:
@@ -111,22 +145,22 @@ def _batches(dataset, split, augmentations, batch_size, select, steps) -> Iterat
 
 def _numpy_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
     for index, draws, mask in zip(*selections, strict=True):
-        images = split.images[index]
-        for augmentation, own_draws in _shared_out(augmentations, draws):
-            images = augmentation.numpy(images, own_draws)
-        images = (images.astype(np.float32) - dataset.mean) / dataset.std
+        images = split.images[index].astype(np.float32)
+        images = _augmented(numpy_arrays, dataset, augmentations, images, draws)
+        images = (images - dataset.mean) / dataset.std
         yield {"image": images, "label": split.labels[index], "mask": mask}
 
 
 def _tf_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
     tf = tensorflow("the input pipeline")
     batch_size = selections.index.shape[1]
-    labels = tf.constant(split.labels)
+    labels, arrays = tf.constant(split.labels), tensorflow_arrays()
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing in it that it would convert
     def augmented(images, index, draws, mask):
-        for augmentation, own_draws in _shared_out(augmentations, draws):
-            images = augmentation.tensorflow(images, own_draws)
-        images = (tf.cast(images, tf.float32) - dataset.mean) / dataset.std
+        images = tf.cast(images, tf.float32)
+        images = _augmented(arrays, dataset, augmentations, images, draws)
+        images = (images - dataset.mean) / dataset.std
         return {"image": images, "label": tf.gather(labels, index), "mask": mask}
 
     parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
@@ -152,9 +186,18 @@ def _tf_batches(dataset, split: Split, augmentations, selections) -> Iterator[Ba
     return batches.as_numpy_iterator()
 
 
-def _shared_out(augmentations: Sequence, draws):
-    """Each augmentation with the columns of `draws` that are its own."""
-    first = 0
+def _augmented(
+    arrays: Arrays, dataset: Dataset, augmentations, images: Array, draws: Array
+) -> Array:
+    """Each augmentation in turn, with the columns of `draws` that are its own."""
+    first, pixels = 0, pixels_of(dataset)
     for augmentation in augmentations:
-        yield augmentation, draws[:, first : first + augmentation.draws]
+        own = draws[:, first : first + augmentation.draws]
+        images = augmentation(arrays, images, own, pixels)
         first += augmentation.draws
+    return images
+
+
+def pixels_of(dataset: Dataset) -> Pixels:
+    """What augmentations are told of a data set's pixels."""
+    return Pixels(dataset.pixel_dtype == "uint8", dataset.mean)

@@ -49,12 +49,48 @@ def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
     """A batch as the network gets it, with its labels; the normalisation is undone."""
     pixels = batch["image"] * dataset.std + dataset.mean
     scale = 255 if dataset.mean.max() > 1 or pixels.max() > 2 else 1
-    if dataset.targets:
-        targets = batch["label"] * dataset.targets.std + dataset.targets.mean
-        titles = [np.array2string(target, precision=3) for target in targets]
-    else:
-        titles = [dataset.class_names[label] for label in batch["label"]]
+    titles = label_names(batch["label"], dataset)
     return image_grid(pixels / scale, titles, heading=heading)
+
+
+def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:
+    """What a data set's labels (images, …) are called: their classes, or targets in the data's unit."""
+    if dataset.targets is None:
+        return [dataset.class_names[label] for label in labels]
+    targets = labels * dataset.targets.std + dataset.targets.mean
+    return [np.array2string(target, precision=3) for target in targets]
+
+
+def augmentation_sheet(
+    stages: Sequence[np.ndarray], names: Sequence[str], titles: Sequence[str], heading: str = ""
+) -> Figure:
+    """Images in rows, and in columns what becomes of them.
+
+    Args:
+      stages: as many arrays (images, height, width, 1 or 3) as names, in 0 … 1.
+      names: of the columns.
+      titles: of the images, one per row.
+    """
+    rows, columns = len(stages[0]), len(stages)
+    figure = Figure(figsize=(1.45 * columns + 0.6, 1.45 * rows + 0.5), layout="constrained")
+    figure.suptitle(heading)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for column, (images, name) in enumerate(zip(stages, names, strict=True)):
+        panels[0, column].set_title(name, fontsize=8)
+        for row, image in enumerate(np.clip(images, 0, 1)):
+            panel = panels[row, column]
+            grey = image.shape[-1] == 1
+            panel.imshow(
+                image[..., 0] if grey else image,
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                interpolation="nearest",
+            )
+            panel.set(xticks=[], yticks=[])
+    for row, title in enumerate(titles):
+        panels[row, 0].set_ylabel(title, fontsize=8)
+    return figure
 
 
 def schedule_plot(

@@ -8,8 +8,10 @@ from ml_collections import ConfigDict
 
 from jaxcnn import config as configs
 from jaxcnn.config import Every, RunLength
-from jaxcnn.data.augment import AUGMENTATIONS, create_augmentations
+from jaxcnn.data.augment import AUGMENTATIONS, check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset, TargetScale
+from jaxcnn.data.mixing import MIXES, create_mixes
+from jaxcnn.data.pipeline import pixels_of
 from jaxcnn.data.sources import SOURCES
 from jaxcnn.errors import UserError
 from jaxcnn.models import MODELS, create_model
@@ -30,6 +32,7 @@ REGISTRIES = {
     "model": MODELS,
     "data": SOURCES,
     "augment": AUGMENTATIONS,
+    "mix": MIXES,
     "loss": LOSSES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
@@ -84,6 +87,8 @@ class Experiment:
                 setting = f"config.early_stopping.patience={config.early_stopping.patience}"
             raise UserError(f"{setting} needs a validation split, and the data has none")
         batch_size = config.train.global_batch_size // config.train.microbatches
+        augmentations = create_augmentations(config.data.augment)
+        check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
         model = model_for(config, dataset.image_shape, dataset.outputs, batch_size)
 
         def every(section: str) -> Every:
@@ -95,7 +100,7 @@ class Experiment:
                 config, model, dataset.image_shape, dataset.targets, length, schedule
             ),
             schedule=schedule,
-            augmentations=create_augmentations(config.data.augment),
+            augmentations=augmentations,
             length=length,
             log=every("log"),
             eval=every("eval"),
@@ -178,6 +183,7 @@ def recipe_for(
         clipping=gradient_clipping(optimizer),
         averaging=averaging,
         microbatches=config.train.microbatches,
+        mixes=create_mixes(config.data.mix),
     )
 
 

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config import Duration
 from jaxcnn.data.augment import create_augmentations
+from jaxcnn.data.mixing import create_mixes
 from jaxcnn.errors import UserError
 from jaxcnn.models.settings import check_settings
 from jaxcnn.train import losses, metrics
@@ -116,6 +117,7 @@ def check_values(config: ConfigDict) -> None:
             raise UserError(f"config.{key}={values[leaf]!r} must be {valid}")
     check_settings(config.model.to_dict(), "config.model.")
     create_augmentations(config.data.augment)
+    create_mixes(config.data.mix)
     _check_durations(config)
     _check_metrics(config)
     _check_decay(config)

@@ -19,6 +19,7 @@ from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import evaluation_variables
 from jaxcnn.train.step import make_eval_step
+from jaxcnn.train.views import check_views
 from jaxcnn.transfer.converted import MODEL_FILE, load_converted
 
 
@@ -102,8 +103,11 @@ def _value(model: Classifier, setting: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int]:
+def evaluate_pretrained(config: ConfigDict, split: str, views: str = "") -> dict[str, float | int]:
     """Evaluates the weights of `config.init_from` on a split of the config's data.
+
+    Args:
+      views: of `views.VIEWS`, those whose class probabilities are averaged; or ''.
 
     Returns:
       {'loss', 'accuracy', 'count'}
@@ -111,6 +115,7 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
     Raises:
       UserError: there are no such weights, or they are for another number of classes.
     """
+    check_views(views, config)
     if not config.init_from:
         raise UserError("config.init_from='' must be the directory of the weights to evaluate")
     dataset = load_dataset(config.data.to_dict())
@@ -131,6 +136,6 @@ def evaluate_pretrained(config: ConfigDict, split: str) -> dict[str, float | int
         )
     mesh = make_mesh()
     variables = jax.device_put(variables, replicated(mesh))
-    eval_step = jax.jit(make_eval_step(model, *measures(config, dataset.targets)))
+    eval_step = jax.jit(make_eval_step(model, *measures(config, dataset.targets), views))
     batch_size = config.eval.global_batch_size
     return evaluate(eval_step, variables, dataset, split, batch_size, mesh)

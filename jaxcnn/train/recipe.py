@@ -1,10 +1,11 @@
 """How a model is trained: what its step, its state and its evaluation are made from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optax
 
+from jaxcnn.data.mixing import Mix
 from jaxcnn.optim.averaging import NO_AVERAGING, Averaging
 from jaxcnn.optim.chain import NO_CLIPPING
 from jaxcnn.optim.groups import ParameterGroups
@@ -26,6 +27,7 @@ class Recipe:
       clipping: of the gradient, before the optimizer.
       averaging: of the weights, for evaluation.
       microbatches: parts of a batch that go through the network one by one.
+      mixes: of a batch's images and labels, one of which is chosen for each batch.
     """
 
     tx: optax.GradientTransformationExtraArgs
@@ -37,3 +39,4 @@ class Recipe:
     clipping: optax.GradientTransformation = NO_CLIPPING
     averaging: Averaging = NO_AVERAGING
     microbatches: int = 1
+    mixes: Sequence[Mix] = ()

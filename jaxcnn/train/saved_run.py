@@ -22,6 +22,7 @@ from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables
 from jaxcnn.train.step import make_eval_step
+from jaxcnn.train.views import check_views
 from jaxcnn.train.workdir import Workdir
 
 
@@ -46,12 +47,16 @@ class SavedRun:
     def step(self) -> int:
         return int(self.state.step)
 
-    def evaluate(self, split: str) -> dict[str, float | int]:
+    def evaluate(self, split: str, views: str = "") -> dict[str, float | int]:
         """{'loss', 'accuracy', 'count'} on a split of the run's own data; 'mae' for a regression's.
+
+        Args:
+          views: of `views.VIEWS`, those whose class probabilities are averaged; or ''.
 
         Raises:
           UserError: the data has no such split, or cannot be loaded.
         """
+        check_views(views, self.config)
         dataset = load_dataset(self.config.data.to_dict())
         if dataset.fingerprint() != self.fingerprint:
             raise UserError(
@@ -60,7 +65,9 @@ class SavedRun:
             )
         if split not in dataset.splits:
             raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
-        eval_step = jax.jit(make_eval_step(self.model, self.recipe.eval_loss, self.recipe.means))
+        eval_step = jax.jit(
+            make_eval_step(self.model, self.recipe.eval_loss, self.recipe.means, views)
+        )
         batch_size, variables = self.config.eval.global_batch_size, evaluation_variables(self.state)
         return evaluate(eval_step, variables, dataset, split, batch_size, self.mesh)
 

@@ -1,6 +1,7 @@
 """The pure training step and evaluation step."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -8,12 +9,16 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
 
+from jaxcnn.data.mixing import mixed
 from jaxcnn.layers.forms import plain_forms
 from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.train.losses import Loss, l2_penalty
 from jaxcnn.train.metrics import Divergence, Means, TrainMetrics
 from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.state import TrainState
+from jaxcnn.train.views import with_views
+
+_MIXING = 2**31 - 1  # no step has this number, whose key dropout might have
 
 
 def make_train_step(
@@ -34,6 +39,9 @@ def make_train_step(
     def train_step(state: TrainState, batch: dict) -> tuple[TrainState, TrainMetrics]:
         dropout_key = jax.random.fold_in(state.rng, state.step)
         count = batch["mask"].sum()
+        if recipe.mixes:
+            mix_key = jax.random.fold_in(jax.random.fold_in(state.rng, _MIXING), state.step)
+            batch = mixed(recipe.mixes, mix_key, batch, model.num_classes)
 
         def objective(params, batch_stats, part, key):
             """A microbatch's share of the objective; what it found beside it."""
@@ -137,16 +145,18 @@ def compile_step(
 
 
 def make_eval_step(
-    model: nn.Module, loss: Callable[..., Loss], means: Callable[..., Means]
+    model: nn.Module, loss: Callable[..., Loss], means: Callable[..., Means], views: str = ""
 ) -> Callable[[Mapping, dict], Means]:
     """Returns `eval_step(variables, batch) → metrics`, with running averages and without dropout.
 
     Args:
       loss, means: a recipe's `eval_loss` and `means`.
+      views: of `views.VIEWS`, those whose probabilities are averaged; or '', the image as it is.
     """
+    answer = partial(model.apply, train=False) if not views else with_views(model, views)
 
     def eval_step(variables: Mapping, batch: dict) -> Means:
-        outputs = model.apply(variables, batch["image"], train=False)
+        outputs = answer(variables, batch["image"])
         own = loss(outputs, batch["label"], batch["mask"])
         return means(own, outputs, batch["label"], batch["mask"])
 

@@ -294,7 +294,7 @@ def npz_of(path, **arrays):
 
 COMMON = {
     "resize": 0, "validation_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "mean": (), "std": (),
-    "augment": [],
+    "augment": [], "mix": [],
 }  # fmt: skip
 
 

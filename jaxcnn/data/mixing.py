@@ -1,0 +1,113 @@
+"""Mixing of images and their labels within a batch, on the device, inside the training step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.errors import UserError
+from jaxcnn.registry import Registry
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Applied to a batch with `probability`; each example's partner is the one opposite in the batch.
+
+    The share of an example's own label, λ, is of the distribution Beta(α, α), one for the whole batch.
+    """
+
+    probability: float = 1.0
+    alpha: float = 1.0
+
+    def __post_init__(self):
+        name = type(self).__name__.lower()
+        if not 0 < self.probability <= 1:
+            raise UserError(f"{name}: probability={self.probability!r} must be in (0, 1]")
+        if self.alpha <= 0:
+            raise UserError(f"{name}: alpha={self.alpha!r} must be more than 0")
+
+    def images(
+        self, key: jax.Array, images: jax.Array, share: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mixed images, and the share of their own that is really in them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Mixup(Mix):
+    """λx + (1 − λ)x′; Zhang et al. 2018."""
+
+    alpha: float = 0.2
+
+    def images(self, key, images, share):
+        return share * images + (1 - share) * images[::-1], share
+
+
+@dataclass(frozen=True)
+class Cutmix(Mix):
+    """x, with a box of x′ that has 1 − λ of the area, cut off at the image's edge; Yun et al. 2019."""
+
+    def images(self, key, images, share):
+        height, width = images.shape[1:3]
+        centre_y, centre_x = jax.random.uniform(key, (2,)) * jnp.array([height, width])
+        side = jnp.sqrt(1 - share)
+
+        def inside(centre, length):
+            low = jnp.round(centre - side * length / 2)
+            pixels = jnp.arange(length)
+            return (pixels >= low) & (pixels < low + jnp.round(side * length))
+
+        box = inside(centre_y, height)[:, None] & inside(centre_x, width)[None]
+        mixed = jnp.where(box[None, :, :, None], images[::-1], images)
+        return mixed, 1 - box.mean(dtype=images.dtype)
+
+
+MIXES = Registry("mix")
+MIXES.register("mixup", Mixup)
+MIXES.register("cutmix", Cutmix)
+
+
+def create_mixes(entries: Sequence[Mapping]) -> list[Mix]:
+    """The mixes that a config's `data.mix` lists.
+
+    Raises:
+      UserError: one does not exist or cannot have such settings, or their probabilities exceed 1.
+    """
+    entries = [dict(entry) for entry in entries]
+    mixes = [MIXES.create(entry.pop("name"), **entry) for entry in entries]
+    total = sum(mix.probability for mix in mixes)
+    if total > 1 + 1e-6:
+        raise UserError(
+            "config.data.mix: a batch is mixed in one way at most, but the probabilities add up to "
+            f"{total:g}"
+        )
+    return mixes
+
+
+def mixed(mixes: Sequence[Mix], key: jax.Array, batch: Mapping, num_classes: int) -> dict:
+    """A batch that went through one of the mixes, or through none.
+
+    Its labels are probabilities (batch, num_classes) that add up to 1, unless they were targets, which
+    are mixed themselves.
+    """
+    choice_key, share_key, own_key = jax.random.split(key, 3)
+    labels = batch["label"]
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        labels = jax.nn.one_hot(labels, num_classes, dtype=batch["image"].dtype)
+
+    def unmixed(_):
+        return batch["image"], labels
+
+    def by(mix: Mix):
+        def apply(_):
+            share = jax.random.beta(share_key, mix.alpha, mix.alpha).astype(labels.dtype)
+            images, own = mix.images(own_key, batch["image"], share)
+            return images, own * labels + (1 - own) * labels[::-1]
+
+        return apply
+
+    ends = jnp.cumsum(jnp.array([mix.probability for mix in mixes]))
+    choice = (jax.random.uniform(choice_key) >= ends).sum()
+    images, labels = jax.lax.switch(choice, [*map(by, mixes), unmixed], None)
+    return {**batch, "image": images, "label": labels}

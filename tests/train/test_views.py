@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn import create_model
+from jaxcnn.train.losses import softmax_cross_entropy
+from jaxcnn.train.metrics import class_means
+from jaxcnn.train.step import make_eval_step
+from jaxcnn.train.views import VIEWS
+
+
+def test_ten_crops_are_the_corners_the_middle_and_their_mirror_images(rng):
+    images = jnp.array(rng.normal(size=(2, 16, 16, 3)), jnp.float32)
+    views = VIEWS["ten_crop"](images)
+    assert views.shape == (10, 2, 16, 16, 3)
+    for view, (top, left) in zip(views, [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)], strict=False):
+        crop = images[:, top : top + 14, left : left + 14]
+        np.testing.assert_array_equal(view, jax.image.resize(crop, images.shape, "linear"))
+    np.testing.assert_array_equal(views[5:], views[:5, :, :, ::-1])
+    np.testing.assert_array_equal(VIEWS["center_crop"](images), views[4:5])
+
+
+def test_multi_scale_is_ten_crops_of_five_scales(rng):
+    images = jnp.array(rng.normal(size=(2, 32, 32, 3)), jnp.float32)
+    views = VIEWS["multi_scale"](images)
+    assert views.shape == (50, 2, 32, 32, 3)
+    np.testing.assert_allclose(views[4], images, atol=1e-6)  # 224 of 224: the image itself
+    np.testing.assert_array_equal(views[5:10], VIEWS["ten_crop"](images)[:5])
+
+
+@pytest.mark.parametrize("views", VIEWS)
+def test_probabilities_are_averaged(views, rng):
+    model = create_model("simple_cnn", num_classes=3, widths=(4,))
+    images = jnp.array(rng.normal(size=(5, 16, 16, 1)), jnp.float32)
+    batch = {"image": images, "label": jnp.array([0, 1, 2, 0, 1]), "mask": jnp.arange(5) < 4}
+    variables = model.init(jax.random.key(0), images, train=False)
+    found = make_eval_step(model, softmax_cross_entropy, class_means, views)(
+        variables, batch
+    ).read()
+    answers = [
+        jax.nn.softmax(model.apply(variables, view, train=False)) for view in VIEWS[views](images)
+    ]
+    mean = np.mean(answers, axis=0)[:4]
+    expected = -np.log(mean[np.arange(4), [0, 1, 2, 0]]).mean()
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["accuracy"] == (mean.argmax(axis=1) == [0, 1, 2, 0]).mean()
+    assert found["count"] == 4
