@@ -101,14 +101,8 @@ def _load_run(arguments: argparse.Namespace):
 
 
 def show_batch(arguments: argparse.Namespace) -> None:
-    import jax
-    import numpy as np
-
-    from jaxcnn.data.augment import check_augmentations, create_augmentations
     from jaxcnn.data.dataset import load_dataset
-    from jaxcnn.data.mixing import create_mixes, mixed
-    from jaxcnn.data.pipeline import augmentation_stages, pixels_of, train_batches
-    from jaxcnn.diagnose.pictures import augmentation_sheet, contact_sheet, label_names, save
+    from jaxcnn.diagnose.pictures import save, training_images
     from jaxcnn.train.experiment import load_config
 
     if arguments.count is not None and arguments.count < 1:
@@ -116,25 +110,10 @@ def show_batch(arguments: argparse.Namespace) -> None:
     _require_png(arguments.out)
     config = load_config(arguments.config, arguments.overrides)
     dataset = load_dataset(config.data.to_dict())
-    augmentations = create_augmentations(config.data.augment)
-    check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
     names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
     count = min(arguments.count or (8 if names else 32), len(dataset.splits["train"]))
+    save(training_images(config, dataset, count), arguments.out)
     applied = ", ".join(names) or "no augmentation"
-    if names:
-        labels, stages = augmentation_stages(dataset, augmentations, count, config.seed)
-        key = jax.random.key(config.seed)
-        for entry in config.data.mix:
-            batch = {"image": stages[len(augmentations)], "label": labels}
-            mixes = create_mixes([{**entry, "probability": 1.0}])
-            stages.append(np.asarray(mixed(mixes, key, batch, dataset.outputs)["image"]))
-        scale = 255 if dataset.pixel_dtype == "uint8" else max(stage.max() for stage in stages)
-        stages = [stage / scale for stage in stages]
-        sheet = augmentation_sheet(stages, ["as stored", *names], label_names(labels, dataset))
-    else:
-        batch = next(train_batches(dataset, augmentations, count, config.seed))
-        sheet = contact_sheet(batch, dataset, applied)
-    save(sheet, arguments.out)
     print(f"{count} training images ({applied}): {arguments.out}")
 
 

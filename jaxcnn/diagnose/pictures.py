@@ -8,9 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from ml_collections import ConfigDict
 
 from jaxcnn.config import RunLength
+from jaxcnn.data.augment import check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.mixing import create_mixes, mixed
+from jaxcnn.data.pipeline import augmentation_stages, pixels_of
 from jaxcnn.optim.schedules import Schedule
 
 LEARNING_RATE, MOMENTUM = "#0072B2", "#D55E00"
@@ -51,6 +55,32 @@ def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
     scale = 255 if dataset.mean.max() > 1 or pixels.max() > 2 else 1
     titles = label_names(batch["label"], dataset)
     return image_grid(pixels / scale, titles, heading=heading)
+
+
+def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
+    """The first training images of a run: as stored, and what each augmentation and mix makes of them.
+
+    Without any, the images alone, side by side.
+
+    Raises:
+      UserError: an augmentation is not for such images.
+    """
+    augmentations = create_augmentations(config.data.augment)
+    check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
+    labels, stages = augmentation_stages(dataset, augmentations, count, config.seed)
+    augmented = stages[-1]
+    for entry in config.data.mix:
+        mixes = create_mixes([{**entry, "probability": 1.0}])
+        batch = {"image": augmented, "label": labels}
+        new = mixed(mixes, jax.random.key(config.seed), batch, dataset.outputs)
+        stages.append(np.asarray(new["image"]))
+    scale = 255 if dataset.pixel_dtype == "uint8" else max(stage.max() for stage in stages)
+    stages = [stage / scale for stage in stages]
+    titles = label_names(labels, dataset)
+    names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
+    if not names:
+        return image_grid(stages[0], titles, heading="no augmentation")
+    return augmentation_sheet(stages, ["as stored", *names], titles)
 
 
 def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:

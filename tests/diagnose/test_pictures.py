@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.config import RunLength
+from jaxcnn.config import RunLength, default_config
 from jaxcnn.data.dataset import Dataset, TargetScale
 from jaxcnn.diagnose.pictures import (
     contact_sheet,
@@ -9,6 +9,7 @@ from jaxcnn.diagnose.pictures import (
     most_confident_mistakes,
     save,
     schedule_plot,
+    training_images,
 )
 from jaxcnn.optim.schedules import create_schedule
 
@@ -36,6 +37,24 @@ def test_a_contact_sheet_of_targets_says_them_in_their_unit():
     dataset = Dataset({}, (), np.float32([0]), np.float32([1]), scale)
     batch = {"image": np.zeros((2, 4, 4, 1)), "label": np.float32([-1, 0.5])}
     assert shown(contact_sheet(batch, dataset))[1] == ["-10.", "20."]
+
+
+def test_training_images_show_every_stage(blobs):
+    config = default_config()
+    config.data.augment = [{"name": "vertical_flip", "probability": 1.0}, {"name": "cutout"}]
+    config.data.mix = [{"name": "mixup", "alpha": 1.0}]
+    figure = training_images(config, blobs, 3)
+    images, titles = shown(figure)
+    assert [title for title in titles if title] == ["as stored", "vertical_flip", "cutout", "mixup"]
+    stored, flipped, cut, mix = (np.stack(images[column::4]) for column in range(4))
+    np.testing.assert_array_equal(flipped, stored[:, ::-1])
+    assert 0 < (cut != flipped).mean() < 0.5
+    np.testing.assert_allclose(mix[0] + mix[2], cut[0] + cut[2], atol=1e-5)  # each other's partners
+    names = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert len(names) == 3
+    assert set(names) <= {"0", "1", "2"}
+    config.data.augment, config.data.mix = [], []
+    assert len(shown(training_images(config, blobs, 5))[0]) == 5
 
 
 def test_a_schedule_s_plot_shows_every_step_and_the_momentum():
