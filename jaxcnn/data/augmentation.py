@@ -19,8 +19,7 @@ from jaxcnn.errors import UserError
 class Pixels(NamedTuple):
     """What the pixels of a data set are.
 
-    `whole`: whether they are whole numbers in 0 … 255, and stay so; else floats on a scale of
-    their own.
+    `whole`: they are whole numbers in 0 … 255, and stay so; else floats on a scale of their own.
     `mean`: float32 (channels,), of the training split.
     """
 
@@ -49,8 +48,7 @@ class Augmentation:
 
     @property
     def draws(self) -> int:
-        """How many uniform numbers in [0, 1) an example takes: its own, and the coin if there is
-        one."""
+        """How many uniform numbers in [0, 1) an example takes: its own, and one for a coin."""
         return self.own_draws + (self.probability < 1)
 
     def __call__(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
@@ -172,8 +170,7 @@ class Cutout(Augmentation):
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """A rectangle is replaced by the mean pixel; Zhong et al. 2020 (their RE-M), with their
-    constants.
+    """A rectangle is replaced by the mean pixel; Zhong et al. 2020 (their RE-M, their constants).
 
     Its area is uniform in `area` of the image's, its aspect (height/width) in `aspect`; a side
     longer than the image is cut to it.

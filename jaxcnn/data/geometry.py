@@ -57,8 +57,7 @@ def warped(arrays: Arrays, images: Array, matrix: tuple, outside_is_black: bool 
 
 @dataclass(frozen=True)
 class Affine(Augmentation):
-    """A random rotation, scaling, translation and shear about the centre; black comes in from
-    outside.
+    """A random rotation, scaling, translation and shear about the centre; black comes in.
 
     Attributes:
       degrees: the angle is uniform in ± this, anticlockwise.
@@ -146,8 +145,7 @@ class RandomResizedCrop(Augmentation):
 
 @dataclass(frozen=True)
 class ScaleJitterCrop(Augmentation):
-    """A square of `size` pixels, cut out of the image whose short side is scaled to L, uniform in
-    `short_side`.
+    """A square of `size` pixels of the image whose short side is scaled to L, uniform in a range.
 
     Simonyan & Zisserman 2015 and He et al. 2016 take 224 of 256 … 480. The square is scaled to the
     image's size, so only size/L counts.

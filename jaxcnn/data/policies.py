@@ -1,8 +1,7 @@
 """RandAugment and TrivialAugment: a random operation of a fixed list, as torchvision defines them.
 
-Each operation is one of three kinds, an affine map, an enhancement or a table of 256 values, so
-that a batch with another operation in each image takes one of each kind, and not fourteen
-operations.
+Each operation is an affine map, an enhancement or a table of 256 values, so that a batch with
+another operation in each image takes one map, four enhancements and one table, not all fourteen.
 """
 
 from dataclasses import dataclass
