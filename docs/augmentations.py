@@ -22,13 +22,13 @@ COLUMNS = 8
 
 def main() -> None:
     photographs = [
-        np.asarray(Image.fromarray(image[:, 100:527]).resize((112, 112), Image.Resampling.LANCZOS))
+        np.asarray(Image.fromarray(image[:, 100:527]).resize((80, 80), Image.Resampling.LANCZOS))
         for image in load_sample_images().images
     ]
     flower, temple = (photograph.astype(np.float32) for photograph in reversed(photographs))
     rng, rows = np.random.default_rng(0), {}
     for name in AUGMENTATIONS.names():
-        strong = {"cutout": {"size": 32}, "pad_and_crop": {"padding": 16}}.get(name, {})
+        strong = {"cutout": {"size": 24}, "pad_and_crop": {"padding": 12}}.get(name, {})
         augmentation = AUGMENTATIONS.create(name, **{"probability": 1.0, **strong})
         draws = rng.random((COLUMNS, augmentation.draws), np.float32)
         images = np.repeat(flower[None], COLUMNS, 0)
@@ -42,7 +42,8 @@ def main() -> None:
     columns = [np.stack([row[i] for row in rows.values()]) / 255 for i in range(COLUMNS)]
     save(augmentation_sheet(columns, [""] * COLUMNS, list(rows)), OUT.with_suffix(".png"))
     with Image.open(OUT.with_suffix(".png")) as picture:
-        picture.convert("RGB").save(OUT, quality=80)
+        small = picture.convert("RGB").reduce(2)
+        small.save(OUT, quality=88)
     OUT.with_suffix(".png").unlink()
 
 
