@@ -118,9 +118,9 @@ def show_batch(arguments: argparse.Namespace) -> None:
 
 
 def plot_schedule(arguments: argparse.Namespace) -> None:
-    from jaxcnn.config import RunLength
     from jaxcnn.data.dataset import load_dataset
     from jaxcnn.diagnose.pictures import save, schedule_plot
+    from jaxcnn.durations import RunLength
     from jaxcnn.optim.chain import check_momentum
     from jaxcnn.optim.schedules import create_schedule
     from jaxcnn.train.experiment import load_config

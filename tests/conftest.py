@@ -18,6 +18,15 @@ from jaxcnn.data.dataset import dataset_from_arrays
 
 ROOT = Path(__file__).parent.parent
 
+# A config file that needs no data from outside, and what makes a run of any config a short one.
+DIGITS = ROOT / "configs" / "digits_lenet.py"
+QUICK = (
+    "--config.model.name=linear",
+    "--config.data.augment=[]",
+    "--config.train.duration=20 steps",
+    "--config.schedule.warmup=0 steps",
+)
+
 # A machine that is busy with something else fails no property.
 settings.register_profile("jaxcnn", deadline=None)
 settings.load_profile("jaxcnn")

@@ -174,7 +174,9 @@ def test_a_batch_that_cannot_be_divided_among_the_devices(tmp_path):
 
 
 def test_arrays_in_memory_train_without_tensorflow(undisturbed, tmp_path):
-    """With every import of it blocked, the run is the same, to the bit."""
+    """With every import of it blocked, the run is the same, to the bit; and one on the device runs."""
+    run, on_device = tmp_path / "run", tmp_path / "device"
+    runs = [[f"--workdir={run}"], [f"--workdir={on_device}", "--config.data.placement=device"]]
     blocker = (
         "import importlib.util, sys\n"
         "find_spec = importlib.util.find_spec\n"
@@ -186,7 +188,8 @@ def test_arrays_in_memory_train_without_tensorflow(undisturbed, tmp_path):
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Blocker())\n"
         "from jaxcnn.cli import main\n"
-        f"code = main({['train', DIGITS, f'--workdir={tmp_path}', *EVERYTHING_ON]!r})\n"
+        f"for arguments in {runs!r}:\n"
+        f"    code = main(['train', {DIGITS!r}, *{EVERYTHING_ON!r}, *arguments])\n"
         "assert 'tensorflow' not in sys.modules\n"
         "sys.exit(code)\n"
     )
@@ -194,8 +197,9 @@ def test_arrays_in_memory_train_without_tensorflow(undisturbed, tmp_path):
         [sys.executable, "-c", blocker], capture_output=True, text=True, cwd=ROOT
     )
     assert answer.returncode == 0, answer.stderr
-    jax.tree.map(np.testing.assert_array_equal, final_bits(undisturbed), final_bits(tmp_path))
-    assert list((tmp_path / "tensorboard").iterdir())
+    jax.tree.map(np.testing.assert_array_equal, final_bits(undisturbed), final_bits(run))
+    assert list((run / "tensorboard").iterdir())
+    assert json.loads((on_device / "result.json").read_text())["status"] == "completed"
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):

@@ -7,6 +7,7 @@ workers, or how often the run was interrupted. It is written once, for NumPy, Te
 (arrays.py).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -32,7 +33,7 @@ class Pixels(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(ABC):
     """Applied to an example with `probability`.
 
     A subclass says in `change` what is done, with `own_draws` uniform numbers per example.
@@ -59,8 +60,9 @@ class Augmentation:
         coin = draws[:, self.own_draws] < self.probability
         return arrays.where(per_image(coin), changed, images)
 
+    @abstractmethod
     def change(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
-        raise NotImplementedError
+        """Images that are changed with draws (batch, `own_draws`)."""
 
     def refusal(self, setting: str, valid: str) -> UserError:
         value = getattr(self, setting)
@@ -124,8 +126,7 @@ class PadAndCrop(Augmentation):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.padding < 1:
-            raise self.refusal("padding", "at least 1")
+        check_at_least(self, "padding", 1)
 
     def change(self, arrays, images, draws, pixels):
         batch, height, width, channels = images.shape
@@ -157,8 +158,7 @@ class Cutout(Augmentation):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.size < 1:
-            raise self.refusal("size", "at least 1")
+        check_at_least(self, "size", 1)
 
     def change(self, arrays, images, draws, pixels):
         centre = [arrays.floor(draws[:, i] * images.shape[1 + i]) for i in (0, 1)]
@@ -207,6 +207,12 @@ def _replaced(arrays: Arrays, images: Array, box, pixels: Pixels) -> Array:
     ]
     fill = np.round(pixels.mean) if pixels.whole else pixels.mean
     return arrays.where(in_box[..., None], np.float32(fill), images)
+
+
+def check_at_least(augmentation: Augmentation, setting: str, least: float) -> None:
+    """Refuses a setting below `least`."""
+    if getattr(augmentation, setting) < least:
+        raise augmentation.refusal(setting, f"at least {least}")
 
 
 def check_range(augmentation: Augmentation, setting: str, low: float, high: float | None) -> None:

@@ -89,7 +89,7 @@ def load_dataset(settings: Mapping) -> Dataset:
         key: settings.pop(key)
         for key in ("resize", "validation_fraction", "test_fraction", "split_seed", "mean", "std")
     }
-    for key in LISTS:
+    for key in (*LISTS, "placement"):
         settings.pop(key)
     source = SOURCES.create(settings.pop("source"), common["resize"], **settings)
     return _prepared(source, **common)

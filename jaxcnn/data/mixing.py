@@ -1,5 +1,6 @@
 """Mixing of images and their labels within a batch, on the device, inside the training step."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from jaxcnn.registry import Registry
 
 
 @dataclass(frozen=True)
-class Mix:
+class Mix(ABC):
     """Applied to a batch with `probability`; each example's partner is the one opposite in the batch.
 
     The share of an example's own label, λ, is of the distribution Beta(α, α), one for the whole batch.
@@ -27,11 +28,11 @@ class Mix:
         if self.alpha <= 0:
             raise UserError(f"{name}: alpha={self.alpha!r} must be more than 0")
 
+    @abstractmethod
     def images(
         self, key: jax.Array, images: jax.Array, share: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mixed images, and the share of their own that is really in them."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxcnn.data.arrays import Array, Arrays
-from jaxcnn.data.augmentation import Augmentation, between, check_range, per_image
+from jaxcnn.data.augmentation import Augmentation, between, check_at_least, check_range, per_image
 from jaxcnn.errors import UserError
 
 # Principal components of the RGB values of ImageNet's training images, as Krizhevsky et al. 2012
@@ -71,8 +71,7 @@ class Enhancement(Augmentation):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.strength < 0:
-            raise self.refusal("strength", "at least 0")
+        check_at_least(self, "strength", 0)
 
     def change(self, arrays, images, draws, pixels):
         low, high = np.float32(max(0.0, 1 - self.strength)), np.float32(1 + self.strength)
@@ -166,8 +165,7 @@ class PCALighting(Augmentation):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.strength < 0:
-            raise self.refusal("strength", "at least 0")
+        check_at_least(self, "strength", 0)
 
     def change(self, arrays, images, draws, pixels):
         _require_colour(images, "pca_lighting")

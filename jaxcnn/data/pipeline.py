@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxcnn.data.arrays import Array, Arrays, numpy_arrays, tensorflow_arrays
-from jaxcnn.data.augmentation import Pixels
+from jaxcnn.data.augmentation import Augmentation, Pixels
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.images import ImageFiles, read_image
 from jaxcnn.data.sources import Split
@@ -32,25 +32,61 @@ class Selection(NamedTuple):
     tensors without elements.
     """
 
-    index: np.ndarray  # int64 (steps, batch), into the split
+    index: np.ndarray  # int32 (steps, batch), into the split
     draws: np.ndarray  # float32 (steps, batch, draws per example), uniform in [0, 1)
     mask: np.ndarray  # bool (steps, batch)
 
 
+Select = Callable[[Sequence[int]], Selection]  # of steps that follow each other
+
+
+class Host(NamedTuple):
+    """Which of the processes that train together this is; each makes an equal part of every batch."""
+
+    index: int = 0
+    count: int = 1
+
+    def part(self, selection: Selection) -> Selection:
+        """This host's examples of each batch, whose size divides by the hosts."""
+        size = selection.index.shape[1] // self.count
+        rows = slice(self.index * size, (self.index + 1) * size)
+        return Selection(*(array[:, rows] for array in selection))
+
+
+ALONE = Host()
+
+
 def train_batches(
-    dataset: Dataset, augmentations: Sequence, batch_size: int, seed: int, start_step: int = 0
+    dataset: Dataset,
+    augmentations: Sequence[Augmentation],
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    host: Host = ALONE,
 ) -> Iterator[Batch]:
     """Endless batches of augmented, normalised training images, from the one of `start_step` on.
 
-    Every epoch is a new permutation of all examples; batches run on over its end.
+    Args:
+      batch_size: of all hosts together; an equal part of it is this host's.
     """
     split = dataset.splits["train"]
-    select = _train_selection(len(split), augmentations, batch_size, seed)
-    return _batches(dataset, split, augmentations, batch_size, select, itertools.count(start_step))
+    select = train_selection(len(split), augmentations, batch_size, seed)
+    steps = itertools.count(start_step)
+    return _batches(dataset, split, augmentations, batch_size, select, steps, host)
+
+
+def eval_batches(
+    dataset: Dataset, split_name: str, batch_size: int, host: Host = ALONE
+) -> Iterator[Batch]:
+    """A split once, in its own order, normalised; the last batch is filled up and masked."""
+    split = dataset.splits[split_name]
+    select = eval_selection(len(split), batch_size)
+    steps = iter(range(-(-len(split) // batch_size)))
+    return _batches(dataset, split, (), batch_size, select, steps, host)
 
 
 def augmentation_stages(
-    dataset: Dataset, augmentations: Sequence, count: int, seed: int
+    dataset: Dataset, augmentations: Sequence[Augmentation], count: int, seed: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The first training images of a run, before, between and after their augmentations.
 
@@ -59,7 +95,7 @@ def augmentation_stages(
       (count, height, width, channels) on the scale that they are stored on.
     """
     split = dataset.splits["train"]
-    selection = _train_selection(len(split), augmentations, count, seed)([0])
+    selection = train_selection(len(split), augmentations, count, seed)([0])
     chosen = split[selection.index[0]]
     if isinstance(chosen.images, ImageFiles):
         files = chosen.images
@@ -74,10 +110,13 @@ def augmentation_stages(
     return chosen.labels, stages
 
 
-def _train_selection(
-    examples: int, augmentations: Sequence, batch_size: int, seed: int
-) -> Callable[[Sequence[int]], Selection]:
-    """Steps that follow each other → the examples of their batches."""
+def train_selection(
+    examples: int, augmentations: Sequence[Augmentation], batch_size: int, seed: int
+) -> Select:
+    """What the batches of training steps hold.
+
+    Every epoch is a new permutation of all examples; batches run on over its end.
+    """
     draws = max(1, sum(augmentation.draws for augmentation in augmentations))
 
     def select(steps: Sequence[int]) -> Selection:
@@ -98,6 +137,26 @@ def _train_selection(
     return select
 
 
+def eval_selection(examples: int, batch_size: int) -> Select:
+    """What the batches of an evaluation hold."""
+
+    def select(steps: Sequence[int]) -> Selection:
+        positions = np.array(steps)[:, None] * batch_size + np.arange(batch_size)
+        mask = positions < examples
+        draws = np.zeros((*positions.shape, 1), np.float32)
+        return Selection(np.where(mask, positions, 0).astype(np.int32), draws, mask)
+
+    return select
+
+
+@functools.lru_cache(maxsize=2)  # two epochs meet in one batch
+def _epoch(seed: int, epoch: int, examples: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order of an epoch, and each example's uniform numbers in it."""
+    order = np.random.default_rng((seed, epoch, 0)).permutation(examples).astype(np.int32)
+    numbers = np.random.default_rng((seed, epoch, 1)).random((examples, draws), np.float32)
+    return order, numbers
+
+
 def abstract_batch(dataset: Dataset, batch_size: int, sharding) -> dict[str, jax.ShapeDtypeStruct]:
     """A batch's shapes, dtypes and sharding, without its numbers."""
     labels = dataset.splits["train"].labels
@@ -112,42 +171,26 @@ def abstract_batch(dataset: Dataset, batch_size: int, sharding) -> dict[str, jax
     }
 
 
-def eval_batches(dataset: Dataset, split_name: str, batch_size: int) -> Iterator[Batch]:
-    """A split once, in its own order, normalised; the last batch is filled up and masked."""
-    split = dataset.splits[split_name]
-
-    def select(steps: Sequence[int]) -> Selection:
-        positions = np.array(steps)[:, None] * batch_size + np.arange(batch_size)
-        mask = positions < len(split)
-        draws = np.zeros((*positions.shape, 1), np.float32)
-        return Selection(np.where(mask, positions, 0), draws, mask)
-
-    steps = iter(range(-(-len(split) // batch_size)))
-    return _batches(dataset, split, (), batch_size, select, steps)
-
-
-@functools.lru_cache(maxsize=4)  # two epochs meet in one batch
-def _epoch(seed: int, epoch: int, examples: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch, and each example's uniform numbers in it."""
-    order = np.random.default_rng((seed, epoch, 0)).permutation(examples)
-    numbers = np.random.default_rng((seed, epoch, 1)).random((examples, draws), np.float32)
-    return order, numbers
-
-
-def _batches(dataset, split, augmentations, batch_size, select, steps) -> Iterator[Batch]:
+def _batches(
+    dataset: Dataset,
+    split: Split,
+    augmentations: Sequence[Augmentation],
+    batch_size: int,
+    select: Select,
+    steps: Iterator[int],
+    host: Host,
+) -> Iterator[Batch]:
     # Selected half a million examples or 16 epochs at a time, and handed to tf.data as arrays: a
     # Python function inside it would contend with the training loop for the interpreter.
     feed = _tf_batches if tensorflow_installed() else _numpy_batches
     chunk_size = max(1, min(2**19, 16 * len(split)) // batch_size)
     while chunk := list(itertools.islice(steps, chunk_size)):
-        yield from feed(dataset, split, augmentations, select(chunk))
+        yield from feed(dataset, split, augmentations, host.part(select(chunk)))
 
 
 def _numpy_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
     for index, draws, mask in zip(*selections, strict=True):
-        images = split.images[index].astype(np.float32)
-        images = _augmented(numpy_arrays, dataset, augmentations, images, draws)
-        images = (images - dataset.mean) / dataset.std
+        images = prepared(numpy_arrays, dataset, augmentations, split.images[index], draws)
         yield {"image": images, "label": split.labels[index], "mask": mask}
 
 
@@ -157,10 +200,8 @@ def _tf_batches(dataset, split: Split, augmentations, selections) -> Iterator[Ba
     labels, arrays = tf.constant(split.labels), tensorflow_arrays()
 
     @tf.autograph.experimental.do_not_convert  # there is nothing in it that it would convert
-    def augmented(images, index, draws, mask):
-        images = tf.cast(images, tf.float32)
-        images = _augmented(arrays, dataset, augmentations, images, draws)
-        images = (images - dataset.mean) / dataset.std
+    def finished(images, index, draws, mask):
+        images = prepared(arrays, dataset, augmentations, images, draws)
         return {"image": images, "label": tf.gather(labels, index), "mask": mask}
 
     parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
@@ -182,20 +223,27 @@ def _tf_batches(dataset, split: Split, augmentations, selections) -> Iterator[Ba
     options = tf.data.Options()
     # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
     options.autotune.enabled = False
-    batches = batches.map(augmented, **parallel).prefetch(2).with_options(options)
+    batches = batches.map(finished, **parallel).prefetch(2).with_options(options)
     return batches.as_numpy_iterator()
 
 
-def _augmented(
-    arrays: Arrays, dataset: Dataset, augmentations, images: Array, draws: Array
+def prepared(
+    arrays: Arrays,
+    dataset: Dataset,
+    augmentations: Sequence[Augmentation],
+    images: Array,
+    draws: Array,
 ) -> Array:
-    """Each augmentation in turn, with the columns of `draws` that are its own."""
-    first, pixels = 0, pixels_of(dataset)
+    """Stored images (batch, height, width, channels) as the network gets them.
+
+    Each augmentation in turn, with the columns of `draws` that are its own; then normalised.
+    """
+    images, first, pixels = arrays.float32(images), 0, pixels_of(dataset)
     for augmentation in augmentations:
         own = draws[:, first : first + augmentation.draws]
         images = augmentation(arrays, images, own, pixels)
         first += augmentation.draws
-    return images
+    return (images - dataset.mean) / dataset.std
 
 
 def pixels_of(dataset: Dataset) -> Pixels:

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.config import RunLength
+from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.optim.schedules import periods
 from jaxcnn.registry import Registry

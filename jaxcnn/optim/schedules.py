@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxcnn.config import RunLength
+from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.optim.plateau import ReduceOnPlateau
 from jaxcnn.registry import Registry

@@ -3,22 +3,16 @@
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from jax.sharding import Mesh
-
-from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.pipeline import eval_batches
-from jaxcnn.data.prefetch import prefetch
+from jaxcnn.train.feed import DeviceFeed, HostFeed
 from jaxcnn.train.metrics import Means, merge
-from jaxcnn.train.sharding import put_batch
 
 
 def evaluate(
     eval_step: Callable[[Mapping, dict], Means],
     variables: Mapping,
-    dataset: Dataset,
+    feed: HostFeed | DeviceFeed,
     split: str,
     batch_size: int,
-    mesh: Mesh,
 ) -> dict[str, float | int]:
     """Evaluates a split.
 
@@ -30,12 +24,11 @@ def evaluate(
     Returns:
       Each metric of the eval step's by name, and 'count', the number of examples.
     """
-    batch_size = min(batch_size, len(dataset.splits[split]))
-    batch_size += -batch_size % mesh.size
+    batch_size = min(batch_size, len(feed.dataset.splits[split]))
+    batch_size += -batch_size % feed.mesh.size
     total = None
-    batches = eval_batches(dataset, split, batch_size)
-    with closing(prefetch(batches, lambda batch: put_batch(batch, mesh))) as on_device:
-        for batch in on_device:
+    with closing(feed.eval_batches(split, batch_size)) as batches:
+        for batch in batches:
             metrics = eval_step(variables, batch)
             total = metrics if total is None else merge(total, metrics)
     return total.read()

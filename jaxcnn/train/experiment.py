@@ -7,12 +7,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxcnn import config as configs
-from jaxcnn.config import Every, RunLength
 from jaxcnn.data.augment import AUGMENTATIONS, check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset, TargetScale
 from jaxcnn.data.mixing import MIXES, create_mixes
 from jaxcnn.data.pipeline import pixels_of
 from jaxcnn.data.sources import SOURCES
+from jaxcnn.durations import Every, RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.models import MODELS, create_model
 from jaxcnn.models.classifier import Classifier, abstract_variables

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxcnn.config import Duration
 from jaxcnn.data.augment import create_augmentations
 from jaxcnn.data.mixing import create_mixes
+from jaxcnn.durations import Duration
 from jaxcnn.errors import UserError
 from jaxcnn.models.settings import check_settings
 from jaxcnn.train import losses, metrics
@@ -31,6 +31,7 @@ TWO_FRACTIONS: Limit = (
 
 LIMITS: dict[str, Limit] = {
     "seed": SEED,
+    "data.placement": ((lambda v: v in ("host", "device")), "'host' or 'device'"),
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,

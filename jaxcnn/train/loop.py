@@ -4,7 +4,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from ml_collections import ConfigDict
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from jaxcnn.data.dataset import Dataset, load_dataset
-from jaxcnn.data.pipeline import abstract_batch, train_batches
-from jaxcnn.data.prefetch import prefetch
 from jaxcnn.errors import UserError
 from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.train.batch_stats import make_statistics_step, reestimate
@@ -24,14 +22,15 @@ from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.curves import draw_curves
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.metrics import TrainMetrics, is_better, merge
+from jaxcnn.train.feed import feed_for
+from jaxcnn.train.metrics import is_better
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.reactions import Reactions
 from jaxcnn.train.report import divergence_advice, in_words, introduce, progress_bar
-from jaxcnn.train.sharding import make_mesh, put_batch, replicated, split_by_example
+from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables, init_state
-from jaxcnn.train.step import compile_step, make_eval_step
+from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.workdir import MetricsWriter, Workdir
 
 log = logging.getLogger(__name__)
@@ -103,6 +102,7 @@ class Run:
         self.reactions = Reactions(config, experiment.schedule)
         self.seconds = 0.0
         self.fingerprint = dataset.fingerprint()
+        self.feed = feed_for(config, dataset, experiment, mesh)
         self.state = self._initial_or_resumed_state(pretrained)
         self.step = int(self.state.step)
         self.writer = MetricsWriter(directory, self.step)
@@ -111,9 +111,11 @@ class Run:
 
     def run(self) -> dict:
         """Trains to the end, or to a signal; returns the result."""
-        train_step = self.compile_train_step()
+        start = time.perf_counter()
+        self.feed.compile(self.experiment.model, self.experiment.recipe, self.state)
+        log.info("compiled the training step in %.1f s", time.perf_counter() - start)
         try:
-            status = self.train(train_step)
+            status = self.train()
         except DivergedError:
             self._finish("diverged")
             raise
@@ -126,30 +128,28 @@ class Run:
 
     # --- the loop ---
 
-    def train(self, train_step: Callable) -> str:
-        """Trains with a compiled step until something ends the run; returns its status then."""
+    def train(self) -> str:
+        """Trains with the compiled step until something ends the run; returns its status then."""
         experiment, total_steps = self.experiment, self.experiment.length.steps
-        batches = train_batches(
-            self.dataset, experiment.augmentations, self.batch_size, self.config.seed, self.step
-        )
+        events = experiment.log, experiment.eval, experiment.checkpoint
         metrics = behind = None
         stop = False
         with (
             Preemption() as preemption,
-            closing(prefetch(batches, lambda batch: put_batch(batch, self.mesh))) as on_device,
+            self.feed.from_step(self.step) as advance,
             progress_bar(self.config.model.name, self.step, total_steps, self.batch_size) as bar,
             logging_redirect_tqdm(),
         ):
             since, since_step = time.perf_counter(), self.step
             while self.step < total_steps and not (stop or self.reactions.should_stop):
-                self.state, step_metrics = train_step(self.state, next(on_device))
-                self.step += 1
-                metrics = step_metrics if metrics is None else merge(metrics, step_metrics)
-                # The device works on one step while the next waits in its queue, no more: a signal
-                # is answered, and the bar is true, to within two steps.
+                until = min(total_steps, *(event.next_after(self.step) for event in events))
+                self.state, metrics, taken = advance(self.state, metrics, until - self.step)
+                self.step += taken
+                # The device works on one dispatch while the next waits in its queue, no more: a
+                # signal is answered, and the bar is true, to within two of them.
                 jax.block_until_ready(behind)
-                behind = step_metrics
-                bar.update(self.batch_size)
+                behind = metrics
+                bar.update(taken * self.batch_size)
 
                 stop = preemption.requested
                 is_last = self.step == total_steps
@@ -229,16 +229,10 @@ class Run:
         """
         if self.experiment.recipe.averaging.batch_stats != "reestimated":
             return
-        batches = train_batches(
-            self.dataset,
-            self.experiment.augmentations,
-            self.batch_size,
-            self.config.seed,
-            self.step,
-        )
         count = math.ceil(len(self.dataset.splits["train"]) / self.batch_size)
-        on_device = (put_batch(batch, self.mesh) for batch in itertools.islice(batches, count))
-        batch_stats = reestimate(self.statistics_step, evaluation_variables(self.state), on_device)
+        with closing(self.feed.train_batches(self.step)) as batches:
+            epoch, variables = itertools.islice(batches, count), evaluation_variables(self.state)
+            batch_stats = reestimate(self.statistics_step, variables, epoch)
         self.state = self.state.replace(eval_batch_stats=batch_stats)
 
     def _scale_learning_rate(self, scale: float) -> None:
@@ -276,17 +270,6 @@ class Run:
             self.best.set_all_aside()
             return None
         return best and best[1]["validation"]
-
-    def compile_train_step(self) -> Callable[[TrainState, dict], tuple[TrainState, TrainMetrics]]:
-        """Compiles the step for the run's batch, ahead of time."""
-        start = time.perf_counter()
-        batch = abstract_batch(self.dataset, self.batch_size, split_by_example(self.mesh))
-        experiment = self.experiment
-        compiled = compile_step(
-            experiment.model, experiment.recipe, self.state, batch, replicated(self.mesh)
-        )
-        log.info("compiled the training step in %.1f s", time.perf_counter() - start)
-        return compiled
 
     # --- after ---
 
@@ -335,7 +318,7 @@ class Run:
     def _evaluate(self, state: TrainState, split: str) -> dict:
         batch_size = self.config.eval.global_batch_size
         variables = evaluation_variables(state)
-        return evaluate(self.eval_step, variables, self.dataset, split, batch_size, self.mesh)
+        return evaluate(self.eval_step, variables, self.feed, split, batch_size)
 
     def _divergence(self, step: int, learning_rate: float) -> DivergedError:
         return DivergedError(divergence_advice(step, learning_rate, self.latest.steps()))

@@ -93,6 +93,17 @@ class TrainMetrics:
     last_step: dict[str, jax.Array]  # 'learning_rate', 'grad_norm', …
     divergence: Divergence
 
+    @classmethod
+    def none_yet(cls, like: "TrainMetrics") -> "TrainMetrics":
+        """Those of no step, which merge with any others to these others.
+
+        Args:
+          like: a step's, or their shapes and dtypes.
+        """
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        never = jnp.full_like(zeros.divergence.step, NEVER)
+        return zeros.replace(divergence=zeros.divergence.replace(step=never))
+
     def merge(self, other: "TrainMetrics") -> "TrainMetrics":
         """These, and then those."""
         return TrainMetrics(

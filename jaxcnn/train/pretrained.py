@@ -15,6 +15,7 @@ from jaxcnn.errors import UserError, suggestion
 from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import measures, model_for
+from jaxcnn.train.feed import HostFeed
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import evaluation_variables
@@ -138,4 +139,4 @@ def evaluate_pretrained(config: ConfigDict, split: str, views: str = "") -> dict
     variables = jax.device_put(variables, replicated(mesh))
     eval_step = jax.jit(make_eval_step(model, *measures(config, dataset.targets), views))
     batch_size = config.eval.global_batch_size
-    return evaluate(eval_step, variables, dataset, split, batch_size, mesh)
+    return evaluate(eval_step, variables, HostFeed(dataset, mesh), split, batch_size)

@@ -10,14 +10,15 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxcnn.config import RunLength
 from jaxcnn.data.dataset import TargetScale, load_dataset
 from jaxcnn.data.images import Decoder, read_image
+from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.optim.schedules import create_schedule
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import model_for, recipe_for
+from jaxcnn.train.feed import HostFeed
 from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables
@@ -69,7 +70,8 @@ class SavedRun:
             make_eval_step(self.model, self.recipe.eval_loss, self.recipe.means, views)
         )
         batch_size, variables = self.config.eval.global_batch_size, evaluation_variables(self.state)
-        return evaluate(eval_step, variables, dataset, split, batch_size, self.mesh)
+        feed = HostFeed(dataset, self.mesh)
+        return evaluate(eval_step, variables, feed, split, batch_size)
 
     def predict_files(self, paths: Sequence[str | Path]) -> np.ndarray:
         """What `predict` gives for image files, scaled to the run's image size.

@@ -22,5 +22,10 @@ def split_by_example(mesh: Mesh) -> NamedSharding:
 
 
 def put_batch(batch: Mapping, mesh: Mesh) -> Mapping:
-    """Copies a batch of host arrays to the devices; their batch size divides by the devices."""
-    return jax.device_put(dict(batch), split_by_example(mesh))
+    """Copies this host's part of a batch to its devices; the batch size divides by the devices."""
+    if jax.process_count() == 1:
+        return jax.device_put(dict(batch), split_by_example(mesh))
+    return {
+        key: jax.make_array_from_process_local_data(split_by_example(mesh), array)
+        for key, array in batch.items()
+    }

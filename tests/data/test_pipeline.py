@@ -7,7 +7,7 @@ from PIL import Image
 from jaxcnn.data import pipeline
 from jaxcnn.data.augment import HorizontalFlip, PadAndCrop
 from jaxcnn.data.dataset import dataset_from_arrays
-from jaxcnn.data.pipeline import eval_batches, train_batches
+from jaxcnn.data.pipeline import Host, eval_batches, train_batches
 from tests.data.test_dataset import load
 
 AUGMENTATIONS = (HorizontalFlip(), PadAndCrop(1))
@@ -69,6 +69,40 @@ def test_a_later_start_gives_the_same_batches(blobs, start):
     whole = take(train_batches(blobs, AUGMENTATIONS, 32, seed=1), 16)
     resumed = take(train_batches(blobs, AUGMENTATIONS, 32, seed=1, start_step=start), 16 - start)
     assert_equal(whole[start:], resumed)
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_hosts_parts_are_the_batches_of_one_host(blobs, monkeypatch, hosts, installed):
+    monkeypatch.setattr(pipeline, "tensorflow_installed", lambda: installed)
+    for batches_of in (
+        lambda host: take(train_batches(blobs, AUGMENTATIONS, 32, 1, 3, host), 12),
+        lambda host: list(eval_batches(blobs, "test", 32, host)),
+    ):
+        parts = [batches_of(Host(index, hosts)) for index in range(hosts)]
+        joined = [
+            {key: np.concatenate([part[key] for part in of_step]) for key in of_step[0]}
+            for of_step in zip(*parts, strict=True)
+        ]
+        assert_equal(batches_of(Host(0, 1)), joined)
+
+
+def test_the_order_does_not_hang_on_the_threads(blobs, monkeypatch):
+    streams = []
+    for threads in (1, 8):
+        monkeypatch.setattr(pipeline.os, "cpu_count", lambda threads=threads: threads)
+        streams.append(take(train_batches(blobs, AUGMENTATIONS, 16, seed=1), 30))
+    assert_equal(*streams)
+
+
+def test_evaluation_never_sees_an_augmentation(blobs):
+    """Nor can it: `eval_batches` takes none. What it gives is what is stored, flipped nowhere."""
+    changed = next(train_batches(blobs, AUGMENTATIONS, 180, seed=0))["image"]
+    plain = next(train_batches(blobs, (), 180, seed=0))["image"]
+    assert (changed != plain).any(axis=(1, 2, 3)).mean() > 0.8
+    for name, split in blobs.splits.items():
+        (batch,) = eval_batches(blobs, name, len(split))
+        np.testing.assert_array_equal(batch["image"], (split.images - blobs.mean) / blobs.std)
 
 
 def test_tensorflow_and_numpy_give_the_same_bits(blobs, monkeypatch):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.config import RunLength, default_config
+from jaxcnn.config import default_config
 from jaxcnn.data.dataset import Dataset, TargetScale
 from jaxcnn.diagnose.pictures import (
     contact_sheet,
@@ -11,6 +11,7 @@ from jaxcnn.diagnose.pictures import (
     schedule_plot,
     training_images,
 )
+from jaxcnn.durations import RunLength
 from jaxcnn.optim.schedules import create_schedule
 
 

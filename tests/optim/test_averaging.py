@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.config import RunLength
+from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.averaging import AVERAGES, create_averaging
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.config import RunLength
+from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.plateau import ReduceOnPlateau
 from jaxcnn.optim.schedules import SCHEDULES, Schedule, create_schedule, periods

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.errors import UserError
-from jaxcnn.train import loop
+from jaxcnn.train import feed, loop
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.loop import DivergedError, train
 from jaxcnn.train.saved_run import load_run
@@ -79,13 +79,17 @@ def test_same_config_same_bits_other_seed_other_bits(small_config, blobs, tmp_pa
     assert lines[0] == lines[1]
 
 
-def test_nothing_moves_to_or_from_the_device_unasked(small_config, blobs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("placement", ["host", "device"])
+def test_nothing_moves_to_or_from_the_device_unasked(
+    small_config, blobs, tmp_path, monkeypatch, placement
+):
+    small_config.data.placement = placement
     whole_loop = loop.Run.train
 
-    def guarded(self, train_step):
+    def guarded(self):
         jax.config.update("jax_transfer_guard", "disallow")  # in every thread
         try:
-            return whole_loop(self, train_step)
+            return whole_loop(self)
         finally:
             jax.config.update("jax_transfer_guard", "allow")
 
@@ -93,11 +97,15 @@ def test_nothing_moves_to_or_from_the_device_unasked(small_config, blobs, tmp_pa
     assert train(small_config, tmp_path / "run", dataset=blobs)["status"] == "completed"
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 23])
+@pytest.mark.parametrize(
+    ("placement", "stop_after"), [("host", 1), ("host", 7), ("host", 23), ("device", 3)]
+)
 def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
-    small_config, blobs, tmp_path, monkeypatch, stop_after
+    small_config, blobs, tmp_path, monkeypatch, placement, stop_after
 ):
     """Stops by itself in the middle of an epoch, as SIGTERM does, then goes on."""
+    small_config.data.placement = placement
+    monkeypatch.setattr(feed, "STEPS_PER_DISPATCH", {"cpu": 4})
     train(small_config, tmp_path / "whole", dataset=blobs)
 
     with monkeypatch.context() as patch:

@@ -1,0 +1,128 @@
+"""Stretches of training, in steps, epochs, examples or percent of the run."""
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from ml_collections import ConfigDict
+
+from jaxcnn.errors import UserError
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A stretch of training, as '300 steps', '12.5 epochs', '1000000 examples' or '5%' (of the run).
+
+    An epoch is every training example once. Batches run on over the end of an epoch, so an epoch is
+    rarely a whole number of steps; `steps` is therefore a fraction.
+    """
+
+    value: Fraction
+    unit: str
+
+    UNITS = ("steps", "epochs", "examples", "percent")
+
+    @classmethod
+    def parse(cls, text: str, setting: str) -> "Duration":
+        """Reads a duration.
+
+        Raises:
+          UserError: `text` is not a number ≥ 0 with one of the units.
+        """
+        number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz% ")
+        unit = text.strip()[len(number) :].strip()
+        unit = "percent" if unit == "%" else unit if unit.endswith("s") else unit + "s"
+        try:
+            value = Fraction(number)
+        except (ValueError, ZeroDivisionError):
+            value = Fraction(-1)
+        unit = "percent" if unit == "percents" else unit
+        if value < 0 or unit not in cls.UNITS:
+            raise UserError(
+                f"{setting}={text!r} is not a duration; "
+                "valid: '300 steps', '12.5 epochs', '1000000 examples' or '5%'"
+            )
+        return cls(value, unit)
+
+    def steps(self, examples: int, batch_size: int, run_steps: int | None = None) -> Fraction:
+        """The same stretch in training steps, for `examples` in the training split."""
+        match self.unit:
+            case "steps":
+                return self.value
+            case "epochs":
+                return self.value * examples / batch_size
+            case "examples":
+                return self.value / batch_size
+            case "percent":
+                return self.value * run_steps / 100
+
+
+@dataclass(frozen=True)
+class Every:
+    """Says after which steps something recurring is due: the first step at or past each period."""
+
+    period: Fraction
+
+    def due(self, step: int) -> bool:
+        return self.period > 0 and step // self.period > (step - 1) // self.period
+
+    def next_after(self, step: int) -> int | float:
+        """The first later step at which it is due; infinity where it never is."""
+        if self.period == 0:
+            return math.inf
+        return max(step + 1, math.ceil((step // self.period + 1) * self.period))
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a run is, and so how long any stretch of it.
+
+    Attributes:
+      examples: in the training split.
+      batch_size: examples per step.
+      steps: of the whole run.
+      warmup: the steps of it in which the learning rate rises.
+    """
+
+    examples: int
+    batch_size: int
+    steps: int
+    warmup: int = 0
+
+    @classmethod
+    def of(cls, config: ConfigDict, examples: int) -> "RunLength":
+        """The length that a resolved config gives a run on `examples` training images.
+
+        Raises:
+          UserError: the warm-up is no shorter than the run.
+        """
+        batch_size = config.train.global_batch_size
+        duration = Duration.parse(config.train.duration, "config.train.duration")
+        run = cls(examples, batch_size, math.ceil(duration.steps(examples, batch_size)))
+        warmup = math.ceil(run.stretch(config.schedule.warmup, "config.schedule.warmup"))
+        if warmup >= run.steps:
+            raise UserError(
+                f"config.schedule.warmup={config.schedule.warmup!r} is {warmup} steps, but "
+                f"config.train.duration={config.train.duration!r} is a run of {run.steps}; "
+                "the warm-up must be shorter than the run"
+            )
+        return replace(run, warmup=warmup)
+
+    @property
+    def steps_after_warmup(self) -> int:
+        return self.steps - self.warmup
+
+    def stretch(self, text: str, setting: str) -> Fraction:
+        """A duration in steps; a percentage is one of the whole run."""
+        return Duration.parse(text, setting).steps(self.examples, self.batch_size, self.steps)
+
+    def period(self, text: str, setting: str) -> Fraction:
+        """A duration in steps, of something that recurs.
+
+        Raises:
+          UserError: it is 0.
+        """
+        period = self.stretch(text, setting)
+        if period == 0:
+            raise UserError(f"{setting}={text!r} must be more than 0")
+        return period
