@@ -180,51 +180,74 @@ def _batches(
     steps: Iterator[int],
     host: Host,
 ) -> Iterator[Batch]:
-    # Selected half a million examples or 16 epochs at a time, and handed to tf.data as arrays: a
-    # Python function inside it would contend with the training loop for the interpreter.
-    feed = _tf_batches if tensorflow_installed() else _numpy_batches
-    chunk_size = max(1, min(2**19, 16 * len(split)) // batch_size)
+    # Selected a quarter of a million examples at a time, and handed to tf.data as arrays: a Python
+    # function inside it would contend with the training loop for the interpreter.
+    maker = _tf_batches if tensorflow_installed() else _numpy_batches
+    batches_of = maker(dataset, split, augmentations)
+    chunk_size = max(1, 2**18 // batch_size)
     while chunk := list(itertools.islice(steps, chunk_size)):
-        yield from feed(dataset, split, augmentations, host.part(select(chunk)))
+        yield from batches_of(host.part(select(chunk)))
 
 
-def _numpy_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
-    for index, draws, mask in zip(*selections, strict=True):
-        images = prepared(numpy_arrays, dataset, augmentations, split.images[index], draws)
-        yield {"image": images, "label": split.labels[index], "mask": mask}
+def _numpy_batches(
+    dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]
+) -> Callable[[Selection], Iterator[Batch]]:
+    def batches_of(selection):
+        for index, draws, mask in zip(*selection, strict=True):
+            images = prepared(numpy_arrays, dataset, augmentations, split.images[index], draws)
+            yield {"image": images, "label": split.labels[index], "mask": mask}
+
+    return batches_of
 
 
-def _tf_batches(dataset, split: Split, augmentations, selections) -> Iterator[Batch]:
+def _tf_batches(
+    dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]
+) -> Callable[[Selection], Iterator[Batch]]:
     tf = tensorflow("the input pipeline")
-    batch_size = selections.index.shape[1]
     labels, arrays = tf.constant(split.labels), tensorflow_arrays()
-
-    @tf.autograph.experimental.do_not_convert  # there is nothing in it that it would convert
-    def finished(images, index, draws, mask):
-        images = prepared(arrays, dataset, augmentations, images, draws)
-        return {"image": images, "label": tf.gather(labels, index), "mask": mask}
-
     parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
-    batches = tf.data.Dataset.from_tensor_slices(tuple(selections))
-    if isinstance(split.images, ImageFiles):
-        paths, decode = tf.constant(split.images.paths), split.images.decoder
-
-        def decoded(index, draws, mask):
-            image = tf.ensure_shape(decode(tf.gather(paths, index)), split.images.shape)
-            return image, index, draws, mask
-
-        batches = batches.unbatch().map(decoded, **parallel)
-        batches = batches.batch(batch_size, drop_remainder=True)
-    else:
-        stored = tf.constant(split.images)
-        batches = batches.map(
-            lambda index, draws, mask: (tf.gather(stored, index), index, draws, mask), **parallel
-        )
     options = tf.data.Options()
     # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
     options.autotune.enabled = False
-    batches = batches.map(finished, **parallel).prefetch(2).with_options(options)
-    return batches.as_numpy_iterator()
+
+    @tf.function(
+        jit_compile=True, autograph=False
+    )  # one pass over the pixels, not one per operation
+    def compiled(images, draws):
+        return prepared(arrays, dataset, augmentations, images, draws)
+
+    def finished(images, index, draws, mask):
+        return {"image": compiled(images, draws), "label": tf.gather(labels, index), "mask": mask}
+
+    if isinstance(split.images, ImageFiles):
+        paths, decode = tf.constant(split.images.paths), split.images.decoder
+
+        def with_images(selected, batch_size):
+            selected = selected.unbatch().map(
+                lambda index, draws, mask: (
+                    tf.ensure_shape(decode(tf.gather(paths, index)), split.images.shape),
+                    index,
+                    draws,
+                    mask,
+                ),
+                **parallel,
+            )
+            return selected.batch(batch_size, drop_remainder=True)
+    else:
+        stored = tf.constant(split.images)
+
+        def with_images(selected, batch_size):
+            return selected.map(
+                lambda index, draws, mask: (tf.gather(stored, index), index, draws, mask),
+                **parallel,
+            )
+
+    def batches_of(selection):
+        selected = tf.data.Dataset.from_tensor_slices(tuple(selection))
+        batches = with_images(selected, selection.index.shape[1]).map(finished, **parallel)
+        return batches.prefetch(2).with_options(options).as_numpy_iterator()
+
+    return batches_of
 
 
 def prepared(
@@ -243,7 +266,7 @@ def prepared(
         own = draws[:, first : first + augmentation.draws]
         images = augmentation(arrays, images, own, pixels)
         first += augmentation.draws
-    return (images - dataset.mean) / dataset.std
+    return (images - dataset.mean) * (1 / dataset.std)  # XLA would turn a division into this
 
 
 def pixels_of(dataset: Dataset) -> Pixels:

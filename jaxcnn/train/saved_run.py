@@ -122,7 +122,7 @@ class SavedRun:
         for start in range(0, len(images), size):
             chunk = images[start : start + size].astype(np.float32)
             batch = np.zeros((size, *self.image_shape), np.float32)
-            batch[: len(chunk)] = (chunk - self.mean) / self.std
+            batch[: len(chunk)] = (chunk - self.mean) * (1 / self.std)
             answer = answer_of(variables, put_batch({"image": batch}, self.mesh))
             answers.append(np.asarray(answer)[: len(chunk)])
         return np.concatenate(answers)

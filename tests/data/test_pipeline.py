@@ -102,7 +102,7 @@ def test_evaluation_never_sees_an_augmentation(blobs):
     assert (changed != plain).any(axis=(1, 2, 3)).mean() > 0.8
     for name, split in blobs.splits.items():
         (batch,) = eval_batches(blobs, name, len(split))
-        np.testing.assert_array_equal(batch["image"], (split.images - blobs.mean) / blobs.std)
+        np.testing.assert_array_equal(batch["image"], (split.images - blobs.mean) * (1 / blobs.std))
 
 
 def test_tensorflow_and_numpy_give_the_same_bits(blobs, monkeypatch):
@@ -122,7 +122,7 @@ def test_evaluation_counts_every_example_once(blobs, batch_size):
     mask = np.concatenate([batch["mask"] for batch in batches])
     images = np.concatenate([batch["image"] for batch in batches])[mask]
     stored = blobs.splits["test"]
-    np.testing.assert_array_equal(images, (stored.images - blobs.mean) / blobs.std)
+    np.testing.assert_array_equal(images, (stored.images - blobs.mean) * (1 / blobs.std))
     labels = np.concatenate([batch["label"] for batch in batches])[mask]
     np.testing.assert_array_equal(labels, stored.labels)
 
