@@ -37,7 +37,10 @@ def default_config() -> ConfigDict:
                 "validation_fraction": 0.1,
                 "test_fraction": 0.1,
                 "split_seed": 0,
-                "mean": (),  # per channel, pixels in [0, 1]; empty: computed from the train split
+                # Of the channels: 'train', computed from that split; 'imagenet', 'cifar10', 'cifar100';
+                # or mean and std, of pixels in [0, 1].
+                "statistics": "train",
+                "mean": (),
                 "std": (),
                 # Where training batches are made: 'host', or 'device', which then holds all the data.
                 "placement": "host",

@@ -8,15 +8,26 @@ import jax
 import numpy as np
 
 from jaxcnn.config import LISTS
-from jaxcnn.data.images import ImageFiles
-from jaxcnn.data.sources import (
-    SOURCES,
-    Source,
-    Split,
-    class_names_or_numbers,
-    split_from_arrays,
-)
+from jaxcnn.data.images import EncodedImages
+from jaxcnn.data.sources import SOURCES
+from jaxcnn.data.split import Source, Split, class_names_or_numbers, split_from_arrays
 from jaxcnn.errors import UserError
+
+# Published means and deviations of the channels, of pixels in [0, 1]: ImageNet's as in torchvision's
+# documentation, CIFAR's of its training images.
+STATISTICS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+# More images than this in the largest class for one in the smallest are worth a remark.
+IMBALANCE = 1.5
+
+
+# What every source's data takes, in `_prepared`.
+COMMON = (
+    "resize", "validation_fraction", "test_fraction", "split_seed", "statistics", "mean", "std",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,11 @@ class Dataset:
         digest = hashlib.blake2b(digest_size=16)
         for name, split in sorted(self.splits.items()):
             images = split.images
-            parts = (images.sums, images.squares) if isinstance(images, ImageFiles) else (images,)
+            content = images
+            if isinstance(images, EncodedImages):  # their pixels' sums, or else where they are
+                content = images.places if images.moments is None else images.moments
             digest.update(f"{name} {len(split)} {images.shape}".encode())
-            for array in (*parts, split.labels):
+            for array in (content, split.labels):
                 digest.update(np.ascontiguousarray(array))
         digest.update(repr((self.class_names, self.mean.tolist(), self.std.tolist())).encode())
         if self.targets:
@@ -75,7 +88,7 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)"""
         images = self.splits["train"].images
-        return images.shape if isinstance(images, ImageFiles) else images.shape[1:]
+        return images.shape if isinstance(images, EncodedImages) else images.shape[1:]
 
 
 def load_dataset(settings: Mapping) -> Dataset:
@@ -85,10 +98,7 @@ def load_dataset(settings: Mapping) -> Dataset:
       UserError: the data is missing, unreadable, inconsistent or too large.
     """
     settings = dict(settings)
-    common = {
-        key: settings.pop(key)
-        for key in ("resize", "validation_fraction", "test_fraction", "split_seed", "mean", "std")
-    }
+    common = {key: settings.pop(key) for key in COMMON}
     for key in (*LISTS, "placement"):
         settings.pop(key)
     source = SOURCES.create(settings.pop("source"), common["resize"], **settings)
@@ -124,6 +134,7 @@ def _prepared(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.0,
     split_seed: int = 0,
+    statistics: str = "train",
     mean: tuple = (),
     std: tuple = (),
 ) -> Dataset:
@@ -145,6 +156,13 @@ def _prepared(
 
     if bool(mean) != bool(std):
         raise UserError("config.data.mean and config.data.std are given together or not at all")
+    if statistics != "train":
+        if mean:
+            raise UserError(
+                f"config.data.statistics={statistics!r} names a mean and a deviation, and "
+                "config.data.mean and std are given too; leave out one of them"
+            )
+        mean, std = STATISTICS[statistics]
     if mean:
         images = splits["train"].images
         unit = 255 if _pixel_dtype(images) == "uint8" else 1
@@ -156,7 +174,7 @@ def _prepared(
         if mean.shape != (channels,) or std.shape != (channels,) or (std <= 0).any():
             raise UserError(
                 f"config.data.mean and config.data.std must hold {channels} numbers, one per channel, "
-                "with std > 0"
+                f"with std > 0{f'; {statistics} has 3' if statistics != 'train' else ''}"
             )
     else:
         mean, std = _statistics(splits["train"].images)
@@ -169,8 +187,20 @@ def _prepared(
         mean.astype(np.float32),
         std.astype(np.float32),
         targets,
-        source.remarks,
+        (*source.remarks, *_imbalance(splits["train"].labels, source.class_names)),
     )
+
+
+def _imbalance(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
+    """A line about the classes' counts in the training split, where they differ by much."""
+    counts = np.bincount(labels, minlength=len(class_names)) if class_names else np.ones(1, int)
+    if counts.max() <= IMBALANCE * counts.min():
+        return []
+    order = np.argsort(counts, kind="stable")[::-1]
+    said = [f"{counts[i]:,} {class_names[i]}" for i in order]
+    if len(said) > 10:
+        said = [*said[:5], "…", *said[-5:]]
+    return [f"the classes differ in size: {', '.join(said)} training images"]
 
 
 def _standardised(splits: Mapping[str, Split]) -> tuple[dict[str, Split], TargetScale]:
@@ -186,20 +216,20 @@ def _standardised(splits: Mapping[str, Split]) -> tuple[dict[str, Split], Target
 
 def _in_canonical_order(split: Split) -> Split:
     """Sorts arrays by their content, so that the same data in another file gives the same run."""
-    if isinstance(split.images, ImageFiles):
+    if isinstance(split.images, EncodedImages):
         return split  # these are in the order of their paths
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in split.images]
     labels = split.labels.reshape(len(split), -1)
     return split[np.lexsort((*labels.T[::-1], np.array(digests)))]
 
 
-def _pixel_dtype(images: np.ndarray | ImageFiles) -> str:
-    return "uint8" if isinstance(images, ImageFiles) else images.dtype.name
+def _pixel_dtype(images: np.ndarray | EncodedImages) -> str:
+    return "uint8" if isinstance(images, EncodedImages) else images.dtype.name
 
 
-def _kind(images: np.ndarray | ImageFiles) -> str:
+def _kind(images: np.ndarray | EncodedImages) -> str:
     """Size and type, as in a message: '28×28×1 uint8'."""
-    shape = images.shape if isinstance(images, ImageFiles) else images.shape[1:]
+    shape = images.shape if isinstance(images, EncodedImages) else images.shape[1:]
     return f"{'×'.join(map(str, shape))} {_pixel_dtype(images)}"
 
 
@@ -229,7 +259,7 @@ def _hold_out(split: Split, fraction: float, seed: tuple[int, ...]) -> tuple[Spl
 
 def _resized(split: Split, size: int) -> Split:
     """Arrays: the centre square, scaled to size × size; bilinear, antialiased where it shrinks."""
-    if isinstance(split.images, ImageFiles) or size == 0:
+    if isinstance(split.images, EncodedImages) or size == 0:
         return split
     height, width = split.images.shape[1:3]
     side = min(height, width)
@@ -245,12 +275,12 @@ def _resized(split: Split, size: int) -> Split:
     return Split(np.concatenate(scaled), split.labels)
 
 
-def _statistics(images: np.ndarray | ImageFiles) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(images: np.ndarray | EncodedImages) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel over all pixels; a constant channel gets std 1."""
-    if isinstance(images, ImageFiles):
+    if isinstance(images, EncodedImages):
         pixels = len(images) * images.shape[0] * images.shape[1]
-        mean = images.sums.sum(0) / pixels
-        variance = images.squares.sum(0) / pixels - mean**2
+        mean, square = images.sums() / pixels
+        variance = square - mean**2
     else:
         channels = images.reshape(-1, images.shape[-1])
         mean = channels.mean(0, dtype=np.float64)

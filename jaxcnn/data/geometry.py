@@ -1,5 +1,6 @@
 """Augmentations that resample: affine maps and crops that are scaled back to the image's size."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -97,13 +98,34 @@ class Affine(Augmentation):
 
 
 @dataclass(frozen=True)
-class RandomResizedCrop(Augmentation):
-    """A random box, scaled to the image's size: Inception's crop; Szegedy et al. 2015.
+class Crop(Augmentation):
+    """A random box of the image, scaled to the image's size, bilinear and without antialiasing.
+
+    First in a config's list and applied to all images, it says what is decoded of images on disk.
+    """
+
+    @abstractmethod
+    def box(self, arrays: Arrays, height, width, draws: Array) -> tuple[Array, Array, Array, Array]:
+        """(top, left, rows, columns), float32 (batch,), inside of images height × width.
+
+        Args:
+          height, width: float32, numbers or (batch,).
+          draws: (batch, `own_draws`).
+        """
+
+    def change(self, arrays, images, draws, pixels):
+        height, width = (np.float32(n) for n in images.shape[1:3])
+        box = self.box(arrays, height, width, draws)
+        return pixels.finished(arrays, _scaled_box(arrays, images, *box))
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Crop):
+    """Inception's crop; Szegedy et al. 2015.
 
     Its area is uniform in `area` of the image's, the logarithm of its aspect (width/height)
     uniform in that of `aspect`. Of ten such boxes the first that fits is taken, else the largest
-    in the middle of an aspect in the range; all as torchvision's RandomResizedCrop. The scaling is
-    bilinear, without antialiasing.
+    in the middle of an aspect in the range; all as torchvision's RandomResizedCrop.
     """
 
     area: tuple = (0.08, 1.0)
@@ -115,12 +137,11 @@ class RandomResizedCrop(Augmentation):
         check_range(self, "area", 0.0, 1.0)
         check_range(self, "aspect", 0.0, None)
 
-    def change(self, arrays, images, draws, pixels):
-        height, width = (np.float32(n) for n in images.shape[1:3])
+    def box(self, arrays, height, width, draws):
         low, high = (np.float32(np.log(value)) for value in self.aspect)
-        fallback = np.clip(width / height, *np.float32(self.aspect))
-        rows = min(height, np.round(width / fallback)) + 0 * draws[:, 0]
-        columns = min(width, np.round(height * fallback)) + 0 * draws[:, 0]
+        fallback = arrays.clip(width / height, *np.float32(self.aspect))
+        rows = arrays.minimum(height, arrays.round(width / fallback)) + 0 * draws[:, 0]
+        columns = arrays.minimum(width, arrays.round(height * fallback)) + 0 * draws[:, 0]
         in_middle = draws[:, 0] >= 0
         for i in reversed(range(TRIES)):
             area = height * width * between(*np.float32(self.area), draws[:, 2 * i])
@@ -130,21 +151,19 @@ class RandomResizedCrop(Augmentation):
             fits = (
                 (own_columns >= 1) & (own_columns <= width) & (own_rows >= 1) & (own_rows <= height)
             )
-            rows, columns = (
-                arrays.where(fits, own_rows, rows),
-                arrays.where(fits, own_columns, columns),
-            )
+            rows = arrays.where(fits, own_rows, rows)
+            columns = arrays.where(fits, own_columns, columns)
             in_middle = in_middle & ~fits
         spare_rows, spare_columns = height - rows, width - columns
         top = arrays.floor(draws[:, -2] * (spare_rows + 1))
         left = arrays.floor(draws[:, -1] * (spare_columns + 1))
         top = arrays.where(in_middle, arrays.floor(spare_rows / 2), top)
         left = arrays.where(in_middle, arrays.floor(spare_columns / 2), left)
-        return pixels.finished(arrays, _scaled_box(arrays, images, top, left, rows, columns))
+        return top, left, rows, columns
 
 
 @dataclass(frozen=True)
-class ScaleJitterCrop(Augmentation):
+class ScaleJitterCrop(Crop):
     """A square of `size` pixels of the image whose short side is scaled to L, uniform in a range.
 
     Simonyan & Zisserman 2015 and He et al. 2016 take 224 of 256 … 480. The square is scaled to the
@@ -161,12 +180,10 @@ class ScaleJitterCrop(Augmentation):
         if not 1 <= self.size <= self.short_side[0]:
             raise self.refusal("size", f"at least 1 and at most short_side's {self.short_side[0]}")
 
-    def change(self, arrays, images, draws, pixels):
-        height, width = images.shape[1:3]
+    def box(self, arrays, height, width, draws):
         short_side = between(*np.float32(self.short_side), draws[:, 0])
-        side = np.float32(self.size * min(height, width)) / short_side
-        top, left = draws[:, 1] * (height - side), draws[:, 2] * (width - side)
-        return pixels.finished(arrays, _scaled_box(arrays, images, top, left, side, side))
+        side = np.float32(self.size) * arrays.minimum(height, width) / short_side
+        return draws[:, 1] * (height - side), draws[:, 2] * (width - side), side, side
 
 
 def _scaled_box(arrays: Arrays, images: Array, top, left, rows, columns) -> Array:

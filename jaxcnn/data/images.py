@@ -1,138 +1,309 @@
-"""Image files: found, decoded, checked."""
+"""Images that stay on disk, encoded, in files of their own or in shards: read, decoded, measured."""
 
-from collections.abc import Sequence
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from tqdm import tqdm
 
+from jaxcnn.data.kept import kept
 from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError
 
+# `_orientation_of_sane` refuses those that PIL warns of.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 
+# Where an image's bytes are, and how EXIF says that it is turned (1: not at all).
+PLACE = np.dtype([("file", "i4"), ("offset", "i8"), ("length", "i8"), ("orientation", "i1")])
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Images that stay on disk and are decoded when they are needed.
-
-    `decoder` makes a uint8 image of a file; `sums` and `squares` hold, per image and channel, the
-    sum of its pixels and of their squares, from the pass that checked that all can be read.
-    """
-
-    paths: np.ndarray
-    decoder: "Decoder"
-    shape: tuple[int, int, int]
-    sums: np.ndarray
-    squares: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index) -> "ImageFiles":
-        return ImageFiles(
-            self.paths[index], self.decoder, self.shape, self.sums[index], self.squares[index]
-        )
+# (height, width), tensors → (top, left, rows, columns) of what is decoded, int32 tensors
+Box = Callable[..., tuple]
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Reads a JPEG or PNG file as `channels` channels.
+    """Makes a uint8 image of the bytes of a JPEG or PNG.
 
-    With `size` > 0, the largest square in its centre, scaled to size × size pixels.
+    Attributes:
+      size: images become size × size pixels; 0 leaves them as they are.
+      channels: 3 for colour, 1 for grey; images of the other kind are converted.
+      central_fraction: the side of the square that is scaled, in shares of the image's short side.
     """
 
     size: int
     channels: int
+    central_fraction: float = 1.0
 
-    def __call__(self, path):
-        """A path, as text or as a tensor → a uint8 tensor (height, width, channels)."""
-        tf = tensorflow(f"reading {path}")
-        image = tf.io.decode_image(
-            tf.io.read_file(path), channels=self.channels, expand_animations=False
-        )
-        return self.fitted(image)
+    def __call__(self, encoded, orientation=1, box: Box | None = None):
+        """Bytes, as a tensor → a uint8 tensor (height, width, channels).
 
-    def fitted(self, image):
-        """The centre square of a uint8 image tensor, scaled to `size`."""
+        Args:
+          orientation: EXIF's, 1 … 8.
+          box: what is scaled, in place of the square in the centre.
+        """
+        tf = tensorflow("decoding images")
         if self.size == 0:
-            return image
-        tf = tensorflow("scaling images")
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
-        side = tf.minimum(height, width)
-        image = tf.image.crop_to_bounding_box(
-            image, (height - side) // 2, (width - side) // 2, side, side
+            return self._upright(encoded, orientation)
+        central, box = box is None, box or self._centre
+
+        def only_the_box():
+            height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(encoded))
+            window = tf.stack(box(height, width))
+            return tf.io.decode_and_crop_jpeg(encoded, window, channels=self.channels)
+
+        def box_of_the_whole():
+            image = self._upright(encoded, orientation)
+            height, width, _ = tf.unstack(tf.shape(image))
+            return tf.image.crop_to_bounding_box(image, *box(height, width))
+
+        cropped = tf.cond(
+            tf.logical_and(tf.io.is_jpeg(encoded), tf.equal(orientation, 1)),
+            only_the_box,
+            box_of_the_whole,
         )
-        image = tf.image.resize(image, (self.size, self.size), antialias=True)
+
+        def scaled(antialias: bool):
+            return tf.image.resize(cropped, (self.size, self.size), antialias=antialias)
+
+        # Without antialiasing it takes a third of the time; training's crops shrink by little.
+        rows, columns, _ = tf.unstack(tf.shape(cropped))
+        smooth = tf.logical_or(central, tf.maximum(rows, columns) > 2 * self.size)
+        image = tf.cond(smooth, lambda: scaled(True), lambda: scaled(False))
         return tf.cast(tf.round(image), tf.uint8)
+
+    def _centre(self, height, width):
+        tf = tensorflow("decoding images")
+        short = tf.cast(tf.minimum(height, width), tf.float32)
+        side = tf.cast(tf.round(self.central_fraction * short), tf.int32)
+        return (height - side) // 2, (width - side) // 2, side, side
+
+    def _upright(self, encoded, orientation):
+        tf = tensorflow("decoding images")
+        image = tf.io.decode_image(encoded, channels=self.channels, expand_animations=False)
+        turned = [  # EXIF 2.3, tag 274: what row 0 and column 0 show
+            lambda: image,
+            lambda: image[:, ::-1],
+            lambda: image[::-1, ::-1],
+            lambda: image[::-1],
+            lambda: tf.transpose(image, (1, 0, 2)),
+            lambda: tf.transpose(image, (1, 0, 2))[:, ::-1],
+            lambda: tf.transpose(image, (1, 0, 2))[::-1, ::-1],
+            lambda: tf.transpose(image, (1, 0, 2))[::-1],
+        ]
+        return tf.switch_case(tf.cast(orientation, tf.int32) - 1, turned)
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Images that stay on disk and are decoded when they are needed.
+
+    Attributes:
+      files: text (files,), the files that hold them.
+      places: PLACE (n,), where each is in them.
+      decoder: makes uint8 images of `shape` (height, width, channels) of their bytes.
+      moments: float64 (n, 2, channels), the sums of each image's pixels and of their squares; None
+        where nobody has measured them.
+    """
+
+    files: np.ndarray
+    places: np.ndarray
+    decoder: Decoder
+    shape: tuple[int, int, int]
+    moments: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index) -> "EncodedImages":
+        moments = None if self.moments is None else self.moments[index]
+        return replace(self, places=self.places[index], moments=moments)
+
+    def name(self, position: int) -> str:
+        """What a message calls an image."""
+        place = self.places[position]
+        file = str(self.files[place["file"]])
+        return file if place["offset"] == 0 else f"{file}, byte {place['offset']}"
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """The bytes of images, an array of objects."""
+        encoded = np.empty(len(positions), object)
+        for i, place in enumerate(self.places[positions]):
+            with open(str(self.files[place["file"]]), "rb", buffering=0) as file:
+                file.seek(place["offset"])
+                encoded[i] = file.read(place["length"])
+        return encoded
+
+    def decoded(self, position: int, box: Box | None = None) -> np.ndarray:
+        """An image, uint8 of `shape`.
+
+        Raises:
+          UserError: it cannot be read or decoded.
+        """
+        tf = tensorflow("decoding images")
+        try:
+            (encoded,) = self.read(np.array([position]))
+            return self.decoder(encoded, self.places["orientation"][position], box).numpy()
+        except (tf.errors.OpError, OSError) as error:
+            raise UserError(
+                f"cannot read the image {self.name(position)}: {reason(error)}"
+            ) from error
+
+    def sums(self) -> np.ndarray:
+        """float64 (2, channels): all images' moments added up; each is decoded once, and it is kept."""
+        if self.moments is not None:
+            return self.moments.sum(0)
+        first = Path(self.files[0])
+        content = hashlib.blake2b(np.ascontiguousarray(self.places), digest_size=16).hexdigest()
+        depends_on = self.decoder, self.files.tolist(), content
+
+        def find_out() -> dict[str, np.ndarray]:
+            with ThreadPoolExecutor() as pool:
+                moments = pool.map(lambda i: moments_of(self.decoded(i)), range(len(self)))
+                text = "mean and deviation"
+                bar = tqdm(moments, text, len(self), unit="images", leave=False, disable=None)
+                return {"sums": sum(bar)}
+
+        return kept(first.parent, f"{first.name}-sums", depends_on, find_out)["sums"]
+
+
+def check_central_fraction(central_fraction: float) -> None:
+    if not 0 < central_fraction <= 1:
+        raise UserError(
+            f"config.data.central_fraction={central_fraction} must be more than 0 and at most 1"
+        )
+
+
+def moments_of(image: np.ndarray) -> np.ndarray:
+    """float64 (2, channels): the sums of a uint8 image's pixels and of their squares."""
+    pixels = image.astype(np.int64)
+    return np.stack([pixels.sum((0, 1)), (pixels**2).sum((0, 1))]).astype(np.float64)
 
 
 def read_image(decoder: Decoder, path: str | Path) -> np.ndarray:
-    """The decoded image, uint8 (height, width, channels).
+    """The decoded image of a file, uint8 (height, width, channels), as its EXIF data turns it.
 
     Raises:
-      UserError: the file is missing or no image that can be read.
+      UserError: the file is missing, is no image that can be read, or is too large an image.
     """
-    tf = tensorflow(f"reading {path}")
-    try:
-        return decoder(str(path)).numpy()
-    except tf.errors.OpError as error:
-        raise UserError(f"cannot read the image {path}: {_reason(error)}") from error
+    return _read(decoder, path)[0]
 
 
-def check_image_files(
-    paths: Sequence[Path], decoder: Decoder, on_error: str
-) -> tuple[ImageFiles, np.ndarray, list[str]]:
-    """Decodes every file once.
+def image_files(
+    paths: Sequence[Path], decoder: Decoder, folder: Path, name: str
+) -> tuple[EncodedImages, np.ndarray, list[str]]:
+    """Decodes every file once, and keeps what is known of it then.
 
     Args:
-      on_error: 'stop' at the first file that cannot be read, or 'skip' it.
+      folder, name: where that is kept (`kept`).
 
     Returns:
-      The readable files, their positions in `paths`, and a line about each file that was skipped.
+      The readable images, their positions in `paths`, and a line about each file that is not.
 
     Raises:
-      UserError: a file cannot be read and `on_error` is 'stop', or the images differ in size.
+      UserError: the readable images differ in size, or there are none.
     """
+    stats = [(str(path.relative_to(folder)), *_stat(path)) for path in paths]
+    index = kept(folder, name, (decoder, stats), lambda: _index(paths, decoder))
+    places = np.zeros(len(index["readable"]), PLACE)
+    places["file"] = np.arange(len(places))
+    places["length"], places["orientation"] = index["length"], index["orientation"]
+    files = np.array([str(paths[i]) for i in index["readable"]])
+    shape = tuple(map(int, index["shape"]))
+    images = EncodedImages(files, places, decoder, shape, index["moments"])
+    return images, index["readable"], index["unreadable"].tolist()
 
-    def measure(path):
+
+def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
+    """What is to be known of image files."""
+
+    def examine(path):
         try:
-            image = read_image(decoder, path).astype(np.int64)
+            image, orientation = _read(decoder, path)
         except UserError as error:
             return error
-        return image.shape, image.sum((0, 1)), (image**2).sum((0, 1))
+        return image.shape, moments_of(image), orientation, path.stat().st_size
 
     with ThreadPoolExecutor() as pool:
-        measured = list(pool.map(measure, paths))
-    unreadable = [m for m in measured if isinstance(m, UserError)]
-    if unreadable and on_error == "stop":
-        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
-        raise UserError(
-            f"{unreadable[0]}{more}; "
-            "remove it, or leave out such files with --config.data.on_error=skip"
-        )
-    readable = np.array(
-        [i for i, m in enumerate(measured) if not isinstance(m, UserError)], np.int64
-    )
+        found = pool.map(examine, paths)
+        found = list(tqdm(found, "reading", len(paths), unit="images", leave=False, disable=None))
+    readable = np.array([i for i, f in enumerate(found) if not isinstance(f, UserError)], np.int64)
+    unreadable = [str(f) for f in found if isinstance(f, UserError)]
     if len(readable) == 0:
         raise UserError(f"none of the {len(paths)} image files can be read: {unreadable[0]}")
-    shapes, sums, squares = zip(*(measured[i] for i in readable), strict=True)
+    shapes, moments, orientations, lengths = zip(*(found[i] for i in readable), strict=True)
     for position, shape in zip(readable, shapes, strict=True):
         if shape != shapes[0]:
             raise UserError(
                 f"images differ in size: {paths[readable[0]]} is {_size(shapes[0])}, "
                 f"{paths[position]} is {_size(shape)}; --config.data.resize=64, say, makes them equal"
             )
-    names = np.array([str(paths[i]) for i in readable])
-    files = ImageFiles(names, decoder, shapes[0], np.array(sums), np.array(squares))
-    return files, readable, [str(error) for error in unreadable]
+    return {
+        "readable": readable,
+        "unreadable": np.array(unreadable, str),
+        "shape": np.array(shapes[0]),
+        "moments": np.stack(moments),
+        "orientation": np.array(orientations),
+        "length": np.array(lengths),
+    }
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    """A file's size and time of change; of what is no file, a loop of links say, zeros."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read(decoder: Decoder, path: str | Path) -> tuple[np.ndarray, int]:
+    """A file's image, and its EXIF orientation."""
+    tf = tensorflow(f"reading {path}")
+    try:
+        encoded = Path(path).read_bytes()
+        if not encoded:
+            raise UserError(f"cannot read the image {path}: the file is empty")
+        orientation = _orientation_of_sane(encoded)
+        return decoder(tf.constant(encoded), orientation).numpy(), orientation
+    except (tf.errors.OpError, OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot read the image {path}: {reason(error)}") from error
+
+
+def _orientation_of_sane(encoded: bytes) -> int:
+    """EXIF's orientation of an image that is not too large to be decoded, from its header.
+
+    Raises:
+      Image.DecompressionBombError: it is.
+    """
+    try:
+        header = Image.open(io.BytesIO(encoded))
+        width, height = header.size
+        if width * height > Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError(
+                f"{width:,}×{height:,} pixels; more than {Image.MAX_IMAGE_PIXELS:,} are not decoded"
+            )
+        orientation = header.getexif().get(0x0112, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1  # what is wrong with it, decoding says better
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape[:2]))
 
 
-def _reason(error: Exception) -> str:
-    """The first sentence of a TensorFlow error, without the operation it happened in."""
-    return error.message.split("[Op:")[0].split("\n")[0].strip().rstrip(".")
+def reason(error: Exception) -> str:
+    """The first sentence of an error, without the TensorFlow operation that it happened in."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(getattr(error, "message", error)).split("[Op:")[0].split("\n")[0]
+    return re.sub(r"\{\{.*?\}\}", "", text).strip().rstrip(".")

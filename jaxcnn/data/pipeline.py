@@ -16,9 +16,11 @@ import numpy as np
 from jaxcnn.data.arrays import Array, Arrays, numpy_arrays, tensorflow_arrays
 from jaxcnn.data.augmentation import Augmentation, Pixels
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.images import ImageFiles, read_image
-from jaxcnn.data.sources import Split
+from jaxcnn.data.geometry import Crop
+from jaxcnn.data.images import Box, EncodedImages, reason
+from jaxcnn.data.split import Split
 from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
+from jaxcnn.errors import UserError
 
 # {"image": float32 (batch, height, width, channels), "label": as the split's, (batch,) or (batch, …),
 #  "mask": bool (batch,)}
@@ -96,18 +98,52 @@ def augmentation_stages(
     """
     split = dataset.splits["train"]
     selection = train_selection(len(split), augmentations, count, seed)([0])
-    chosen = split[selection.index[0]]
-    if isinstance(chosen.images, ImageFiles):
-        files = chosen.images
-        images = np.stack([read_image(files.decoder, path) for path in files.paths])
+    index, draws = selection.index[0], selection.draws[0]
+    crop, others = decoding_crop(split, augmentations)
+    if isinstance(split.images, EncodedImages):
+        stages = [np.stack([split.images.decoded(i) for i in index])]
+        if crop:
+            own = draws[:, None, : crop.draws]
+            boxes = [_box_of(crop, tensorflow_arrays(), numbers) for numbers in own]
+            cropped = map(split.images.decoded, index, boxes)
+            stages.append(np.stack(list(cropped)))
     else:
-        images = chosen.images
-    draws, stages = selection.draws[0], [images.astype(np.float32)]
-    for number, augmentation in enumerate(augmentations):
-        first = sum(former.draws for former in augmentations[:number])
+        stages = [split.images[index]]
+    stages = [stage.astype(np.float32) for stage in stages]
+    first = crop.draws if crop else 0
+    for augmentation in others:
         own = draws[:, first : first + augmentation.draws]
         stages.append(augmentation(numpy_arrays, stages[-1], own, pixels_of(dataset)))
-    return chosen.labels, stages
+        first += augmentation.draws
+    return split.labels[index], stages
+
+
+def decoding_crop(
+    split: Split, augmentations: Sequence[Augmentation]
+) -> tuple[Crop | None, Sequence[Augmentation]]:
+    """The crop, if any, that says what is decoded of a split's images; the other augmentations."""
+    first = augmentations[0] if augmentations else None
+    on_disk = isinstance(split.images, EncodedImages) and split.images.decoder.size
+    if on_disk and isinstance(first, Crop) and first.probability == 1:
+        return first, augmentations[1:]
+    return None, augmentations
+
+
+def _box_of(crop: Crop, arrays: Arrays, draws: Array) -> Box:
+    """What a crop decodes of an image, by its draws, (1, n); whole pixels."""
+
+    def box(height, width):
+        size = [arrays.float32(number) for number in (height, width)]
+        top, left, rows, columns = (n[0] for n in crop.box(arrays, *size, draws))
+        rows, columns = (
+            arrays.maximum(arrays.round(rows), 1.0),
+            arrays.maximum(arrays.round(columns), 1.0),
+        )
+        top = arrays.minimum(arrays.floor(top), size[0] - rows)
+        left = arrays.minimum(arrays.floor(left), size[1] - columns)
+        return tuple(arrays.int32(number) for number in (top, left, rows, columns))
+
+    return box
 
 
 def train_selection(
@@ -204,7 +240,8 @@ def _tf_batches(
     dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]
 ) -> Callable[[Selection], Iterator[Batch]]:
     tf = tensorflow("the input pipeline")
-    labels, arrays = tf.constant(split.labels), tensorflow_arrays()
+    labels, arrays, failure = tf.constant(split.labels), tensorflow_arrays(), tf.errors.OpError
+    crop, others = decoding_crop(split, augmentations)
     parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
     options = tf.data.Options()
     # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
@@ -214,24 +251,26 @@ def _tf_batches(
         jit_compile=True, autograph=False
     )  # one pass over the pixels, not one per operation
     def compiled(images, draws):
-        return prepared(arrays, dataset, augmentations, images, draws)
+        own = draws[:, crop.draws :] if crop else draws
+        return prepared(arrays, dataset, others, images, own)
 
     def finished(images, index, draws, mask):
         return {"image": compiled(images, draws), "label": tf.gather(labels, index), "mask": mask}
 
-    if isinstance(split.images, ImageFiles):
-        paths, decode = tf.constant(split.images.paths), split.images.decoder
+    if isinstance(split.images, EncodedImages):
+        images, orientations = split.images, tf.constant(split.images.places["orientation"])
+
+        def read(index, draws, mask):
+            encoded = tf.numpy_function(images.read, [index], tf.string, stateful=False)
+            return tf.ensure_shape(encoded, index.shape), index, draws, mask
+
+        def decoded(encoded, index, draws, mask):
+            box = _box_of(crop, arrays, draws[None, : crop.draws]) if crop else None
+            image = images.decoder(encoded, tf.gather(orientations, index), box)
+            return tf.ensure_shape(image, images.shape), index, draws, mask
 
         def with_images(selected, batch_size):
-            selected = selected.unbatch().map(
-                lambda index, draws, mask: (
-                    tf.ensure_shape(decode(tf.gather(paths, index)), split.images.shape),
-                    index,
-                    draws,
-                    mask,
-                ),
-                **parallel,
-            )
+            selected = selected.map(read, **parallel).unbatch().map(decoded, **parallel)
             return selected.batch(batch_size, drop_remainder=True)
     else:
         stored = tf.constant(split.images)
@@ -245,7 +284,12 @@ def _tf_batches(
     def batches_of(selection):
         selected = tf.data.Dataset.from_tensor_slices(tuple(selection))
         batches = with_images(selected, selection.index.shape[1]).map(finished, **parallel)
-        return batches.prefetch(2).with_options(options).as_numpy_iterator()
+        try:
+            yield from batches.prefetch(2).with_options(options).as_numpy_iterator()
+        except failure as error:
+            raise UserError(
+                f"an image cannot be read or decoded any more: {reason(error)}"
+            ) from error
 
     return batches_of
 

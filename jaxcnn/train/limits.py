@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.data.augment import create_augmentations
+from jaxcnn.data.dataset import STATISTICS
 from jaxcnn.data.mixing import create_mixes
 from jaxcnn.durations import Duration
 from jaxcnn.errors import UserError
@@ -31,6 +32,10 @@ TWO_FRACTIONS: Limit = (
 
 LIMITS: dict[str, Limit] = {
     "seed": SEED,
+    "data.statistics": (
+        (lambda v: v == "train" or v in STATISTICS),
+        f"'train' or one of {', '.join(map(repr, STATISTICS))}",
+    ),
     "data.placement": ((lambda v: v in ("host", "device")), "'host' or 'device'"),
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from jaxcnn.config import default_config
-from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
+from jaxcnn.data.dataset import _prepared, dataset_from_arrays, load_dataset
+from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from tests.data.test_sources import write_idx
@@ -66,7 +67,6 @@ def test_resize():
     flat = np.full((10, 6, 4, 1), 200, np.uint8)
     flat[:, :1] = flat[:, 5:] = 0  # outside the centre square
     from jaxcnn.data.dataset import _resized
-    from jaxcnn.data.sources import Split
 
     resized = _resized(Split(flat, np.zeros(10, np.int32)), 3)
     assert resized.images.shape == (10, 3, 3, 1)
@@ -98,7 +98,7 @@ def test_folder_statistics_are_those_of_the_decoded_images(tmp_path, rng):
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
     dataset = load(source="folder", root=str(tmp_path))
     files = dataset.splits["train"].images
-    pixels = np.stack([files.decoder(path).numpy() for path in files.paths]).astype(np.float64)
+    pixels = np.stack([files.decoded(i) for i in range(len(files))]).astype(np.float64)
     np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), rtol=1e-6)
     assert {name: len(split) for name, split in dataset.splits.items()} == {
@@ -149,3 +149,36 @@ def test_the_fingerprint_changes_with_any_pixel_or_label(rng):
     swapped = labels.copy()
     swapped[:2] = labels[1::-1]
     assert dataset_from_arrays((images, swapped)).fingerprint() != same
+
+
+def test_statistics_by_name_are_the_published_ones():
+    images, labels = np.zeros((20, 4, 4, 3), np.uint8), np.arange(20) % 2
+    dataset = _prepared(Source({"train": Split(images, labels)}, ("a", "b")), statistics="cifar10")
+    np.testing.assert_allclose(dataset.mean / 255, [0.4914, 0.4822, 0.4465], rtol=1e-6)
+    np.testing.assert_allclose(dataset.std / 255, [0.2470, 0.2435, 0.2616], rtol=1e-6)
+    grey = Source({"train": Split(images[..., :1], labels)}, ("a", "b"))
+    with pytest.raises(UserError, match="must hold 1 numbers, one per channel.*; cifar10 has 3"):
+        _prepared(grey, statistics="cifar10")
+    with pytest.raises(UserError, match="config.data.mean and std are given too"):
+        load(source="digits", statistics="imagenet", mean=(0.5,), std=(0.5,))
+
+
+@pytest.mark.parametrize(
+    ("counts", "remarks"),
+    [
+        ((30, 20), []),
+        ((31, 20), ["the classes differ in size: 31 0, 20 1 training images"]),
+        (
+            range(10, 130, 10),
+            [
+                "the classes differ in size: 120 11, 110 10, 100 9, 90 8, 80 7, …, 50 4, 40 3, 30 2, 20 1, "
+                "10 0 training images"
+            ],
+        ),
+    ],
+)
+def test_classes_of_very_different_size_are_remarked_upon(counts, remarks):
+    labels = np.repeat(np.arange(len(counts)), list(counts))
+    images = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
+    assert list(dataset.remarks) == remarks

@@ -3,7 +3,6 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.ndimage import rotate, zoom
 
 from jaxcnn.data import sources
@@ -27,6 +26,21 @@ def test_digits():
     counts = np.bincount(source.splits["test"].labels)
     assert counts.min() >= 34  # stratified
     assert counts.max() <= 37
+
+
+def test_synthetic():
+    source = load(
+        "synthetic", height=6, width=5, channels=2, classes=3, train_images=30, test_images=9
+    )
+    assert source.splits["train"].images.shape == (30, 6, 5, 2)
+    assert source.splits["train"].images.dtype == np.uint8
+    assert np.bincount(source.splits["test"].labels).tolist() == [3, 3, 3]
+    assert "synthetic" in source.remarks[0]
+    assert load("synthetic", resize=7).splits["test"].images.shape == (1000, 7, 7, 3)
+    again = load("synthetic", resize=7).splits["test"].images
+    np.testing.assert_array_equal(again, load("synthetic", resize=7).splits["test"].images)
+    with pytest.raises(UserError, match="config.data.classes=0 must be at least 1"):
+        load("synthetic", classes=0)
 
 
 # --- IDX ---
@@ -148,142 +162,6 @@ def test_npz_is_never_unpickled(tmp_path):
         load("npz", path=str(tmp_path / "missing.npz"))
 
 
-# --- folders ---
-
-
-@pytest.fixture
-def photos(tmp_path, rng):
-    """root/{cat,dog}/: grey and colour, JPEG and PNG, of several sizes, and a file that is no image."""
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        for i, (size, mode, suffix) in enumerate(
-            [((20, 10), "RGB", "png"), ((9, 30), "L", "png"), ((16, 16), "RGB", "jpg")] * 4
-        ):
-            pixels = rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
-            Image.fromarray(pixels).convert(mode).save(tmp_path / name / f"{i}.{suffix}")
-    (tmp_path / "cat" / "notes.txt").write_text("not an image")
-    return tmp_path
-
-
-def test_folder_of_classes(photos):
-    source = load("folder", resize=8, root=str(photos))
-    (split,) = source.splits.values()
-    assert len(split) == 24
-    assert source.class_names == ("cat", "dog")
-    assert split.labels.tolist() == [0] * 12 + [1] * 12
-    assert split.images.shape == (8, 8, 3)
-    assert load("folder", resize=8, root=str(photos), channels=1).splits["train"].images.shape == (
-        8,
-        8,
-        1,
-    )
-
-
-def test_folder_with_splits(photos):
-    for split in ("train", "val", "test"):
-        (photos / split).mkdir()
-    for name in ("cat", "dog"):
-        (photos / name).rename(photos / "train" / name)
-        for split in ("val", "test"):
-            (photos / split / name).mkdir()
-            Image.new("RGB", (8, 8)).save(photos / split / name / "0.png")
-    source = load("folder", resize=8, root=str(photos))
-    assert {k: len(s) for k, s in source.splits.items()} == {
-        "train": 24,
-        "validation": 2,
-        "test": 2,
-    }
-    (photos / "test" / "cats").mkdir()
-    Image.new("RGB", (8, 8)).save(photos / "test" / "cats" / "0.png")
-    with pytest.raises(UserError, match="train has no class 'cats'; did you mean 'cat'"):
-        load("folder", resize=8, root=str(photos))
-
-
-def test_the_centre_square_is_what_is_scaled(tmp_path):
-    (tmp_path / "a").mkdir()
-    pixels = np.zeros((4, 8, 3), np.uint8)
-    pixels[:, 2:6] = 200  # the centre square
-    Image.fromarray(pixels).save(tmp_path / "a" / "0.png")
-    split = load("folder", resize=2, root=str(tmp_path)).splits["train"]
-    np.testing.assert_array_equal(split.images.decoder(split.images.paths[0]), 200)
-
-
-def test_an_unreadable_image_is_named_or_skipped(photos):
-    broken = photos / "dog" / "2.jpg"
-    broken.write_bytes(broken.read_bytes()[:200])
-    (photos / "dog" / "5.jpg").write_bytes(b"")
-    with pytest.raises(UserError) as error:
-        load("folder", resize=8, root=str(photos))
-    assert str(broken) in str(error.value)
-    assert "(and 1 more)" in str(error.value)
-    assert "--config.data.on_error=skip" in str(error.value)
-    assert "\n" not in str(error.value)
-
-    source = load("folder", resize=8, root=str(photos), on_error="skip")
-    assert len(source.splits["train"]) == 22
-    assert source.splits["train"].labels.tolist() == [0] * 12 + [1] * 10
-    (remark,) = source.remarks
-    assert remark.startswith("skipped 2 unreadable of 24 train images")
-    assert str(broken) in remark
-
-
-def test_folder_errors(photos):
-    with pytest.raises(
-        UserError, match=r"images differ in size: .* is 10×20, .* is 30×9; --config"
-    ):
-        load("folder", root=str(photos))
-    with pytest.raises(UserError, match=r"no .jpg or .png in .*/CLASS/; expected root/train/CLASS"):
-        load("folder", root=str(photos / "cat"), resize=8)
-    with pytest.raises(UserError, match="config.data.root='/nowhere': there is no such directory"):
-        load("folder", root="/nowhere")
-    with pytest.raises(UserError, match="config.data.on_error='ignore'; valid: 'stop', 'skip'"):
-        load("folder", root=str(photos), on_error="ignore")
-
-
-# --- TFDS ---
-
-
-def test_tfds(tfds_dir):
-    source = load("tfds", name="fashion_mnist", data_dir=tfds_dir)
-    assert source.splits["train"].images.shape == (60_000, 28, 28, 1)
-    assert np.bincount(source.splits["test"].labels).tolist() == [1000] * 10
-    assert source.class_names[9] == "Ankle boot"
-
-
-def test_tfds_errors(tmp_path, monkeypatch):
-    with pytest.raises(
-        UserError, match="'fashion_mnits': TFDS has no such set; did you mean 'fashion_"
-    ):
-        load("tfds", name="fashion_mnits")
-    with pytest.raises(
-        UserError, match=r"config.data.data_dir='/nowhere': there is no such directory"
-    ):
-        load("tfds", name="mnist", data_dir="/nowhere")
-    with pytest.raises(UserError, match="it takes the name of a TFDS set"):
-        load("tfds")
-    with pytest.raises(UserError, match="config.data.name='mnist:9.9.9': "):
-        load("tfds", name="mnist:9.9.9")
-
-    def no_network(*_):
-        raise OSError("no network")
-
-    monkeypatch.setattr("socket.getaddrinfo", no_network)
-    with pytest.raises(UserError) as error:
-        load("tfds", name="mnist", data_dir=str(tmp_path))
-    assert f"TFDS set 'mnist' is not in {tmp_path}" in str(error.value)
-    assert "set TFDS_DATA_DIR or --config.data.data_dir" in str(error.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_set_that_does_not_fit_memory_is_refused(tfds_dir, monkeypatch):
-    class Little:
-        available = 10 * 2**20
-
-    monkeypatch.setattr("psutil.virtual_memory", Little)
-    with pytest.raises(UserError, match=r"takes 0.1 GiB in memory and 0.0 GiB are free"):
-        load("tfds", name="fashion_mnist", data_dir=tfds_dir)
-
-
 # --- targets ---
 
 
@@ -294,7 +172,7 @@ def npz_of(path, **arrays):
 
 COMMON = {
     "resize": 0, "validation_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0, "mean": (), "std": (),
-    "augment": [], "mix": [],
+    "statistics": "train", "placement": "host", "augment": [], "mix": [],
 }  # fmt: skip
 
 

@@ -1,0 +1,42 @@
+"""What was found out about data on disk, kept beside it."""
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.runtime import cache_directory
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Arrays]) -> Arrays:
+    """Arrays that were found out before about the same, or now.
+
+    Args:
+      folder: of the data; they are kept in its `.jaxcnn`, or, where that cannot be written, in the
+        user's cache directory.
+      name: of the file.
+      depends_on: what they depend on; its `repr` tells whether they still hold.
+    """
+    key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
+    of_folder = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
+    places = folder / ".jaxcnn" / f"{name}.npz", cache_directory() / of_folder / f"{name}.npz"
+    for path in places:
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            arrays = dict(np.load(path, allow_pickle=False))
+            if str(arrays.pop("key")) == key:
+                return arrays
+    arrays = find_out()
+    for path in places:
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(unfinished, key=key, **arrays)
+            unfinished.replace(path)
+            break
+    return arrays
