@@ -4,10 +4,11 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,16 +18,15 @@ from jaxcnn.data.kept import kept
 from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError
 
-# `_orientation_of_sane` refuses those that PIL warns of.
+# `read_header` refuses those that PIL warns of.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 
-# Where an image's bytes are, and how EXIF says that it is turned (1: not at all).
-PLACE = np.dtype([("file", "i4"), ("offset", "i8"), ("length", "i8"), ("orientation", "i1")])
-
-# (height, width), tensors → (top, left, rows, columns) of what is decoded, int32 tensors
-Box = Callable[..., tuple]
+# Where an image's bytes are; how EXIF says that it is turned (1: not at all); its pixels, turned so.
+PLACE = np.dtype(
+    [("file", "i4"), ("offset", "i8"), ("length", "i8"), ("orientation", "i1"), ("size", "i4", 2)]
+)
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,28 @@ class Decoder:
     channels: int
     central_fraction: float = 1.0
 
-    def __call__(self, encoded, orientation=1, box: Box | None = None):
+    def __call__(self, encoded, orientation, box=None):
         """Bytes, as a tensor → a uint8 tensor (height, width, channels).
 
         Args:
           orientation: EXIF's, 1 … 8.
-          box: what is scaled, in place of the square in the centre.
+          box: int32 (top, left, rows, columns) of what is scaled, in place of the square in the
+            centre.
         """
         tf = tensorflow("decoding images")
         if self.size == 0:
             return self._upright(encoded, orientation)
-        central, box = box is None, box or self._centre
+        if box is None:
+            image = self._upright(encoded, orientation)
+            image = tf.image.crop_to_bounding_box(image, *tf.unstack(self._centre(image)))
+            return self._scaled(image, antialias=True)
 
         def only_the_box():
-            height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(encoded))
-            window = tf.stack(box(height, width))
-            return tf.io.decode_and_crop_jpeg(encoded, window, channels=self.channels)
+            return tf.io.decode_and_crop_jpeg(encoded, box, channels=self.channels)
 
         def box_of_the_whole():
             image = self._upright(encoded, orientation)
-            height, width, _ = tf.unstack(tf.shape(image))
-            return tf.image.crop_to_bounding_box(image, *box(height, width))
+            return tf.image.crop_to_bounding_box(image, *tf.unstack(box))
 
         cropped = tf.cond(
             tf.logical_and(tf.io.is_jpeg(encoded), tf.equal(orientation, 1)),
@@ -71,20 +72,24 @@ class Decoder:
             box_of_the_whole,
         )
 
-        def scaled(antialias: bool):
-            return tf.image.resize(cropped, (self.size, self.size), antialias=antialias)
-
         # Without antialiasing it takes a third of the time; training's crops shrink by little.
-        rows, columns, _ = tf.unstack(tf.shape(cropped))
-        smooth = tf.logical_or(central, tf.maximum(rows, columns) > 2 * self.size)
-        image = tf.cond(smooth, lambda: scaled(True), lambda: scaled(False))
+        return tf.cond(
+            tf.reduce_max(box[2:]) > 2 * self.size,
+            lambda: self._scaled(cropped, antialias=True),
+            lambda: self._scaled(cropped, antialias=False),
+        )
+
+    def _scaled(self, image, antialias: bool):
+        tf = tensorflow("decoding images")
+        image = tf.image.resize(image, (self.size, self.size), antialias=antialias)
         return tf.cast(tf.round(image), tf.uint8)
 
-    def _centre(self, height, width):
+    def _centre(self, image):
         tf = tensorflow("decoding images")
+        height, width, _ = tf.unstack(tf.shape(image))
         short = tf.cast(tf.minimum(height, width), tf.float32)
         side = tf.cast(tf.round(self.central_fraction * short), tf.int32)
-        return (height - side) // 2, (width - side) // 2, side, side
+        return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
     def _upright(self, encoded, orientation):
         tf = tensorflow("decoding images")
@@ -142,7 +147,7 @@ class EncodedImages:
                 encoded[i] = file.read(place["length"])
         return encoded
 
-    def decoded(self, position: int, box: Box | None = None) -> np.ndarray:
+    def decoded(self, position: int, box: np.ndarray | None = None) -> np.ndarray:
         """An image, uint8 of `shape`.
 
         Raises:
@@ -212,10 +217,11 @@ def image_files(
       UserError: the readable images differ in size, or there are none.
     """
     stats = [(str(path.relative_to(folder)), *_stat(path)) for path in paths]
-    index = kept(folder, name, (decoder, stats), lambda: _index(paths, decoder))
+    index = kept(folder, name, (decoder, PLACE.descr, stats), lambda: _index(paths, decoder))
     places = np.zeros(len(index["readable"]), PLACE)
     places["file"] = np.arange(len(places))
-    places["length"], places["orientation"] = index["length"], index["orientation"]
+    for field in ("length", "orientation", "size"):
+        places[field] = index[field]
     files = np.array([str(paths[i]) for i in index["readable"]])
     shape = tuple(map(int, index["shape"]))
     images = EncodedImages(files, places, decoder, shape, index["moments"])
@@ -227,10 +233,10 @@ def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
 
     def examine(path):
         try:
-            image, orientation = _read(decoder, path)
+            image, header = _read(decoder, path)
         except UserError as error:
             return error
-        return image.shape, moments_of(image), orientation, path.stat().st_size
+        return image.shape, moments_of(image), header.orientation, header.size, path.stat().st_size
 
     with ThreadPoolExecutor() as pool:
         found = pool.map(examine, paths)
@@ -239,7 +245,7 @@ def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
     unreadable = [str(f) for f in found if isinstance(f, UserError)]
     if len(readable) == 0:
         raise UserError(f"none of the {len(paths)} image files can be read: {unreadable[0]}")
-    shapes, moments, orientations, lengths = zip(*(found[i] for i in readable), strict=True)
+    shapes, moments, orientations, sizes, lengths = zip(*(found[i] for i in readable), strict=True)
     for position, shape in zip(readable, shapes, strict=True):
         if shape != shapes[0]:
             raise UserError(
@@ -252,6 +258,7 @@ def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
         "shape": np.array(shapes[0]),
         "moments": np.stack(moments),
         "orientation": np.array(orientations),
+        "size": np.array(sizes),
         "length": np.array(lengths),
     }
 
@@ -265,36 +272,45 @@ def _stat(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _read(decoder: Decoder, path: str | Path) -> tuple[np.ndarray, int]:
-    """A file's image, and its EXIF orientation."""
+class Header(NamedTuple):
+    """What an image says of itself: its pixels (rows, columns), turned as EXIF's orientation says."""
+
+    size: tuple[int, int]
+    orientation: int
+
+
+def read_header(encoded: bytes) -> Header:
+    """The header of an image's bytes.
+
+    Raises:
+      Image.DecompressionBombError: the image is too large to be decoded.
+      OSError, ValueError, SyntaxError: PIL cannot read it.
+    """
+    image = Image.open(io.BytesIO(encoded))
+    width, height = image.size
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(
+            f"{width:,}×{height:,} pixels; more than {Image.MAX_IMAGE_PIXELS:,} are not decoded"
+        )
+    orientation = image.getexif().get(0x0112, 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    return Header((width, height) if orientation > 4 else (height, width), orientation)
+
+
+def _read(decoder: Decoder, path: str | Path) -> tuple[np.ndarray, Header]:
+    """A file's image, and its header."""
     tf = tensorflow(f"reading {path}")
     try:
         encoded = Path(path).read_bytes()
         if not encoded:
             raise UserError(f"cannot read the image {path}: the file is empty")
-        orientation = _orientation_of_sane(encoded)
-        return decoder(tf.constant(encoded), orientation).numpy(), orientation
+        try:
+            header = read_header(encoded)
+        except (OSError, ValueError, SyntaxError):
+            header = Header((0, 0), 1)  # what is wrong with it, decoding says better
+        return decoder(tf.constant(encoded), header.orientation).numpy(), header
     except (tf.errors.OpError, OSError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read the image {path}: {reason(error)}") from error
-
-
-def _orientation_of_sane(encoded: bytes) -> int:
-    """EXIF's orientation of an image that is not too large to be decoded, from its header.
-
-    Raises:
-      Image.DecompressionBombError: it is.
-    """
-    try:
-        header = Image.open(io.BytesIO(encoded))
-        width, height = header.size
-        if width * height > Image.MAX_IMAGE_PIXELS:
-            raise Image.DecompressionBombError(
-                f"{width:,}×{height:,} pixels; more than {Image.MAX_IMAGE_PIXELS:,} are not decoded"
-            )
-        orientation = header.getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):
-        return 1  # what is wrong with it, decoding says better
-    return orientation if orientation in range(1, 9) else 1
 
 
 def _size(shape: tuple[int, ...]) -> str:

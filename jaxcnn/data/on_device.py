@@ -11,7 +11,7 @@ import psutil
 from jaxcnn.data.arrays import jax_arrays
 from jaxcnn.data.augmentation import Augmentation
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.pipeline import Selection, prepared
+from jaxcnn.data.pipeline import Selection, preparation
 from jaxcnn.errors import UserError
 
 SHARE_OF_MEMORY = 0.8  # the rest is for the network
@@ -65,8 +65,11 @@ def batch_of(
       dataset: says how the images are normalised.
     """
     images = jnp.take(split.images, selection.index, axis=0)
+    for step in preparation(jax_arrays, dataset, augmentations):
+        # Of several together XLA would make one loop that computes much twice.
+        images = jax.lax.optimization_barrier(step(images, selection.draws))
     return {
-        "image": prepared(jax_arrays, dataset, augmentations, images, selection.draws),
+        "image": images,
         "label": jnp.take(split.labels, selection.index, axis=0),
         "mask": selection.mask,
     }

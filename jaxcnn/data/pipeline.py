@@ -17,7 +17,7 @@ from jaxcnn.data.arrays import Array, Arrays, numpy_arrays, tensorflow_arrays
 from jaxcnn.data.augmentation import Augmentation, Pixels
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.geometry import Crop
-from jaxcnn.data.images import Box, EncodedImages, reason
+from jaxcnn.data.images import EncodedImages, reason
 from jaxcnn.data.split import Split
 from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
 from jaxcnn.errors import UserError
@@ -103,18 +103,14 @@ def augmentation_stages(
     if isinstance(split.images, EncodedImages):
         stages = [np.stack([split.images.decoded(i) for i in index])]
         if crop:
-            own = draws[:, None, : crop.draws]
-            boxes = [_box_of(crop, tensorflow_arrays(), numbers) for numbers in own]
-            cropped = map(split.images.decoded, index, boxes)
-            stages.append(np.stack(list(cropped)))
+            boxes = _boxes(crop, numpy_arrays, split.images.places["size"][index], draws)
+            stages.append(np.stack(list(map(split.images.decoded, index, boxes))))
     else:
         stages = [split.images[index]]
     stages = [stage.astype(np.float32) for stage in stages]
-    first = crop.draws if crop else 0
-    for augmentation in others:
-        own = draws[:, first : first + augmentation.draws]
-        stages.append(augmentation(numpy_arrays, stages[-1], own, pixels_of(dataset)))
-        first += augmentation.draws
+    own = draws[:, crop.draws :] if crop else draws
+    for step in preparation(numpy_arrays, dataset, others)[:-1]:
+        stages.append(step(stages[-1], own))
     return split.labels[index], stages
 
 
@@ -129,21 +125,14 @@ def decoding_crop(
     return None, augmentations
 
 
-def _box_of(crop: Crop, arrays: Arrays, draws: Array) -> Box:
-    """What a crop decodes of an image, by its draws, (1, n); whole pixels."""
-
-    def box(height, width):
-        size = [arrays.float32(number) for number in (height, width)]
-        top, left, rows, columns = (n[0] for n in crop.box(arrays, *size, draws))
-        rows, columns = (
-            arrays.maximum(arrays.round(rows), 1.0),
-            arrays.maximum(arrays.round(columns), 1.0),
-        )
-        top = arrays.minimum(arrays.floor(top), size[0] - rows)
-        left = arrays.minimum(arrays.floor(left), size[1] - columns)
-        return tuple(arrays.int32(number) for number in (top, left, rows, columns))
-
-    return box
+def _boxes(crop: Crop, arrays: Arrays, sizes: Array, draws: Array) -> Array:
+    """What a crop decodes of images of `sizes` (batch, 2): int32 (batch, 4), in whole pixels."""
+    height, width = (arrays.float32(sizes[:, i]) for i in (0, 1))
+    top, left, rows, columns = crop.box(arrays, height, width, draws[:, : crop.draws])
+    rows, columns = (arrays.maximum(arrays.round(n), 1.0) for n in (rows, columns))
+    top = arrays.minimum(arrays.floor(top), height - rows)
+    left = arrays.minimum(arrays.floor(left), width - columns)
+    return arrays.int32(arrays.stack([top, left, rows, columns], 1))
 
 
 def train_selection(
@@ -228,9 +217,13 @@ def _batches(
 def _numpy_batches(
     dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]
 ) -> Callable[[Selection], Iterator[Batch]]:
+    steps = preparation(numpy_arrays, dataset, augmentations)
+
     def batches_of(selection):
         for index, draws, mask in zip(*selection, strict=True):
-            images = prepared(numpy_arrays, dataset, augmentations, split.images[index], draws)
+            images = split.images[index]
+            for step in steps:
+                images = step(images, draws)
             yield {"image": images, "label": split.labels[index], "mask": mask}
 
     return batches_of
@@ -247,26 +240,30 @@ def _tf_batches(
     # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
     options.autotune.enabled = False
 
-    @tf.function(
-        jit_compile=True, autograph=False
-    )  # one pass over the pixels, not one per operation
-    def compiled(images, draws):
-        own = draws[:, crop.draws :] if crop else draws
-        return prepared(arrays, dataset, others, images, own)
+    # Compiled one by one: of several together XLA makes one loop that computes much twice.
+    steps = [
+        tf.function(step, jit_compile=True, autograph=False)
+        for step in preparation(arrays, dataset, others)
+    ]
 
     def finished(images, index, draws, mask):
-        return {"image": compiled(images, draws), "label": tf.gather(labels, index), "mask": mask}
+        draws = draws[:, crop.draws :] if crop else draws
+        for step in steps:
+            images = step(images, draws)
+        return {"image": images, "label": tf.gather(labels, index), "mask": mask}
 
     if isinstance(split.images, EncodedImages):
-        images, orientations = split.images, tf.constant(split.images.places["orientation"])
+        images = split.images
+        orientations, sizes = (tf.constant(images.places[key]) for key in ("orientation", "size"))
 
         def read(index, draws, mask):
             encoded = tf.numpy_function(images.read, [index], tf.string, stateful=False)
-            return tf.ensure_shape(encoded, index.shape), index, draws, mask
+            encoded = tf.ensure_shape(encoded, index.shape)
+            boxes = _boxes(crop, arrays, tf.gather(sizes, index), draws) if crop else index
+            return encoded, tf.gather(orientations, index), boxes, index, draws, mask
 
-        def decoded(encoded, index, draws, mask):
-            box = _box_of(crop, arrays, draws[None, : crop.draws]) if crop else None
-            image = images.decoder(encoded, tf.gather(orientations, index), box)
+        def decoded(encoded, orientation, box, index, draws, mask):
+            image = images.decoder(encoded, orientation, box if crop else None)
             return tf.ensure_shape(image, images.shape), index, draws, mask
 
         def with_images(selected, batch_size):
@@ -294,23 +291,32 @@ def _tf_batches(
     return batches_of
 
 
-def prepared(
-    arrays: Arrays,
-    dataset: Dataset,
-    augmentations: Sequence[Augmentation],
-    images: Array,
-    draws: Array,
-) -> Array:
-    """Stored images (batch, height, width, channels) as the network gets them.
+def preparation(
+    arrays: Arrays, dataset: Dataset, augmentations: Sequence[Augmentation]
+) -> list[Callable[[Array, Array], Array]]:
+    """What makes stored images (batch, height, width, channels) those that the network gets.
 
-    Each augmentation in turn, with the columns of `draws` that are its own; then normalised.
+    Returns:
+      Functions (images, draws) → float32 images, to be applied one after the other: each augmentation,
+      which takes the columns of the draws that are its own, and last the normalisation.
     """
-    images, first, pixels = arrays.float32(images), 0, pixels_of(dataset)
-    for augmentation in augmentations:
-        own = draws[:, first : first + augmentation.draws]
-        images = augmentation(arrays, images, own, pixels)
-        first += augmentation.draws
-    return (images - dataset.mean) * (1 / dataset.std)  # XLA would turn a division into this
+    pixels = pixels_of(dataset)
+    ends = list(itertools.accumulate((a.draws for a in augmentations), initial=0))
+
+    def augmenting(number: int):
+        own, augmentation = slice(*ends[number : number + 2]), augmentations[number]
+
+        def augment(images, draws):
+            return augmentation(arrays, arrays.float32(images), draws[:, own], pixels)
+
+        return augment
+
+    def normalise(images, draws):
+        del draws
+        # XLA would turn a division into this, and NumPy shall give the same bits.
+        return (arrays.float32(images) - dataset.mean) * (1 / dataset.std)
+
+    return [*map(augmenting, range(len(augmentations))), normalise]
 
 
 def pixels_of(dataset: Dataset) -> Pixels:

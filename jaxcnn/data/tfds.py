@@ -1,6 +1,7 @@
 """TensorFlow Datasets: sets in memory, and sets of photographs that stay in their shards."""
 
 import difflib
+import io
 import os
 import socket
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from PIL import Image
 from tqdm import tqdm
 
 from jaxcnn.data.images import PLACE, Decoder, EncodedImages, check_central_fraction
@@ -115,6 +117,7 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
         )
     shards = [Path(path) for path in info.splits[split].filepaths]
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
+    fields = "offset", "length", "label", "height", "width"
 
     def find_out() -> dict[str, np.ndarray]:
         with ThreadPoolExecutor() as pool:
@@ -128,8 +131,8 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
             "record": np.concatenate(parts),
         }
 
-    index = kept(shards[0].parent, f"{info.name}-{split}", stats, find_out)
-    offset, length, label = index["record"].T
+    index = kept(shards[0].parent, f"{info.name}-{split}", (fields, stats), find_out)
+    offset, length, label, height, width = index["record"].T
     if len(offset) != info.splits[split].num_examples:
         raise UserError(
             f"{info.full_name}: the shards of {split} hold {len(offset)} images, and its "
@@ -137,13 +140,14 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
         )
     places = np.ones(len(offset), PLACE)  # TFDS, too, leaves images as they are stored
     places["file"], places["offset"], places["length"] = index["shard"], offset, length
+    places["size"] = np.stack([height, width], axis=1)
     files = np.array([str(path) for path in shards])
     shape = (decoder.size, decoder.size, decoder.channels)
     return Split(EncodedImages(files, places, decoder, shape), label.astype(np.int32))
 
 
 def _records(shard: Path) -> np.ndarray:
-    """int64 (records, 3): each image's first byte in a shard, its length in bytes, its label.
+    """int64 (records, 5): an image's first byte in a shard, its bytes, its label, height and width.
 
     A TFRecord is its length as a little-endian uint64, a checksum of 4 bytes, that many bytes and
     another checksum; here, of a serialised tf.train.Example.
@@ -161,9 +165,15 @@ def _records(shard: Path) -> np.ndarray:
                 feature["image"].bytes_list.value,
                 feature["label"].int64_list.value,
             )
-            found.append((position + 12 + record.index(image), len(image), label))
+            try:
+                width, height = Image.open(io.BytesIO(image)).size  # of its header
+            except OSError as error:
+                raise UserError(
+                    f"{shard}, byte {position}: {error}; prepare the set anew"
+                ) from error
+            found.append((position + 12 + record.index(image), len(image), label, height, width))
             position += 16 + length
-    return np.array(found, np.int64).reshape(-1, 3)
+    return np.array(found, np.int64).reshape(-1, 5)
 
 
 def _download(builder, name: str) -> None:
