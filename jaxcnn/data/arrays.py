@@ -20,6 +20,7 @@ class Arrays(Protocol):
 
     def float32(self, x) -> Array: ...
     def int32(self, x) -> Array: ...
+    def uint8(self, x) -> Array: ...
     def floor(self, x) -> Array: ...
     def round(self, x) -> Array: ...  # halves to even
     def clip(self, x, low, high) -> Array: ...
@@ -64,6 +65,9 @@ class _LikeNumPy:
     def int32(self, x):
         return self._library.asarray(x).astype(np.int32)
 
+    def uint8(self, x):
+        return self._library.asarray(x).astype(np.uint8)
+
     def sum(self, x, axis):
         return self._library.sum(x, axis)
 
@@ -99,6 +103,9 @@ class _TensorFlow:
 
     def int32(self, x):
         return self._tf.cast(x, self._tf.int32)
+
+    def uint8(self, x):
+        return self._tf.cast(x, self._tf.uint8)
 
     def flip(self, x, axis):
         return self._tf.reverse(x, [axis])

@@ -93,8 +93,8 @@ def augmentation_stages(
     """The first training images of a run, before, between and after their augmentations.
 
     Returns:
-      Their labels, and for none, the first, the first two, … of the augmentations, float32 images
-      (count, height, width, channels) on the scale that they are stored on.
+      Their labels, and for none, the first, the first two, … of the augmentations, images (count,
+      height, width, channels) of the type that they are stored in.
     """
     split = dataset.splits["train"]
     selection = train_selection(len(split), augmentations, count, seed)([0])
@@ -107,7 +107,6 @@ def augmentation_stages(
             stages.append(np.stack(list(map(split.images.decoded, index, boxes))))
     else:
         stages = [split.images[index]]
-    stages = [stage.astype(np.float32) for stage in stages]
     own = draws[:, crop.draws :] if crop else draws
     for step in preparation(numpy_arrays, dataset, others)[:-1]:
         stages.append(step(stages[-1], own))
@@ -297,8 +296,9 @@ def preparation(
     """What makes stored images (batch, height, width, channels) those that the network gets.
 
     Returns:
-      Functions (images, draws) → float32 images, to be applied one after the other: each augmentation,
-      which takes the columns of the draws that are its own, and last the normalisation.
+      Functions (images, draws) → images, to be applied one after the other: each augmentation, which
+      takes the columns of the draws that are its own and leaves images as they are stored, whole
+      numbers or not; and last the normalisation, to float32.
     """
     pixels = pixels_of(dataset)
     ends = list(itertools.accumulate((a.draws for a in augmentations), initial=0))
@@ -307,7 +307,8 @@ def preparation(
         own, augmentation = slice(*ends[number : number + 2]), augmentations[number]
 
         def augment(images, draws):
-            return augmentation(arrays, arrays.float32(images), draws[:, own], pixels)
+            images = augmentation(arrays, arrays.float32(images), draws[:, own], pixels)
+            return arrays.uint8(images) if pixels.whole else images
 
         return augment
 

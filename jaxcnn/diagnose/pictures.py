@@ -68,7 +68,7 @@ def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
     augmentations = create_augmentations(config.data.augment)
     check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
     labels, stages = augmentation_stages(dataset, augmentations, count, config.seed)
-    augmented = stages[-1]
+    augmented = stages[-1].astype(np.float32)
     for entry in config.data.mix:
         mixes = create_mixes([{**entry, "probability": 1.0}])
         batch = {"image": augmented, "label": labels}

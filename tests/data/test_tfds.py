@@ -213,7 +213,7 @@ def test_the_stages_that_are_drawn_are_those_that_are_trained_on(dataset):
     assert len(stages) == 4
     np.testing.assert_array_equal(labels, batch["label"])
     trained_on = batch["image"] * dataset.std + dataset.mean
-    apart = np.abs(stages[-1] - trained_on)
+    apart = np.abs(stages[-1].astype(float) - trained_on)
     assert apart.max() < 1.01  # a pixel may be rounded to the other side
     assert (apart > 0.01).mean() < 1e-3
 
