@@ -213,6 +213,12 @@ def test_override_inside_a_list():
         ("train.duration", "50%", "cannot be a percentage of it"),
         ("eval.every", "often", "config.eval.every='often' is not a duration"),
         ("loss.label_smoothing", "1", "must be at least 0 and less than 1"),
+        ("data.placement", "gpu", "config.data.placement='gpu' must be 'host' or 'device'"),
+        (
+            "data.statistics",
+            "imagenat",
+            "config.data.statistics='imagenat' must be 'train' or one of 'imagenet', 'cifar10', 'cifar100'",
+        ),
         (
             "checkpoint.best_metric",
             "f1",

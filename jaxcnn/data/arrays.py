@@ -117,7 +117,11 @@ class _TensorFlow:
         return self._tf.gather(x, index, batch_dims=1)
 
     def histogram(self, x):
-        return self._tf.math.bincount(x, minlength=256, maxlength=256, axis=-1)
+        # Not tf.math.bincount, which XLA does not compile.
+        tf, rows = self._tf, x.shape[0]
+        flat = tf.reshape(x + 256 * tf.range(rows)[:, None], [-1])
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(flat), flat, 256 * rows)
+        return tf.reshape(counts, (rows, 256))
 
 
 numpy_arrays: Arrays = _LikeNumPy(np)

@@ -217,7 +217,7 @@ def _standardised(splits: Mapping[str, Split]) -> tuple[dict[str, Split], Target
 def _in_canonical_order(split: Split) -> Split:
     """Sorts arrays by their content, so that the same data in another file gives the same run."""
     if isinstance(split.images, EncodedImages):
-        return split  # these are in the order of their paths
+        return split  # these are in the order of their paths or of their shards
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in split.images]
     labels = split.labels.reshape(len(split), -1)
     return split[np.lexsort((*labels.T[::-1], np.array(digests)))]

@@ -33,11 +33,18 @@ def folder(
     if on_error not in ("stop", "skip"):
         raise UserError(f"config.data.on_error={on_error!r}; valid: 'stop', 'skip'")
     check_central_fraction(central_fraction)
+    if central_fraction != 1 and not resize:
+        raise UserError(
+            f"config.data.central_fraction={central_fraction} is for images that are scaled; set "
+            "config.data.resize"
+        )
     if channels not in (1, 3):
         raise UserError(f"config.data.channels={channels}; valid: 1, 3")
     if (top / "train").is_dir():
         names = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
         split_folders = {top / f: split for f, split in names.items() if (top / f).is_dir()}
+        if len(set(split_folders.values())) < len(split_folders):
+            raise UserError(f"config.data.root={root!r} has both validation/ and val/; leave one")
     else:
         split_folders = {top: "train"}
 
@@ -52,8 +59,9 @@ def folder(
             )
         classes = [path.parent.name for path in paths]
         class_names = class_names or tuple(sorted(set(classes)))
+        numbers = {name: number for number, name in enumerate(class_names)}
         for path, name in zip(paths, classes, strict=True):
-            if name not in class_names:
+            if name not in numbers:
                 raise UserError(
                     f"{path.parent}: train has no class '{name}'; {suggestion(name, class_names)}"
                 )
@@ -65,7 +73,7 @@ def folder(
                 f"{unreadable[0]}{more}; "
                 "remove it, or leave out such files with --config.data.on_error=skip"
             )
-        labels = np.array([class_names.index(classes[i]) for i in readable], np.int32)
+        labels = np.array([numbers[classes[i]] for i in readable], np.int32)
         splits[split] = Split(images, labels)
         if unreadable:
             remarks.append(

@@ -101,7 +101,8 @@ class Affine(Augmentation):
 class Crop(Augmentation):
     """A random box of the image, scaled to the image's size, bilinear and without antialiasing.
 
-    First in a config's list and applied to all images, it says what is decoded of images on disk.
+    First in a config's list and applied to all images, it says what is decoded of images on disk
+    (`images.Decoder`, which scales with antialiasing what shrinks to less than half).
     """
 
     @abstractmethod

@@ -3,12 +3,11 @@
 import hashlib
 import io
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,10 +17,11 @@ from jaxcnn.data.kept import kept
 from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError
 
-# `read_header` refuses those that PIL warns of.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+T = TypeVar("T")
+U = TypeVar("U")
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
+MOST_PIXELS = 89_478_485  # a quarter of a GB in colour; PIL's own limit
 
 # Where an image's bytes are; how EXIF says that it is turned (1: not at all); its pixels, turned so.
 PLACE = np.dtype(
@@ -88,7 +88,7 @@ class Decoder:
         tf = tensorflow("decoding images")
         height, width, _ = tf.unstack(tf.shape(image))
         short = tf.cast(tf.minimum(height, width), tf.float32)
-        side = tf.cast(tf.round(self.central_fraction * short), tf.int32)
+        side = tf.maximum(1, tf.cast(tf.round(self.central_fraction * short), tf.int32))
         return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
     def _upright(self, encoded, orientation):
@@ -168,14 +168,14 @@ class EncodedImages:
             return self.moments.sum(0)
         first = Path(self.files[0])
         content = hashlib.blake2b(np.ascontiguousarray(self.places), digest_size=16).hexdigest()
-        depends_on = self.decoder, self.files.tolist(), content
+        paths = [Path(str(file)) for file in self.files]
+        depends_on = self.decoder, [(path.name, *_stat(path)) for path in paths], content
 
         def find_out() -> dict[str, np.ndarray]:
-            with ThreadPoolExecutor() as pool:
-                moments = pool.map(lambda i: moments_of(self.decoded(i)), range(len(self)))
-                text = "mean and deviation"
-                bar = tqdm(moments, text, len(self), unit="images", leave=False, disable=None)
-                return {"sums": sum(bar)}
+            def moments(position):
+                return moments_of(self.decoded(position))
+
+            return {"sums": sum(in_threads(moments, range(len(self)), "mean and deviation"))}
 
         return kept(first.parent, f"{first.name}-sums", depends_on, find_out)["sums"]
 
@@ -217,34 +217,31 @@ def image_files(
       UserError: the readable images differ in size, or there are none.
     """
     stats = [(str(path.relative_to(folder)), *_stat(path)) for path in paths]
+    name = f"{name}-{decoder.size}-{decoder.channels}-{decoder.central_fraction:g}"
     index = kept(folder, name, (decoder, PLACE.descr, stats), lambda: _index(paths, decoder))
+    # What could not be read is tried again: its time does not tell that its owner now allows it.
+    left_out = np.setdiff1d(np.arange(len(paths)), index["readable"])
+    unreadable = [_examined(paths[i], decoder) for i in left_out]
+    if not all(isinstance(line, UserError) for line in unreadable):
+        index = _index(paths, decoder)
+        left_out = np.setdiff1d(np.arange(len(paths)), index["readable"])
+        unreadable = [_examined(paths[i], decoder) for i in left_out]
     places = np.zeros(len(index["readable"]), PLACE)
     places["file"] = np.arange(len(places))
     for field in ("length", "orientation", "size"):
         places[field] = index[field]
-    files = np.array([str(paths[i]) for i in index["readable"]])
+    files = np.array([str(paths[i]) for i in index["readable"]], object)
     shape = tuple(map(int, index["shape"]))
     images = EncodedImages(files, places, decoder, shape, index["moments"])
-    return images, index["readable"], index["unreadable"].tolist()
+    return images, index["readable"], [str(line) for line in unreadable]
 
 
 def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
     """What is to be known of image files."""
-
-    def examine(path):
-        try:
-            image, header = _read(decoder, path)
-        except UserError as error:
-            return error
-        return image.shape, moments_of(image), header.orientation, header.size, path.stat().st_size
-
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(examine, paths)
-        found = list(tqdm(found, "reading", len(paths), unit="images", leave=False, disable=None))
+    found = list(in_threads(lambda path: _examined(path, decoder), paths, "reading"))
     readable = np.array([i for i, f in enumerate(found) if not isinstance(f, UserError)], np.int64)
-    unreadable = [str(f) for f in found if isinstance(f, UserError)]
     if len(readable) == 0:
-        raise UserError(f"none of the {len(paths)} image files can be read: {unreadable[0]}")
+        raise UserError(f"none of the {len(paths)} image files can be read: {found[0]}")
     shapes, moments, orientations, sizes, lengths = zip(*(found[i] for i in readable), strict=True)
     for position, shape in zip(readable, shapes, strict=True):
         if shape != shapes[0]:
@@ -254,13 +251,35 @@ def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
             )
     return {
         "readable": readable,
-        "unreadable": np.array(unreadable, str),
         "shape": np.array(shapes[0]),
         "moments": np.stack(moments),
         "orientation": np.array(orientations),
         "size": np.array(sizes),
         "length": np.array(lengths),
     }
+
+
+def _examined(path: Path, decoder: Decoder) -> tuple | UserError:
+    """An image's shape, moments, orientation, size and length in bytes; or why it cannot be read."""
+    try:
+        image, header = _read(decoder, path)
+    except UserError as error:
+        return error
+    return image.shape, moments_of(image), header.orientation, header.size, path.stat().st_size
+
+
+def in_threads(function: Callable[[T], U], items: Sequence[T], doing: str) -> Iterator[U]:
+    """What a function makes of each item, in their order, with a progress bar on a terminal."""
+    # In parts, since a million tasks in a pool's queue take two GB; as many as the threads can share.
+    size = max(1, min(64, len(items) // 64))
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(items), desc=doing, leave=False, disable=None) as bar,
+    ):
+        for made in pool.map(lambda part: [function(item) for item in part], parts):
+            bar.update(len(made))
+            yield from made
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -288,11 +307,13 @@ def read_header(encoded: bytes) -> Header:
     """
     image = Image.open(io.BytesIO(encoded))
     width, height = image.size
-    if width * height > Image.MAX_IMAGE_PIXELS:
+    if width * height > MOST_PIXELS:
         raise Image.DecompressionBombError(
-            f"{width:,}×{height:,} pixels; more than {Image.MAX_IMAGE_PIXELS:,} are not decoded"
+            f"{width:,}×{height:,} pixels; more than {MOST_PIXELS:,} are not decoded"
         )
-    orientation = image.getexif().get(0x0112, 1)
+    # For EXIF data behind a PNG's pixels PIL would decode them.
+    has_exif = image.format != "PNG" or "exif" in image.info
+    orientation = image.getexif().get(0x0112, 1) if has_exif else 1
     orientation = orientation if orientation in range(1, 9) else 1
     return Header((width, height) if orientation > 4 else (height, width), orientation)
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Arr
       depends_on: what they depend on; its `repr` tells whether they still hold.
     """
     key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
-    of_folder = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
+    of_folder = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
     places = folder / ".jaxcnn" / f"{name}.npz", cache_directory() / of_folder / f"{name}.npz"
     for path in places:
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -33,10 +34,10 @@ def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Arr
                 return arrays
     arrays = find_out()
     for path in places:
-        unfinished = path.with_suffix(f".{os.getpid()}.npz")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(unfinished, key=key, **arrays)
-            unfinished.replace(path)
+            with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
+                np.savez(Path(unfinished, path.name), key=key, **arrays)
+                Path(unfinished, path.name).replace(path)
             break
     return arrays

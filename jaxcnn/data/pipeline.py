@@ -20,7 +20,6 @@ from jaxcnn.data.geometry import Crop
 from jaxcnn.data.images import EncodedImages, reason
 from jaxcnn.data.split import Split
 from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
-from jaxcnn.errors import UserError
 
 # {"image": float32 (batch, height, width, channels), "label": as the split's, (batch,) or (batch, …),
 #  "mask": bool (batch,)}
@@ -40,6 +39,7 @@ class Selection(NamedTuple):
 
 
 Select = Callable[[Sequence[int]], Selection]  # of steps that follow each other
+Maker = Callable[[Selection], Iterator[Batch]]
 
 
 class Host(NamedTuple):
@@ -65,26 +65,41 @@ def train_batches(
     seed: int,
     start_step: int = 0,
     host: Host = ALONE,
+    maker: Maker | None = None,
 ) -> Iterator[Batch]:
     """Endless batches of augmented, normalised training images, from the one of `start_step` on.
 
     Args:
       batch_size: of all hosts together; an equal part of it is this host's.
+      maker: `batch_maker(dataset, "train", augmentations)`, of who asks more than once.
     """
-    split = dataset.splits["train"]
-    select = train_selection(len(split), augmentations, batch_size, seed)
-    steps = itertools.count(start_step)
-    return _batches(dataset, split, augmentations, batch_size, select, steps, host)
+    select = train_selection(len(dataset.splits["train"]), augmentations, batch_size, seed)
+    maker = maker or batch_maker(dataset, "train", augmentations)
+    return _batches(maker, batch_size, select, itertools.count(start_step), host)
 
 
 def eval_batches(
-    dataset: Dataset, split_name: str, batch_size: int, host: Host = ALONE
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    host: Host = ALONE,
+    maker: Maker | None = None,
 ) -> Iterator[Batch]:
-    """A split once, in its own order, normalised; the last batch is filled up and masked."""
-    split = dataset.splits[split_name]
-    select = eval_selection(len(split), batch_size)
-    steps = iter(range(-(-len(split) // batch_size)))
-    return _batches(dataset, split, (), batch_size, select, steps, host)
+    """A split once, in its own order, normalised; the last batch is filled up and masked.
+
+    Args:
+      maker: `batch_maker(dataset, split)`, of who asks more than once.
+    """
+    examples = len(dataset.splits[split])
+    steps = iter(range(-(-examples // batch_size)))
+    maker = maker or batch_maker(dataset, split)
+    return _batches(maker, batch_size, eval_selection(examples, batch_size), steps, host)
+
+
+def batch_maker(dataset: Dataset, split: str, augmentations: Sequence[Augmentation] = ()) -> Maker:
+    """What makes the selected batches of a split, and compiles what it needs for that once."""
+    maker = _tf_maker if tensorflow_installed() else _numpy_maker
+    return maker(dataset, dataset.splits[split], augmentations)
 
 
 def augmentation_stages(
@@ -173,7 +188,7 @@ def eval_selection(examples: int, batch_size: int) -> Select:
     return select
 
 
-@functools.lru_cache(maxsize=2)  # two epochs meet in one batch
+@functools.lru_cache(maxsize=2)  # two epochs may meet between one selection and the next
 def _epoch(seed: int, epoch: int, examples: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """The order of an epoch, and each example's uniform numbers in it."""
     order = np.random.default_rng((seed, epoch, 0)).permutation(examples).astype(np.int32)
@@ -196,26 +211,16 @@ def abstract_batch(dataset: Dataset, batch_size: int, sharding) -> dict[str, jax
 
 
 def _batches(
-    dataset: Dataset,
-    split: Split,
-    augmentations: Sequence[Augmentation],
-    batch_size: int,
-    select: Select,
-    steps: Iterator[int],
-    host: Host,
+    maker: Maker, batch_size: int, select: Select, steps: Iterator[int], host: Host
 ) -> Iterator[Batch]:
     # Selected a quarter of a million examples at a time, and handed to tf.data as arrays: a Python
     # function inside it would contend with the training loop for the interpreter.
-    maker = _tf_batches if tensorflow_installed() else _numpy_batches
-    batches_of = maker(dataset, split, augmentations)
     chunk_size = max(1, 2**18 // batch_size)
     while chunk := list(itertools.islice(steps, chunk_size)):
-        yield from batches_of(host.part(select(chunk)))
+        yield from maker(host.part(select(chunk)))
 
 
-def _numpy_batches(
-    dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]
-) -> Callable[[Selection], Iterator[Batch]]:
+def _numpy_maker(dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]) -> Maker:
     steps = preparation(numpy_arrays, dataset, augmentations)
 
     def batches_of(selection):
@@ -228,13 +233,13 @@ def _numpy_batches(
     return batches_of
 
 
-def _tf_batches(
-    dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]
-) -> Callable[[Selection], Iterator[Batch]]:
+def _tf_maker(dataset: Dataset, split: Split, augmentations: Sequence[Augmentation]) -> Maker:
     tf = tensorflow("the input pipeline")
     labels, arrays, failure = tf.constant(split.labels), tensorflow_arrays(), tf.errors.OpError
     crop, others = decoding_crop(split, augmentations)
-    parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
+    image_by_image = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
+    # Of whole batches as many are made ahead as there are calls, and a batch may take half a GB.
+    batchwise = {"num_parallel_calls": min(4, os.cpu_count() or 1), "deterministic": True}
     options = tf.data.Options()
     # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
     options.autotune.enabled = False
@@ -266,7 +271,7 @@ def _tf_batches(
             return tf.ensure_shape(image, images.shape), index, draws, mask
 
         def with_images(selected, batch_size):
-            selected = selected.map(read, **parallel).unbatch().map(decoded, **parallel)
+            selected = selected.map(read, **batchwise).unbatch().map(decoded, **image_by_image)
             return selected.batch(batch_size, drop_remainder=True)
     else:
         stored = tf.constant(split.images)
@@ -274,20 +279,29 @@ def _tf_batches(
         def with_images(selected, batch_size):
             return selected.map(
                 lambda index, draws, mask: (tf.gather(stored, index), index, draws, mask),
-                **parallel,
+                **batchwise,
             )
 
     def batches_of(selection):
         selected = tf.data.Dataset.from_tensor_slices(tuple(selection))
-        batches = with_images(selected, selection.index.shape[1]).map(finished, **parallel)
+        batches = with_images(selected, selection.index.shape[1]).map(finished, **batchwise)
+        made = 0
         try:
-            yield from batches.prefetch(2).with_options(options).as_numpy_iterator()
+            for batch in batches.prefetch(2).with_options(options).as_numpy_iterator():
+                yield batch
+                made += 1
         except failure as error:
-            raise UserError(
-                f"an image cannot be read or decoded any more: {reason(error)}"
-            ) from error
+            _name_what_fails(split, selection.index[made:])
+            raise RuntimeError(f"the input pipeline failed: {reason(error)}") from error
 
     return batches_of
+
+
+def _name_what_fails(split: Split, index: np.ndarray) -> None:
+    """Raises the error of the first image, of the next batches, that cannot be read or decoded."""
+    if isinstance(split.images, EncodedImages):
+        for position in index[:16].ravel():
+            split.images.decoded(position)
 
 
 def preparation(

@@ -35,6 +35,6 @@ def tensorflow(what_for: str):
     if not tensorflow_installed():
         raise UserError(
             f"{what_for} needs TensorFlow, which is not installed; `pip install tensorflow`, "
-            "or use the source 'digits', 'idx' or 'npz', which do not need it"
+            "or use a source of arrays, such as 'digits', 'idx' or 'npz', which do not need it"
         )
     return _import_tensorflow()

@@ -6,15 +6,20 @@ import os
 import socket
 import urllib.request
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
+from google.protobuf.message import DecodeError
 from PIL import Image
-from tqdm import tqdm
 
-from jaxcnn.data.images import PLACE, Decoder, EncodedImages, check_central_fraction
+from jaxcnn.data.images import (
+    PLACE,
+    Decoder,
+    EncodedImages,
+    check_central_fraction,
+    in_threads,
+)
 from jaxcnn.data.kept import kept
 from jaxcnn.data.split import Source, Split
 from jaxcnn.data.tensorflow import tensorflow
@@ -120,12 +125,7 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
     fields = "offset", "length", "label", "height", "width"
 
     def find_out() -> dict[str, np.ndarray]:
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(_records, shards)
-            bar = tqdm(
-                found, f"index of {split}", len(shards), unit="shards", leave=False, disable=None
-            )
-            parts = list(bar)
+        parts = list(in_threads(_records, shards, f"index of {split}"))
         return {
             "shard": np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
             "record": np.concatenate(parts),
@@ -141,7 +141,7 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
     places = np.ones(len(offset), PLACE)  # TFDS, too, leaves images as they are stored
     places["file"], places["offset"], places["length"] = index["shard"], offset, length
     places["size"] = np.stack([height, width], axis=1)
-    files = np.array([str(path) for path in shards])
+    files = np.array([str(path) for path in shards], object)
     shape = (decoder.size, decoder.size, decoder.channels)
     return Split(EncodedImages(files, places, decoder, shape), label.astype(np.int32))
 
@@ -153,23 +153,23 @@ def _records(shard: Path) -> np.ndarray:
     another checksum; here, of a serialised tf.train.Example.
     """
     tf = tensorflow("reading TFDS sets")
-    found, position = [], 0
+    found, position, size = [], 0, shard.stat().st_size
     with shard.open("rb") as file:
         while header := file.read(12):
             length = int.from_bytes(header[:8], "little")
+            if position + 16 + length > size:
+                raise UserError(f"{shard} is cut short at byte {position}; prepare the set anew")
             record = file.read(length)
-            if len(record) < length or len(file.read(4)) < 4:
-                raise UserError(f"{shard} is cut short; prepare the set anew")
-            feature = tf.train.Example.FromString(record).features.feature
-            (image,), (label,) = (
-                feature["image"].bytes_list.value,
-                feature["label"].int64_list.value,
-            )
+            file.seek(4, os.SEEK_CUR)
             try:
+                feature = tf.train.Example.FromString(record).features.feature
+                (image,) = feature["image"].bytes_list.value
+                (label,) = feature["label"].int64_list.value
                 width, height = Image.open(io.BytesIO(image)).size  # of its header
-            except OSError as error:
+            except (OSError, ValueError, DecodeError) as error:
                 raise UserError(
-                    f"{shard}, byte {position}: {error}; prepare the set anew"
+                    f"{shard}, byte {position}: this is no example of an image and its label; "
+                    "prepare the set anew"
                 ) from error
             found.append((position + 12 + record.index(image), len(image), label, height, width))
             position += 16 + length

@@ -15,8 +15,10 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.on_device import DeviceSplit, batch_of, check_placement
 from jaxcnn.data.pipeline import (
     Host,
+    Maker,
     Selection,
     abstract_batch,
+    batch_maker,
     eval_batches,
     eval_selection,
     train_batches,
@@ -53,17 +55,21 @@ class HostFeed:
         seed: int = 0,
     ):
         self.dataset, self.mesh, self._batch_size = dataset, mesh, batch_size
-        self._of_training = dataset, augmentations, batch_size, seed
+        self._augmentations, self._seed = augmentations, seed
         self._host = Host(jax.process_index(), jax.process_count())
+        self._makers: dict[tuple[str, bool], Maker] = {}
         self.train_step = None
 
     def train_batches(self, start_step: int) -> Iterator[dict]:
         """Endless batches on the devices, some ahead of who takes them; to be closed."""
-        return self._on_device(train_batches(*self._of_training, start_step, self._host))
+        maker = self._maker("train", self._augmentations)
+        of_training = self.dataset, self._augmentations, self._batch_size, self._seed
+        return self._on_device(train_batches(*of_training, start_step, self._host, maker))
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[dict]:
         """A split once, in batches of `batch_size`, which divides by the devices; to be closed."""
-        return self._on_device(eval_batches(self.dataset, split, batch_size, self._host))
+        maker = self._maker(split, ())
+        return self._on_device(eval_batches(self.dataset, split, batch_size, self._host, maker))
 
     def compile(self, model: nn.Module, recipe: Recipe, state: TrainState) -> None:
         """Compiles the training step for this feed's batches, ahead of time."""
@@ -80,6 +86,13 @@ class HostFeed:
 
         with closing(self.train_batches(start_step)) as batches:
             yield advance
+
+    def _maker(self, split: str, augmentations: Sequence[Augmentation]) -> Maker:
+        """What makes a split's batches, kept with what it compiled."""
+        key = split, bool(augmentations)
+        if key not in self._makers:
+            self._makers[key] = batch_maker(self.dataset, split, augmentations)
+        return self._makers[key]
 
     def _on_device(self, batches: Iterator[dict]) -> Iterator[dict]:
         return prefetch(batches, lambda batch: put_batch(batch, self.mesh))

@@ -30,13 +30,17 @@ TWO_FRACTIONS: Limit = (
     "two numbers, each at least 0 and less than 1",
 )
 
-LIMITS: dict[str, Limit] = {
-    "seed": SEED,
+CHOICES: dict[str, Limit] = {
     "data.statistics": (
         (lambda v: v == "train" or v in STATISTICS),
         f"'train' or one of {', '.join(map(repr, STATISTICS))}",
     ),
     "data.placement": ((lambda v: v in ("host", "device")), "'host' or 'device'"),
+}
+
+LIMITS: dict[str, Limit] = {
+    "seed": SEED,
+    **CHOICES,
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,
@@ -117,7 +121,8 @@ def check_values(config: ConfigDict) -> None:
     for key, (is_valid, valid) in limits.items():
         section, _, leaf = key.rpartition(".")
         values = config[section] if section else config
-        if leaf not in values or isinstance(values[leaf], str):  # a duration, checked elsewhere
+        is_duration = isinstance(values.get(leaf), str) and key not in CHOICES
+        if leaf not in values or is_duration:  # which is checked elsewhere
             continue
         if not is_valid(values[leaf]):
             raise UserError(f"config.{key}={values[leaf]!r} must be {valid}")

@@ -85,7 +85,8 @@ class SavedRun:
                 "of an image file are to be scaled to them; call SavedRun.predict with arrays"
             )
         height, width, channels = self.image_shape
-        decoder = Decoder(height if height == width else 0, channels)
+        shown = self.config.data.get("central_fraction", 1.0)
+        decoder = Decoder(height if height == width else 0, channels, shown)
         images = []
         for path in paths:
             image = read_image(decoder, path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from jaxcnn.config import differences
+from jaxcnn.config import default_config, differences
 from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
 from jaxcnn.errors import UserError
 
@@ -100,9 +100,17 @@ class Workdir:
         if not self.config.exists():
             raise UserError(f"--workdir={self.path} holds no run (there is no config.json in it)")
         try:
-            return ConfigDict(json.loads(self.config.read_text()))
+            stored = json.loads(self.config.read_text())
         except ValueError as error:
             raise UserError(f"{self.config} cannot be read: {error}") from error
+        # A run of an earlier version lacks the settings that have come since.
+        defaults = default_config().to_dict()
+        return ConfigDict(
+            {
+                key: {**defaults[key], **value} if isinstance(defaults.get(key), dict) else value
+                for key, value in {**defaults, **stored}.items()
+            }
+        )
 
     def has_checkpoint(self) -> bool:
         """Whether there is one to resume from, whole or damaged."""

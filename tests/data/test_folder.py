@@ -82,6 +82,13 @@ def test_an_unreadable_image_is_named_or_skipped(photos):
     assert str(broken) in remark
 
 
+def test_two_folders_for_validation_are_one_too_many(photos):
+    for split in ("train", "val", "validation"):
+        (photos / split).mkdir()
+    with pytest.raises(UserError, match="has both validation/ and val/; leave one"):
+        load("folder", resize=8, root=str(photos))
+
+
 def test_folder_errors(photos):
     with pytest.raises(
         UserError, match=r"images differ in size: .* is 10×20, .* is 30×9; --config"
@@ -91,5 +98,7 @@ def test_folder_errors(photos):
         load("folder", root=str(photos / "cat"), resize=8)
     with pytest.raises(UserError, match="config.data.root='/nowhere': there is no such directory"):
         load("folder", root="/nowhere")
+    with pytest.raises(UserError, match="central_fraction=0.5 is for images that are scaled"):
+        load("folder", root=str(photos), central_fraction=0.5)
     with pytest.raises(UserError, match="config.data.on_error='ignore'; valid: 'stop', 'skip'"):
         load("folder", root=str(photos), on_error="ignore")

@@ -140,7 +140,7 @@ def test_loops_of_links_are_left_out_or_named(photograph, tmp_path):
 
 def test_what_is_known_of_a_folder_is_kept_until_a_file_changes(photograph, tmp_path, monkeypatch):
     first = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
-    assert (tmp_path / ".jaxcnn" / "train.npz").is_file()
+    assert (tmp_path / ".jaxcnn" / "train-8-3-1.npz").is_file()
 
     def read(*_):
         raise AssertionError("it was read again")
@@ -156,6 +156,26 @@ def test_what_is_known_of_a_folder_is_kept_until_a_file_changes(photograph, tmp_
     Image.new("RGB", (30, 30), (9, 9, 9)).save(photograph)
     changed = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
     assert changed.moments[0, 0].tolist() == [9 * 64] * 3
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(photograph, tmp_path, monkeypatch):
+    """What was in its way, the permissions say, leaves its size and time as they are."""
+    Image.open(photograph).save(photograph.with_name("1.jpg"))
+
+    def forbidden(self):
+        if self.name == "1.jpg":
+            raise PermissionError(13, "Permission denied")
+        return self.open("rb").read()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", forbidden)
+        for _ in range(2):
+            source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+            assert len(source.splits["train"]) == 1
+            assert "1.jpg: Permission denied" in source.remarks[0]
+    source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+    assert len(source.splits["train"]) == 2
+    assert source.remarks == ()
 
 
 def test_sums_without_moments_are_measured_once(photograph, tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from jaxcnn.data import pipeline
-from jaxcnn.data.augment import HorizontalFlip, PadAndCrop
+from jaxcnn.data.augment import AUGMENTATIONS as AUGMENTATIONS_BY_NAME
+from jaxcnn.data.augment import HorizontalFlip, PadAndCrop, create_augmentations
 from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.data.pipeline import Host, eval_batches, train_batches
 from tests.data.test_dataset import load
@@ -93,6 +94,19 @@ def test_the_order_does_not_hang_on_the_threads(blobs, monkeypatch):
         monkeypatch.setattr(pipeline.os, "cpu_count", lambda threads=threads: threads)
         streams.append(take(train_batches(blobs, AUGMENTATIONS, 16, seed=1), 30))
     assert_equal(*streams)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS_BY_NAME.names())
+def test_every_augmentation_trains_through_tensorflow_as_through_numpy(name, rng, monkeypatch):
+    """Compiled, it may round a half to the other side; a warp may see its neighbours' bits."""
+    images = rng.integers(0, 256, (32, 16, 16, 3)).astype(np.uint8)
+    dataset = dataset_from_arrays((images, np.arange(32) % 4), validation_fraction=0.0)
+    augmentations = create_augmentations([{"name": name}])
+    compiled = next(train_batches(dataset, augmentations, 32, seed=0))["image"]
+    monkeypatch.setattr(pipeline, "tensorflow_installed", lambda: False)
+    plain = next(train_batches(dataset, augmentations, 32, seed=0))["image"]
+    apart = np.abs(compiled - plain) * dataset.std
+    assert (apart > 0.5).mean() < 2e-3
 
 
 def test_evaluation_never_sees_an_augmentation(blobs):

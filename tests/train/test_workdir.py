@@ -57,3 +57,15 @@ def test_environment():
     assert values["devices"]
     assert values["command"]
     json.dumps(values)
+
+
+def test_a_config_of_an_earlier_version_is_completed(small_config, tmp_path):
+    """As it was before `data.placement` and `data.statistics` were settings."""
+    workdir = Workdir(tmp_path / "run")
+    config = resolve(small_config)
+    workdir.create(config, overwrite=False)
+    stored = json.loads(workdir.config.read_text())
+    del stored["data"]["placement"], stored["data"]["statistics"]
+    workdir.config.write_text(json.dumps(stored))
+    assert workdir.read_config().data.placement == "host"
+    workdir.check(config, overwrite=False)
