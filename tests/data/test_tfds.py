@@ -35,7 +35,8 @@ def test_a_set_of_images_of_one_size_is_in_memory(tfds_dir):
 
 def test_tfds_errors(tmp_path, monkeypatch, tfds_dir):
     with pytest.raises(
-        UserError, match="'fashion_mnits': TFDS has no such set; nor is one in .*; did you mean 'fashion_mnist'"
+        UserError,
+        match="'fashion_mnits': TFDS has no such set; nor is one in .*; did you mean 'fashion_mnist'",
     ):
         load("tfds", name="fashion_mnits")
     with pytest.raises(
