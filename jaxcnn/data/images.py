@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from jaxcnn.data.kept import kept
+from jaxcnn.data.kept import kept, stamp
 from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError
 
@@ -169,7 +169,7 @@ class EncodedImages:
         first = Path(self.files[0])
         content = hashlib.blake2b(np.ascontiguousarray(self.places), digest_size=16).hexdigest()
         paths = [Path(str(file)) for file in self.files]
-        depends_on = self.decoder, [(path.name, *_stat(path)) for path in paths], content
+        depends_on = self.decoder, [(path.name, *stamp(path)) for path in paths], content
 
         def find_out() -> dict[str, np.ndarray]:
             def moments(position):
@@ -216,7 +216,7 @@ def image_files(
     Raises:
       UserError: the readable images differ in size, or there are none.
     """
-    stats = [(str(path.relative_to(folder)), *_stat(path)) for path in paths]
+    stats = [(str(path.relative_to(folder)), *stamp(path)) for path in paths]
     name = f"{name}-{decoder.size}-{decoder.channels}-{decoder.central_fraction:g}"
     index = kept(folder, name, (decoder, PLACE.descr, stats), lambda: _index(paths, decoder))
     # What could not be read is tried again: its time does not tell that its owner now allows it.
@@ -280,15 +280,6 @@ def in_threads(function: Callable[[T], U], items: Sequence[T], doing: str) -> It
         for made in pool.map(lambda part: [function(item) for item in part], parts):
             bar.update(len(made))
             yield from made
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    """A file's size and time of change; of what is no file, a loop of links say, zeros."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
 
 
 class Header(NamedTuple):

@@ -12,10 +12,10 @@ import numpy as np
 
 from jaxcnn.runtime import cache_directory
 
-Arrays = Mapping[str, np.ndarray]
+Found = Mapping[str, np.ndarray]
 
 
-def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Arrays]) -> Arrays:
+def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Found]) -> Found:
     """Arrays that were found out before about the same, or now.
 
     Args:
@@ -41,3 +41,12 @@ def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Arr
                 Path(unfinished, path.name).replace(path)
             break
     return arrays
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """A file's size and time of change; of what is no file, a loop of links say, zeros."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns

@@ -20,7 +20,7 @@ from jaxcnn.data.images import (
     check_central_fraction,
     in_threads,
 )
-from jaxcnn.data.kept import kept
+from jaxcnn.data.kept import kept, stamp
 from jaxcnn.data.split import Source, Split
 from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError
@@ -121,7 +121,7 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
             f"disk are read from tfrecord: `tfds convert_format --to tfrecord`"
         )
     shards = [Path(path) for path in info.splits[split].filepaths]
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
+    stats = [(path.name, *stamp(path)) for path in shards]
     fields = "offset", "length", "label", "height", "width"
 
     def find_out() -> dict[str, np.ndarray]:
