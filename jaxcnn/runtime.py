@@ -10,19 +10,34 @@ import platform
 from pathlib import Path
 
 import jax
+import jaxlib.version
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
 
 
 def prepare() -> None:
-    """Keeps freed memory, and compiled programs in the user's cache directory.
+    """Keeps freed memory, and compiled programs in the user's cache directory; shares convolutions.
 
     Where JAX_COMPILATION_CACHE_DIR is set, that is the cache, on JAX's own terms.
     """
     keep_freed_memory()
+    share_convolutions()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def share_convolutions() -> None:
+    """Has XLA divide each convolution among the CPU's cores; to be called before JAX finds its devices.
+
+    By default XLA 0.10 leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its
+    products and sums, which all cores share, it keeps. A flag of the same name in XLA_FLAGS prevails.
+    """
+    # An option that XLA does not know ends the process, and this one is called experimental: it is
+    # given to the versions that were seen to have it.
+    if jaxlib.version.__version_info__[:2] == (0, 10):
+        option = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+        os.environ["XLA_FLAGS"] = f"{option} {os.environ.get('XLA_FLAGS', '')}".strip()
 
 
 def cache_directory() -> Path:

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 
+import jaxlib.version
 import pytest
 
 
@@ -25,6 +26,26 @@ def test_the_cache_of_compiled_programs(tmp_path):
     cache = "import jax; print(jax.config.jax_compilation_cache_dir)"
     assert prepared(cache, XDG_CACHE_HOME=str(tmp_path)) == str(tmp_path / "jaxcnn")
     assert prepared(cache, JAX_COMPILATION_CACHE_DIR=str(tmp_path)) == str(tmp_path)
+
+
+OF_A_CONVOLUTION = """
+import jax
+images, kernel = jax.numpy.ones((64, 16, 16, 32)), jax.numpy.ones((3, 3, 32, 32))
+convolve = jax.jit(lambda x, w: jax.lax.conv_general_dilated(
+    x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))
+product = jax.jit(jax.numpy.dot).lower(jax.numpy.ones((512, 512)), jax.numpy.ones((512, 512)))
+print("ynn" in convolve.lower(images, kernel).compile().as_text(), "ynn" in product.compile().as_text())
+"""
+
+
+@pytest.mark.skipif(
+    jaxlib.version.__version_info__[:2] != (0, 10),
+    reason="other versions of XLA are left as they are",
+)
+def test_convolutions_are_not_ynnpacks_but_products_are():
+    assert prepared(OF_A_CONVOLUTION, JAX_PLATFORMS="cpu") == "False True"
+    chosen = "--xla_cpu_experimental_ynn_fusion_type=individual_convolution"
+    assert prepared(OF_A_CONVOLUTION, JAX_PLATFORMS="cpu", XLA_FLAGS=chosen) == "True False"
 
 
 def test_freed_memory_is_kept():

@@ -2,16 +2,11 @@
 
 Which form is faster was measured shape by shape (docs/performance.md). XLA's own stands but for
 
-- the gradient of a kernel that is 1×1 or has groups: one matrix product per kernel position, 2.5 to 250
+- the gradient of a kernel that is 1×1 or has groups: one matrix product per kernel position, 1.2 to 250
   times as fast;
-- any other kernel's gradient: the sum of its parts, one for each core's share of the images, since XLA
-  takes one core to each, 1.0 to 1.3 times as fast for the whole step;
-- images whose rows hold few numbers, LeNet's: a row of outputs is a product of rows of inputs with a
-  banded matrix, 1.5 to 9 times as fast. The matrix's zeros are multiplied too, which wider rows do
-  not pay back.
+- images of few channels: blocks of columns are multiplied by a banded matrix, 1 to 10 times as fast.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -23,12 +18,8 @@ from jax import lax
 
 from jaxcnn.layers.forms import use_cpu_forms
 
-# Below so many input channels, and up to so many numbers in a row of outputs, bands are faster.
+# Below so many input channels bands are faster.
 _CHANNELS_FOR_BANDS = 8
-_ROW_FOR_BANDS = 256
-
-# Fewer images are not worth a core of their own.
-_LEAST_SHARE = 16
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -105,10 +96,7 @@ def _backward(window, residuals, gradient):
     if window.groups > 1 or kernel.shape[:2] == (1, 1):
         of_kernel = _kernel_gradient_by_position(images, kernel, gradient, window)
     else:
-        of_kernel = sum(
-            _kernel_gradient(share, kernel, share_of_gradient, window)
-            for share, share_of_gradient in zip(_shares(images), _shares(gradient), strict=True)
-        )
+        of_kernel = _kernel_gradient(images, kernel, gradient, window)
     return of_images, of_kernel
 
 
@@ -117,16 +105,7 @@ _convolve.defvjp(_forward, _backward)
 
 def _form(images: jax.Array, kernel: jax.Array, window: Window) -> Callable:
     """What computes the outputs, and by transposition the images' gradient."""
-    return _banded if _has_short_rows(images, kernel, window) else _xla
-
-
-def _shares(batch: jax.Array) -> list[jax.Array]:
-    """The batch in equal parts, as many as there are cores; whole where several devices share it."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    most = 1 if jax.device_count() > 1 else max(1, min(cores, len(batch) // _LEAST_SHARE))
-    return jnp.split(batch, next(parts for parts in range(most, 0, -1) if len(batch) % parts == 0))
+    return _banded if _suits_bands(images, kernel, window) else _xla
 
 
 def _xla(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
@@ -222,42 +201,43 @@ def _kernel_gradient_by_position(images, kernel, gradient, window: Window) -> ja
     return jnp.stack(products).reshape(kernel.shape)
 
 
-def _has_short_rows(images: jax.Array, kernel: jax.Array, window: Window) -> bool:
-    columns = _output_size(images, kernel, window, axis=1)
+def _suits_bands(images: jax.Array, kernel: jax.Array, window: Window) -> bool:
     return (
         window.groups == 1
+        and window.strides == window.dilation == (1, 1)
         and images.shape[3] < _CHANNELS_FOR_BANDS
-        and 0 < columns * kernel.shape[3] <= _ROW_FOR_BANDS
-        and images.shape[2] * images.shape[3] <= _ROW_FOR_BANDS
         and _output_size(images, kernel, window, axis=0) > 0
+        and _block(images, kernel, window) > 0
     )
+
+
+def _block(images: jax.Array, kernel: jax.Array, window: Window) -> int:
+    """The columns of a block of outputs: about as many as the kernel's, so that neither a band's zeros
+    nor the overlap of what blocks read doubles the work; 0 where no such blocks make up a row."""
+    width, columns = kernel.shape[1], _output_size(images, kernel, window, axis=1)
+    sizes = range(max(1, width - 1), 2 * width)
+    return next((size for size in sizes if columns and columns % size == 0), 0)
 
 
 def _banded(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """Rows of inputs, flat, times a matrix that holds the kernel along its diagonals."""
-    batch, height, width, channels = images.shape
+    """What blocks of outputs read, flat, times a matrix that holds the kernel along its diagonals."""
+    height, width, channels, _ = kernel.shape
     rows, columns = (_output_size(images, kernel, window, axis) for axis in (0, 1))
-    meets = np.zeros((kernel.shape[1], width, columns), bool)
-    for position, column in np.ndindex(kernel.shape[1], columns):
-        met = column * window.strides[1] + position * window.dilation[1] - window.padding[1][0]
-        if 0 <= met < width:
-            meets[position, met, column] = True
+    block = _block(images, kernel, window)
+    reach = block + width - 1
+    diagonals = np.stack([np.eye(reach, block, -position) for position in range(width)])
     bands = jnp.einsum(
-        "pwc,rpio->rwico", meets.astype(kernel.dtype), kernel, precision=lax.Precision.HIGHEST
-    ).reshape(kernel.shape[0] * width * channels, -1)
+        "pwc,rpio->rwico", diagonals.astype(kernel.dtype), kernel, precision=lax.Precision.HIGHEST
+    ).reshape(height * reach * channels, -1)
     zero = jnp.zeros((), images.dtype)
-    padded = lax.pad(
-        images.reshape(batch, height, width * channels),
-        zero,
-        ((0, 0, 0), (*window.padding[0], 0), (0, 0, 0)),
+    padded = lax.pad(images, zero, ((0, 0, 0), *((*pad, 0) for pad in window.padding), (0, 0, 0)))
+    flat = padded.reshape(*padded.shape[:2], -1)
+    met = [
+        flat[:, :, start * channels : (start + reach) * channels]
+        for start in range(0, columns, block)
+    ]
+    met = jnp.stack(met, axis=2)
+    met = jnp.concatenate([met[:, top : top + rows] for top in range(height)], axis=3)
+    return jnp.matmul(met, bands, precision=window.precision).reshape(
+        len(images), rows, columns, -1
     )
-    stride, dilation = window.strides[0], window.dilation[0]
-    met_rows = jnp.concatenate(
-        [
-            padded[:, top : top + (rows - 1) * stride + 1 : stride]
-            for top in range(0, kernel.shape[0] * dilation, dilation)
-        ],
-        axis=2,
-    )
-    outputs = jnp.matmul(met_rows, bands, precision=window.precision)
-    return outputs.reshape(batch, rows, columns, -1)

@@ -83,7 +83,7 @@ def test_outputs_and_gradients_are_xlas(size, kernel, strides, dilation, padding
 
 
 FORMS = {
-    "banded": {"features": 6, "kernel_size": (5, 5), "padding": 1},
+    "banded": {"features": 6, "kernel_size": (5, 3), "padding": 1},  # three blocks in a row
     "1x1": {"features": 16, "kernel_size": (1, 1), "strides": 2, "padding": 0},
     "grouped": {"features": 16, "kernel_size": (3, 3), "padding": 1, "feature_group_count": 2},
     "xla": {"features": 64, "kernel_size": (3, 3), "padding": 1},
@@ -149,18 +149,6 @@ def test_the_forms_are_the_ones_meant(rng):
     assert counts["1x1"][1] - counts["1x1"][0] < counts["xla"][1] - counts["xla"][0]
 
 
-def test_the_cores_share_a_kernels_gradient(monkeypatch, rng):
-    """Whatever the number of cores; three of them take two shares of 32 images, which 3 does not divide."""
-    ours, theirs = layers(**FORMS["xla"])
-    images = jnp.asarray(rng.normal(size=(32, 9, 9, 8)), jnp.float32)
-    variables = theirs.init(jax.random.key(0), images)
-    expected = jax.grad(loss(theirs))(variables, images)
-    for cores, shares in ((1, 1), (2, 2), (3, 2)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
-        assert [len(share) for share in conv_cpu._shares(images)] == [32 // shares] * shares
-        assert_equal_to_rounding(jax.grad(loss(ours))(variables, images), expected, 3e-6)
-
-
 def test_elsewhere_than_on_a_cpu_it_is_xlas(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     images = jnp.zeros((2, 9, 9, 2))
@@ -200,16 +188,20 @@ print("equal")
 
 
 def test_rules_by_shape():
-    """LeNet-5's two convolutions are banded; those of wider networks are not."""
+    """Images of few channels are banded, in blocks that make up their rows; others are not."""
 
-    def banded(size, inputs, kernel, features, padding=0):
-        window = conv_cpu.Window((1, 1), ((padding, padding),) * 2, (1, 1), 1, None)
+    def block(size, inputs, kernel, features, padding=0, stride=1):
+        window = conv_cpu.Window((stride,) * 2, ((padding,) * 2,) * 2, (1, 1), 1, None)
         images = jax.ShapeDtypeStruct((128, size, size, inputs), jnp.float32)
         weights = jax.ShapeDtypeStruct((kernel, kernel, inputs, features), jnp.float32)
-        return conv_cpu._has_short_rows(images, weights, window)
+        if conv_cpu._suits_bands(images, weights, window):
+            return conv_cpu._block(images, weights, window)
+        return None
 
-    assert banded(32, 1, 5, 6)
-    assert banded(14, 6, 5, 16)
-    assert not banded(28, 1, 3, 32, padding=1)
-    assert not banded(32, 3, 3, 16, padding=1)
-    assert not banded(8, 64, 3, 64, padding=1)
+    assert block(32, 1, 5, 6) == 4  # LeNet-5's two
+    assert block(14, 6, 5, 16) == 5
+    assert block(28, 1, 3, 32, padding=1) == 2
+    assert block(224, 3, 3, 64, padding=1) == 2  # VGG's first
+    assert block(224, 3, 7, 64, padding=3, stride=2) is None  # ResNet's first
+    assert block(8, 64, 3, 64, padding=1) is None
+    assert block(31, 1, 3, 32, padding=1) is None  # 31 columns are one block or 31
