@@ -30,14 +30,14 @@ def prepare() -> None:
 def share_convolutions() -> None:
     """Has XLA divide each convolution among the CPU's cores; to be called before JAX finds its devices.
 
-    By default XLA 0.10 leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its
-    products and sums, which all cores share, it keeps. A flag of the same name in XLA_FLAGS prevails.
+    By default XLA leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its
+    products and sums, which all cores share, it keeps. Where XLA_FLAGS names the option, that stands.
     """
+    option, flags = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS", "")
     # An option that XLA does not know ends the process, and this one is called experimental: it is
     # given to the versions that were seen to have it.
-    if jaxlib.version.__version_info__[:2] == (0, 10):
-        option = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-        os.environ["XLA_FLAGS"] = f"{option} {os.environ.get('XLA_FLAGS', '')}".strip()
+    if jaxlib.version.__version_info__[:2] == (0, 10) and option not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {option}=-individual_convolution".strip()
 
 
 def cache_directory() -> Path:
