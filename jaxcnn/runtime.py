@@ -1,7 +1,7 @@
-"""How JAX is set up before its first use: the CPU's memory, and the cache of compiled programs.
+"""How JAX is set up before its first use: a CPU's memory and convolutions, the cache of programs.
 
 The command line calls this. Who trains from Python, and wants the same speed on a CPU, calls
-`prepare` before anything else allocates much.
+`prepare` first: before JAX looks for its devices, and before anything allocates much.
 """
 
 import ctypes
