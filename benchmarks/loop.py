@@ -90,8 +90,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             directory, config = Workdir(folder), configs[placement]
             directory.create(config, overwrite=False)
-            run = Run(config, directory, dataset, mesh, experiment)
-            run.feed = feeds[placement]
+            run = Run(config, directory, dataset, mesh, experiment, feeds[placement])
             start = time.perf_counter()
             run.train()
             seconds = time.perf_counter() - start

@@ -64,12 +64,10 @@ class Every:
     period: Fraction
 
     def due(self, step: int) -> bool:
-        return self.period > 0 and step // self.period > (step - 1) // self.period
+        return step // self.period > (step - 1) // self.period
 
-    def next_after(self, step: int) -> int | float:
-        """The first later step at which it is due; infinity where it never is."""
-        if self.period == 0:
-            return math.inf
+    def next_after(self, step: int) -> int:
+        """The first later step at which it is due."""
         return max(step + 1, math.ceil((step // self.period + 1) * self.period))
 
 

@@ -28,16 +28,24 @@ def prepare() -> None:
 
 
 def share_convolutions() -> None:
-    """Has XLA divide each convolution among the CPU's cores; to be called before JAX finds its devices.
+    """Has XLA divide each convolution among the CPU's cores; finds JAX's devices.
 
     By default XLA leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its
     products and sums, which all cores share, it keeps. Where XLA_FLAGS names the option, that stands.
     """
-    option, flags = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS", "")
-    # An option that XLA does not know ends the process, and this one is called experimental: it is
-    # given to the versions that were seen to have it.
-    if jaxlib.version.__version_info__[:2] == (0, 10) and option not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {option}=-individual_convolution".strip()
+    option, given = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS")
+    # An option that XLA does not know ends the process, and this one is called experimental. So it is
+    # given to the versions that were seen to have it, and to JAX alone, which reads the flags once,
+    # when it finds its devices: TensorFlow has an XLA of its own.
+    if jaxlib.version.__version_info__[:2] != (0, 10) or option in (given or ""):
+        return
+    os.environ["XLA_FLAGS"] = f"{given or ''} {option}=-individual_convolution".strip()
+    try:
+        jax.devices()
+    finally:
+        os.environ.pop("XLA_FLAGS")
+        if given is not None:
+            os.environ["XLA_FLAGS"] = given
 
 
 def cache_directory() -> Path:

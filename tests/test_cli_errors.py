@@ -42,6 +42,12 @@ def test_mistakes_in_the_command(error_of, tmp_path, overrides, message):
     assert not workdir.exists()
 
 
+@pytest.mark.parametrize("command", ["show-batch", "plot-schedule"])
+def test_a_picture_that_cannot_be_written(error_of, command):
+    line = error_of(command, f"--config={DIGITS}", "--out=/proc/no/picture.png")
+    assert "cannot write /proc/no/picture.png: No such file or directory" in line
+
+
 def test_a_missing_config_file(error_of, tmp_path):
     line = error_of(
         "train", f"--config={ROOT}/configs/digit_lenet.py", f"--workdir={tmp_path / 'run'}"

@@ -48,6 +48,17 @@ def test_convolutions_are_not_ynnpacks_but_products_are():
     assert prepared(OF_A_CONVOLUTION, JAX_PLATFORMS="cpu", XLA_FLAGS=chosen) == "True False"
 
 
+def test_the_flags_are_left_as_they_were():
+    """TensorFlow reads them too, and ends the process where it does not know one."""
+    flags = "import os; print(os.environ.get('XLA_FLAGS'))"
+    assert prepared(flags) == os.environ.get("XLA_FLAGS", "None")
+    given = "--xla_force_host_platform_device_count=2"
+    assert (
+        prepared(f"{flags}; import jax; print(jax.device_count())", XLA_FLAGS=given)
+        == f"{given}\n2"
+    )
+
+
 def test_freed_memory_is_kept():
     """A block that is freed and allocated again costs no new pages."""
     if not sys.platform.startswith("linux"):

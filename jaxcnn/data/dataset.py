@@ -150,9 +150,9 @@ def _prepared(
             splits["train"], held_out = _hold_out(splits["train"], fraction, (split_seed, i))
             if len(held_out):
                 splits[name] = held_out
-    splits = {name: _resized(split, resize) for name, split in splits.items()}
     if not len(splits["train"]):
         raise UserError("the training split is empty: too few images, or too many held out")
+    splits = {name: _resized(split, resize) for name, split in splits.items()}
 
     if bool(mean) != bool(std):
         raise UserError("config.data.mean and config.data.std are given together or not at all")

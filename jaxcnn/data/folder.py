@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxcnn.data.images import EXTENSIONS, Decoder, check_central_fraction, image_files
 from jaxcnn.data.split import Source, Split, existing_directory
+from jaxcnn.data.tensorflow import tensorflow
 from jaxcnn.errors import UserError, suggestion
 
 
@@ -29,6 +30,7 @@ def folder(
     Raises:
       UserError: no such folder, no images in it, an unreadable image, or images of several sizes.
     """
+    tensorflow("--config.data.source=folder")
     top = existing_directory("config.data.root", root)
     if on_error not in ("stop", "skip"):
         raise UserError(f"config.data.on_error={on_error!r}; valid: 'stop', 'skip'")

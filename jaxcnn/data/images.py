@@ -218,14 +218,18 @@ def image_files(
     """
     stats = [(str(path.relative_to(folder)), *stamp(path)) for path in paths]
     name = f"{name}-{decoder.size}-{decoder.channels}-{decoder.central_fraction:g}"
-    index = kept(folder, name, (decoder, PLACE.descr, stats), lambda: _index(paths, decoder))
-    # What could not be read is tried again: its time does not tell that its owner now allows it.
-    left_out = np.setdiff1d(np.arange(len(paths)), index["readable"])
-    unreadable = [_examined(paths[i], decoder) for i in left_out]
-    if not all(isinstance(line, UserError) for line in unreadable):
-        index = _index(paths, decoder)
-        left_out = np.setdiff1d(np.arange(len(paths)), index["readable"])
-        unreadable = [_examined(paths[i], decoder) for i in left_out]
+
+    def left_out(index) -> list:
+        missing = np.setdiff1d(np.arange(len(paths)), index["readable"])
+        return [_examined(paths[i], decoder) for i in missing]
+
+    def holds(index) -> bool:
+        # What could not be read is tried again: its time does not tell that its owner now allows it.
+        return all(isinstance(line, UserError) for line in left_out(index))
+
+    depends_on = decoder, PLACE.descr, stats
+    index = kept(folder, name, depends_on, lambda: _index(paths, decoder), holds)
+    unreadable = left_out(index)
     places = np.zeros(len(index["readable"]), PLACE)
     places["file"] = np.arange(len(places))
     for field in ("length", "orientation", "size"):
@@ -318,8 +322,9 @@ def _read(decoder: Decoder, path: str | Path) -> tuple[np.ndarray, Header]:
             raise UserError(f"cannot read the image {path}: the file is empty")
         try:
             header = read_header(encoded)
-        except (OSError, ValueError, SyntaxError):
-            header = Header((0, 0), 1)  # what is wrong with it, decoding says better
+        except (OSError, ValueError, SyntaxError) as error:
+            decoder(tf.constant(encoded), 1)  # what is wrong with it, decoding says better
+            raise UserError(f"cannot read the image {path}: {reason(error)}") from error
         return decoder(tf.constant(encoded), header.orientation).numpy(), header
     except (tf.errors.OpError, OSError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read the image {path}: {reason(error)}") from error

@@ -15,7 +15,13 @@ from jaxcnn.runtime import cache_directory
 Found = Mapping[str, np.ndarray]
 
 
-def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Found]) -> Found:
+def kept(
+    folder: Path,
+    name: str,
+    depends_on: object,
+    find_out: Callable[[], Found],
+    holds: Callable[[Found], bool] = lambda found: True,
+) -> Found:
     """Arrays that were found out before about the same, or now.
 
     Args:
@@ -23,6 +29,7 @@ def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Fou
         user's cache directory.
       name: of the file.
       depends_on: what they depend on; its `repr` tells whether they still hold.
+      holds: asked of arrays before they are returned; where it says no, they are found out anew.
     """
     key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
     of_folder = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
@@ -30,7 +37,7 @@ def kept(folder: Path, name: str, depends_on: object, find_out: Callable[[], Fou
     for path in places:
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             arrays = dict(np.load(path, allow_pickle=False))
-            if str(arrays.pop("key")) == key:
+            if str(arrays.pop("key")) == key and holds(arrays):
                 return arrays
     arrays = find_out()
     for path in places:

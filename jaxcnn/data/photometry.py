@@ -19,9 +19,14 @@ EIGENVECTORS = np.float32(
 
 
 def grey(images: Array) -> Array:
-    """ITU-R 601's luma, (batch, height, width, 1); a grey image's is itself."""
+    """ITU-R 601's luma, (batch, height, width, 1); a grey image's is itself.
+
+    Raises:
+      UserError: the images are neither grey nor in colour.
+    """
     if images.shape[-1] == 1:
         return images
+    _require_colour(images, "of contrast, of saturation or of a policy", "1 or 3")
     return (
         np.float32(0.299) * images[..., :1]
         + np.float32(0.587) * images[..., 1:2]
@@ -118,7 +123,7 @@ class Hue(Augmentation):
             raise self.refusal("shift", "at least 0 and at most 0.5")
 
     def change(self, arrays, images, draws, pixels):
-        _require_colour(images, "hue")
+        _require_colour(images, "'hue'")
         turn = np.float32(self.shift) * (2 * draws[:, 0] - 1)[:, None, None]
         red, green, blue = images[..., 0], images[..., 1], images[..., 2]
         value = arrays.maximum(arrays.maximum(red, green), blue)
@@ -151,6 +156,8 @@ class ColorFactor(Augmentation):
         check_range(self, "factor", 0.0, None)
 
     def change(self, arrays, images, draws, pixels):
+        if images.shape[-1] != 1:
+            _require_colour(images, "'color_factor'", "1 or 3")
         factor = between(*np.float32(self.factor), draws[:, : images.shape[-1]])
         return pixels.finished(arrays, images * factor[:, None, None, :])
 
@@ -168,7 +175,7 @@ class PCALighting(Augmentation):
         check_at_least(self, "strength", 0)
 
     def change(self, arrays, images, draws, pixels):
-        _require_colour(images, "pca_lighting")
+        _require_colour(images, "'pca_lighting'")
         # Box & Muller 1958; 1 − draw is never 0.
         radius = arrays.sqrt(-2 * arrays.log(1 - draws[:, :3]))
         normal = radius * arrays.cos(np.float32(2 * np.pi) * draws[:, 3:])
@@ -177,8 +184,8 @@ class PCALighting(Augmentation):
         return pixels.finished(arrays, images + shift[:, None, None, :])
 
 
-def _require_colour(images: Array, name: str) -> None:
+def _require_colour(images: Array, name: str, channels: str = "3") -> None:
     if images.shape[-1] != 3:
         raise UserError(
-            f"augmentation '{name}' is for images of 3 channels; these have {images.shape[-1]}"
+            f"augmentation {name} is for images of {channels} channels; these have {images.shape[-1]}"
         )

@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment: a random operation of a fixed list, as torchvision defines them.
+"""RandAugment and TrivialAugment: a random operation of a fixed list, with torchvision's strengths.
 
 Each operation is an affine map, an enhancement or a table of 256 values, so that a batch with
 another operation in each image takes one map, four enhancements and one table, not all fourteen.
@@ -18,7 +18,6 @@ OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness",
     "saturation", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize",
 )  # fmt: skip
-SIGNED = OPERATIONS[1:10]
 ENHANCEMENTS = ("brightness", "saturation", "contrast", "sharpness")
 
 

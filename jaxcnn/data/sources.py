@@ -1,6 +1,7 @@
 """Where images come from, by name. Each source returns its splits and its class names."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -178,10 +179,10 @@ def _read_idx(root: Path, name: str, dimensions: int) -> np.ndarray:
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     header = 4 + 4 * dimensions
-    if data[:4] != bytes([0, 0, 8, dimensions]):
+    if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < header:
         raise UserError(f"{path} is not an IDX file of uint8 in {dimensions} dimensions")
     shape = np.frombuffer(data[4:header], ">u4").astype(int)
     if len(data) - header != np.prod(shape):

@@ -61,7 +61,11 @@ def split_from_arrays(
             f"{where}_images has shape {images.shape}; "
             "it must be (n, height, width) or (n, height, width, channels)"
         )
-    images = images if images.dtype == np.uint8 else images.astype(np.float32)
+    if np.issubdtype(images.dtype, np.floating):
+        images = images.astype(np.float32)
+        _check_finite(images, f"{where}_images")
+    elif images.dtype != np.uint8:
+        raise UserError(f"{where}_images is {images.dtype}; images are uint8 (0 … 255) or floats")
     if kind == "targets":
         return Split(images, _targets(labels, f"{where}_targets"))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -78,10 +82,14 @@ def _targets(targets: np.ndarray, where: str) -> np.ndarray:
     if not np.issubdtype(targets.dtype, np.number) or np.iscomplexobj(targets):
         raise UserError(f"{where} is {targets.dtype}; targets are numbers")
     targets = targets.astype(np.float32)
-    wrong = np.flatnonzero(~np.isfinite(targets.reshape(len(targets), -1)).all(axis=1))
+    _check_finite(targets, where)
+    return targets
+
+
+def _check_finite(examples: np.ndarray, where: str) -> None:
+    wrong = np.flatnonzero(~np.isfinite(examples.reshape(len(examples), -1)).all(axis=1))
     if len(wrong):
         raise UserError(f"{where} holds NaN or infinity, first in example {wrong[0]}")
-    return targets
 
 
 def class_names_or_numbers(given: tuple, train_labels: np.ndarray) -> tuple[str, ...]:

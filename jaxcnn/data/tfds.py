@@ -68,6 +68,9 @@ def tfds(resize: int, name: str = "", data_dir: str = "", central_fraction: floa
         raise UserError(
             f"config.data.name={name!r} has no 'image' and 'label', but {list(features)}"
         )
+    if not isinstance(features["label"], tensorflow_datasets.features.ClassLabel):
+        kind = type(features["label"]).__name__
+        raise UserError(f"config.data.name={name!r} has labels that are no classes, but {kind}")
 
     shape, names = features["image"].shape, tuple(features["label"].names)
     in_splits = [s for s in ("train", "validation", "test") if s in builder.info.splits]
@@ -87,11 +90,11 @@ def tfds(resize: int, name: str = "", data_dir: str = "", central_fraction: floa
             f"config.data.central_fraction={central_fraction} is for photographs; the images of "
             f"{name!r} are of one size"
         )
-    splits, needed = {}, 0
-    for split in in_splits:
-        count = builder.info.splits[split].num_examples
-        needed += 3 * count * int(np.prod(shape))  # read, sorted and split, held by tf.data
-        _check_memory(repr(name), needed)
+    counts = {split: builder.info.splits[split].num_examples for split in in_splits}
+    # Read; sorted and split; held by tf.data.
+    _check_memory(repr(name), 3 * sum(counts.values()) * int(np.prod(shape)))
+    splits = {}
+    for split, count in counts.items():
         dataset = builder.as_dataset(split=split, shuffle_files=False)
         dataset = dataset.map(
             lambda example: (example["image"], example["label"]),

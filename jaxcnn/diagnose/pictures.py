@@ -15,6 +15,7 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.mixing import create_mixes, mixed
 from jaxcnn.data.pipeline import augmentation_stages, pixels_of
 from jaxcnn.durations import RunLength
+from jaxcnn.errors import UserError
 from jaxcnn.optim.schedules import Schedule
 
 LEARNING_RATE, MOMENTUM = "#0072B2", "#D55E00"
@@ -201,9 +202,16 @@ def most_confident_mistakes(
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    """Writes a PNG.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _first_convolution(params: dict) -> np.ndarray | None:

@@ -104,7 +104,7 @@ _convolve.defvjp(_forward, _backward)
 
 
 def _form(images: jax.Array, kernel: jax.Array, window: Window) -> Callable:
-    """What computes the outputs, and by transposition the images' gradient."""
+    """What computes the outputs."""
     return _banded if _suits_bands(images, kernel, window) else _xla
 
 
@@ -212,8 +212,8 @@ def _suits_bands(images: jax.Array, kernel: jax.Array, window: Window) -> bool:
 
 
 def _block(images: jax.Array, kernel: jax.Array, window: Window) -> int:
-    """The columns of a block of outputs: about as many as the kernel's, so that neither a band's zeros
-    nor the overlap of what blocks read doubles the work; 0 where no such blocks make up a row."""
+    """The columns of a block of outputs: about as many as the kernel's, so that a band's zeros, or what
+    blocks both read, hardly more than double the work; 0 where no such blocks make up a row."""
     width, columns = kernel.shape[1], _output_size(images, kernel, window, axis=1)
     sizes = range(max(1, width - 1), 2 * width)
     return next((size for size in sizes if columns and columns % size == 0), 0)

@@ -17,7 +17,7 @@ def evaluate(
     """Evaluates a split.
 
     Args:
-      eval_step: compiled `make_eval_step(model, recipe)`.
+      eval_step: compiled `make_eval_step`.
       variables: {'params', 'batch_stats'}.
       batch_size: at most so many examples at once; rounded up to a multiple of the devices.
 

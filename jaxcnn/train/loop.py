@@ -22,7 +22,7 @@ from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.curves import draw_curves
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.feed import feed_for
+from jaxcnn.train.feed import DeviceFeed, HostFeed, feed_for
 from jaxcnn.train.metrics import is_better
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.pretrained import load_pretrained
@@ -72,11 +72,12 @@ def train(
     dataset = dataset or load_dataset(config.data.to_dict())
     mesh = make_mesh()
     experiment = Experiment.of(config, dataset, devices=mesh.size)
+    feed = feed_for(config, dataset, experiment, mesh)
     pretrained = None
     if config.init_from and (overwrite or not directory.has_checkpoint()):
         pretrained = load_pretrained(config.init_from, experiment.model, dataset.image_shape)
     directory.create(config, overwrite)
-    with closing(Run(config, directory, dataset, mesh, experiment, pretrained)) as run:
+    with closing(Run(config, directory, dataset, mesh, experiment, feed, pretrained)) as run:
         return run.run()
 
 
@@ -90,10 +91,11 @@ class Run:
         dataset: Dataset,
         mesh: Mesh,
         experiment: Experiment,
+        feed: HostFeed | DeviceFeed,
         pretrained: Mapping | None = None,
     ):
         self.config, self.directory, self.dataset = config, directory, dataset
-        self.mesh, self.experiment = mesh, experiment
+        self.mesh, self.experiment, self.feed = mesh, experiment, feed
         self.batch_size, recipe = config.train.global_batch_size, experiment.recipe
         self.latest = Checkpoints(directory.latest, keep=2)
         self.best = Checkpoints(directory.best, keep=1)
@@ -102,7 +104,6 @@ class Run:
         self.reactions = Reactions(config, experiment.schedule)
         self.seconds = 0.0
         self.fingerprint = dataset.fingerprint()
-        self.feed = feed_for(config, dataset, experiment, mesh)
         self.state = self._initial_or_resumed_state(pretrained)
         self.step = int(self.state.step)
         self.writer = MetricsWriter(directory, self.step)

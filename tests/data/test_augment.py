@@ -125,6 +125,10 @@ def test_impossible_settings(entry, message):
         ("hue", (8, 8, 1), PIXELS, "augmentation 'hue' is for images of 3 channels; these have 1"),
         ("rotate90", (8, 6, 3), PIXELS, "rotate90 is for square images"),
         ("contrast", (8, 8, 3), Pixels(False, MEAN), "Contrast is for pixels in 0 … 255"),
+        ("contrast", (8, 8, 4), PIXELS, "is for images of 1 or 3 channels; these have 4"),
+        ("saturation", (8, 8, 2), PIXELS, "is for images of 1 or 3 channels; these have 2"),
+        ("rand_augment", (8, 8, 2), PIXELS, "is for images of 1 or 3 channels; these have 2"),
+        ("color_factor", (8, 8, 5), PIXELS, "augmentation 'color_factor' is for images of 1 or 3"),
     ],
 )
 def test_images_that_one_is_not_for(name, shape, pixels, message):

@@ -108,6 +108,11 @@ def test_folder_statistics_are_those_of_the_decoded_images(tmp_path, rng):
     }
 
 
+def test_all_images_held_out():
+    with pytest.raises(UserError, match="the training split is empty"):
+        load(validation_fraction=0.9999, resize=16)
+
+
 def test_labels_out_of_range():
     images, labels = np.zeros((10, 4, 4), np.uint8), np.arange(10) % 3
     with pytest.raises(UserError) as error:

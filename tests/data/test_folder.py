@@ -89,6 +89,13 @@ def test_two_folders_for_validation_are_one_too_many(photos):
         load("folder", resize=8, root=str(photos))
 
 
+def test_a_folder_needs_tensorflow_even_where_it_is_known(photos, monkeypatch):
+    load("folder", resize=8, root=str(photos))
+    monkeypatch.setattr("jaxcnn.data.tensorflow.tensorflow_installed", lambda: False)
+    with pytest.raises(UserError, match="config.data.source=folder needs TensorFlow"):
+        load("folder", resize=8, root=str(photos))
+
+
 def test_folder_errors(photos):
     with pytest.raises(
         UserError, match=r"images differ in size: .* is 10×20, .* is 30×9; --config"

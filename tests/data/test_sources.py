@@ -87,6 +87,12 @@ def test_idx_errors(idx_folder):
     labels.write_bytes(labels.read_bytes()[:-9])
     with pytest.raises(UserError, match="labels-idx1-ubyte.gz cannot be read"):
         load("idx", root=str(idx_folder))
+    labels.write_bytes(gzip.compress(b"")[:10] + b"\xff" * 20)
+    with pytest.raises(UserError, match="labels-idx1-ubyte.gz cannot be read"):
+        load("idx", root=str(idx_folder))
+    path.write_bytes(whole[:6])
+    with pytest.raises(UserError, match="is not an IDX file of uint8 in 3 dimensions"):
+        load("idx", root=str(idx_folder))
     with pytest.raises(UserError, match="config.data.root='/nowhere': there is no such directory"):
         load("idx", root="/nowhere")
 
@@ -143,6 +149,14 @@ def test_npz(tmp_path, rng):
         (
             {"train_images": np.zeros((3, 4, 4)), "train_labels": np.zeros(3)},
             r"train_labels is float64 \(3,\); it must be whole numbers",
+        ),
+        (
+            {"train_images": np.zeros((3, 4, 4), int), "train_labels": np.zeros(3, int)},
+            "train_images is int64; images are uint8",
+        ),
+        (
+            {"train_images": np.full((3, 4, 4), np.nan), "train_labels": np.zeros(3, int)},
+            "train_images holds NaN or infinity, first in example 0",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow_datasets
 from PIL import Image
 
 from jaxcnn.data import pipeline
@@ -69,6 +70,15 @@ def test_a_set_that_does_not_fit_memory_is_refused(tfds_dir, monkeypatch):
 
     monkeypatch.setattr("psutil.virtual_memory", Little)
     with pytest.raises(UserError, match=r"takes 0.1 GiB in memory and 0.0 GiB are free"):
+        load("tfds", name="fashion_mnist", data_dir=tfds_dir)
+
+
+def test_labels_that_are_no_classes_are_refused(tfds_dir, monkeypatch):
+    builder = tensorflow_datasets.builder("fashion_mnist", data_dir=tfds_dir)
+    features = dict(builder.info.features) | {"label": tensorflow_datasets.features.Text()}
+    monkeypatch.setattr(builder.info, "_features", features)
+    monkeypatch.setattr(tensorflow_datasets, "builder", lambda *_, **__: builder)
+    with pytest.raises(UserError, match="has labels that are no classes, but Text"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir)
 
 

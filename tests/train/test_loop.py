@@ -389,6 +389,18 @@ def test_a_workdir_of_another_config(small_config, blobs, tmp_path):
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
 
 
+def test_overwriting_by_what_is_refused_leaves_the_run_there(
+    small_config, blobs, tmp_path, monkeypatch
+):
+    train(small_config, tmp_path / "run", dataset=blobs)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("jaxcnn.data.on_device.SHARE_OF_MEMORY", 0)
+    small_config.data.placement = "device"
+    with pytest.raises(UserError, match="config.data.placement='device': the images take"):
+        train(small_config, tmp_path / "run", overwrite=True, dataset=blobs)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_workdir_that_is_a_file(small_config, blobs, tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="run is a file; it takes a directory"):
