@@ -16,7 +16,15 @@ def tensorflow_installed() -> bool:
 def _import_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its start-up message, and its rounding
-    import tensorflow as tf
+    # While it is imported TensorFlow looks for Keras, and so imports all of it, a third of the time:
+    # of the legacy Keras, which is a package of its own, it only finds that it is not there.
+    keras = os.environ.get("TF_USE_LEGACY_KERAS")
+    os.environ["TF_USE_LEGACY_KERAS"] = keras or "1"
+    try:
+        import tensorflow as tf
+    finally:
+        if keras is None:
+            del os.environ["TF_USE_LEGACY_KERAS"]
 
     tf.config.set_visible_devices([], "GPU")
     tf.config.set_visible_devices([], "TPU")
