@@ -69,7 +69,7 @@ def test_a_set_that_does_not_fit_memory_is_refused(tfds_dir, monkeypatch):
         available = 10 * 2**20
 
     monkeypatch.setattr("psutil.virtual_memory", Little)
-    with pytest.raises(UserError, match=r"takes 0.1 GiB in memory and 0.0 GiB are free"):
+    with pytest.raises(UserError, match=r"takes 0.2 GiB in memory and 0.0 GiB are free"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir)
 
 
