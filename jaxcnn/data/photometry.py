@@ -24,9 +24,9 @@ def grey(images: Array) -> Array:
     Raises:
       UserError: the images are neither grey nor in colour.
     """
+    _require_channels(images, "of contrast, of saturation or of a policy", (1, 3))
     if images.shape[-1] == 1:
         return images
-    _require_colour(images, "of contrast, of saturation or of a policy", "1 or 3")
     return (
         np.float32(0.299) * images[..., :1]
         + np.float32(0.587) * images[..., 1:2]
@@ -123,7 +123,7 @@ class Hue(Augmentation):
             raise self.refusal("shift", "at least 0 and at most 0.5")
 
     def change(self, arrays, images, draws, pixels):
-        _require_colour(images, "'hue'")
+        _require_channels(images, "'hue'", (3,))
         turn = np.float32(self.shift) * (2 * draws[:, 0] - 1)[:, None, None]
         red, green, blue = images[..., 0], images[..., 1], images[..., 2]
         value = arrays.maximum(arrays.maximum(red, green), blue)
@@ -156,8 +156,7 @@ class ColorFactor(Augmentation):
         check_range(self, "factor", 0.0, None)
 
     def change(self, arrays, images, draws, pixels):
-        if images.shape[-1] != 1:
-            _require_colour(images, "'color_factor'", "1 or 3")
+        _require_channels(images, "'color_factor'", (1, 3))
         factor = between(*np.float32(self.factor), draws[:, : images.shape[-1]])
         return pixels.finished(arrays, images * factor[:, None, None, :])
 
@@ -175,7 +174,7 @@ class PCALighting(Augmentation):
         check_at_least(self, "strength", 0)
 
     def change(self, arrays, images, draws, pixels):
-        _require_colour(images, "'pca_lighting'")
+        _require_channels(images, "'pca_lighting'", (3,))
         # Box & Muller 1958; 1 − draw is never 0.
         radius = arrays.sqrt(-2 * arrays.log(1 - draws[:, :3]))
         normal = radius * arrays.cos(np.float32(2 * np.pi) * draws[:, 3:])
@@ -184,8 +183,9 @@ class PCALighting(Augmentation):
         return pixels.finished(arrays, images + shift[:, None, None, :])
 
 
-def _require_colour(images: Array, name: str, channels: str = "3") -> None:
-    if images.shape[-1] != 3:
+def _require_channels(images: Array, name: str, valid: tuple[int, ...]) -> None:
+    if images.shape[-1] not in valid:
         raise UserError(
-            f"augmentation {name} is for images of {channels} channels; these have {images.shape[-1]}"
+            f"augmentation {name} is for images of {' or '.join(map(str, valid))} channels; "
+            f"these have {images.shape[-1]}"
         )
