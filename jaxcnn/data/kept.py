@@ -1,4 +1,4 @@
-"""What was found out about data on disk, kept beside it."""
+"""What was found out about data, kept beside it or for the user."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ Found = Mapping[str, np.ndarray]
 
 
 def kept(
-    folder: Path,
+    folder: Path | None,
     name: str,
     depends_on: object,
     find_out: Callable[[], Found],
@@ -25,15 +25,18 @@ def kept(
     """Arrays that were found out before about the same, or now.
 
     Args:
-      folder: of the data; they are kept in its `.jaxcnn`, or, where that cannot be written, in the
-        user's cache directory.
+      folder: of the data; they are kept in its `.jaxcnn`, or, where that cannot be written or there is
+        no folder, in the user's cache directory.
       name: of the file.
       depends_on: what they depend on; its `repr` tells whether they still hold.
       holds: asked of arrays before they are returned; where it says no, they are found out anew.
     """
     key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
-    of_folder = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
-    places = folder / ".jaxcnn" / f"{name}.npz", cache_directory() / of_folder / f"{name}.npz"
+    if folder is None:
+        places = [cache_directory() / f"{name}.npz"]
+    else:
+        of_folder = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
+        places = [folder / ".jaxcnn" / f"{name}.npz", cache_directory() / of_folder / f"{name}.npz"]
     for path in places:
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             arrays = dict(np.load(path, allow_pickle=False))

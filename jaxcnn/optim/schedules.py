@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -222,7 +223,7 @@ def create_schedule(settings: dict, run: RunLength) -> Schedule:
         schedule = Schedule(schedule)
     if run.warmup == 0:
         return schedule
-    begin = float(schedule.factor(0))
+    begin = float(jax.jit(schedule.factor)(0))  # one small program, not one for each operation
     rise = optax.linear_schedule(begin / (run.warmup + 1), begin, run.warmup)
 
     def later(function: optax.Schedule) -> optax.Schedule:

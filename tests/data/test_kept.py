@@ -33,6 +33,15 @@ def test_what_cannot_be_written_beside_the_data_is_kept_for_the_user(tmp_path, m
     assert len(list((tmp_path / "cache").glob("*/index.npz"))) == 1
 
 
+def test_what_has_no_folder_is_kept_for_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "cache_directory", lambda: tmp_path)
+    calls = []
+    for _ in range(2):
+        kept(None, "index", "a", counting(calls))
+    assert len(calls) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["index.npz"]
+
+
 def test_a_damaged_file_is_found_out_anew(tmp_path):
     calls = []
     kept(tmp_path, "index", "a", counting(calls))

@@ -4,6 +4,7 @@ import struct
 import numpy as np
 import pytest
 from scipy.ndimage import rotate, zoom
+from sklearn.datasets import load_digits
 
 from jaxcnn.data import sources
 from jaxcnn.data.dataset import load_dataset
@@ -26,6 +27,21 @@ def test_digits():
     counts = np.bincount(source.splits["test"].labels)
     assert counts.min() >= 34  # stratified
     assert counts.max() <= 37
+
+
+def test_digits_are_kept_as_scikit_learn_has_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    read = load("digits").splits
+    assert (tmp_path / "jaxcnn" / "digits.npz").exists()
+    kept = load("digits").splits
+    pixels = {image.tobytes() for image in load_digits().images}
+    for name in ("train", "test"):
+        np.testing.assert_array_equal(kept[name].images, read[name].images)
+        np.testing.assert_array_equal(kept[name].labels, read[name].labels)
+        assert kept[name].images.dtype == np.uint8
+        assert kept[name].labels.dtype == np.int32
+        of_scikit_learn = np.round(kept[name].images[..., 0] * (16 / 255)).astype(float)
+        assert {image.tobytes() for image in of_scikit_learn} <= pixels
 
 
 def test_synthetic():
