@@ -32,7 +32,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -100,42 +99,6 @@ ENTRANTS = {
     "decoding alone, TensorFlow": Entrant("data_decode", (), {"library": "tensorflow"}, JPEG),
     "decoding alone, PIL": Entrant("data_decode", (), {"library": "pil"}, JPEG),
 }
-
-
-class Racer(measure.Contestant):
-    """A contestant that is stopped, with its workers, while it has not its turn."""
-
-    def __init__(self, command: list[str]):
-        super().__init__(command)
-        self._suspend()
-
-    def turn(self, count: int) -> tuple[float, float]:
-        """The seconds that so many batches took: on the clock, and of processors."""
-        self._resume()
-        before = self._processor_seconds()
-        seconds = self.seconds(count)
-        used = self._processor_seconds() - before
-        self._suspend()
-        return seconds, used
-
-    def stop(self) -> None:
-        self._resume()
-        super().stop()
-
-    def _suspend(self) -> None:
-        for process in self._processes():
-            process.suspend()
-
-    def _resume(self) -> None:
-        for process in self._processes():
-            process.resume()
-
-    def _processor_seconds(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
-
-    def _processes(self) -> list[psutil.Process]:
-        process = psutil.Process(self._process.pid)
-        return [process, *process.children(recursive=True)]
 
 
 def contestant(name: str, job: Job, folder: Path) -> None:
@@ -211,7 +174,7 @@ def race(name: str, rounds: int, folder: Path) -> dict[str, tuple[list, list]]:
     racers, rows = {}, {entrant: ([], []) for entrant in names}
     try:
         for entrant in names:
-            racers[entrant] = Racer([*command, f"--contestant={entrant}"])
+            racers[entrant] = measure.Racer([*command, f"--contestant={entrant}"])
         counts = {
             entrant: max(3, round(SECONDS_PER_TURN / racer.turn(5)[0] * 5))
             for entrant, racer in racers.items()

@@ -1,19 +1,23 @@
 """What the whole training loop costs beside the bare compiled step, on the same batches.
 
-    python benchmarks/loop.py
+    python benchmarks/loop.py [--model resnet18_cifar --dtype bfloat16]
 
 The loop shuffles, augments, normalises and prefetches images, accumulates metrics, writes lines and
 TensorBoard events, and saves checkpoints; once with batches that the host makes, and once with data
-that lies on the device. The bare step runs over the same batches, which lie there already. All in one
-process, in turn. Writes benchmarks/results/.
+that lies on the device. The bare step runs over the same batches, which lie there already. PyTorch,
+where it is installed, trains the same network on one batch, and on those that its DataLoader makes of
+the same images, with a worker for each core; it writes and saves nothing. All take turns, and who has
+not its turn is stopped. Writes benchmarks/results/.
 """
 
 import argparse
+import importlib.util
 import itertools
 import sys
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -34,12 +38,19 @@ from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import TrainState, init_state
 from jaxcnn.train.workdir import Workdir
 
+SHAPE = (32, 32, 3)  # CIFAR's
 PLACEMENTS = ("host", "device")
+MODELS = {
+    "resnet20_cifar": {"name": "resnet20_cifar"},
+    "resnet18_cifar": {"name": "resnet18", "stem": "cifar"},
+}
+# The form of PyTorch's step that is the fastest, of ResNets, in benchmarks/train_step.py.
+TORCH_FORM = {"cpu": "torch eager channels_last", "gpu": "torch compile channels_last"}
 
 
-def benchmark_config(model: str, batch_size: int, steps: int, placement: str):
+def benchmark_config(model: str, dtype: str, batch_size: int, steps: int, placement: str):
     config = default_config()
-    config.model.name = model
+    config.model.update({**MODELS[model], "dtype": dtype})
     config.data.augment = [
         {"name": "horizontal_flip"},
         {"name": "pad_and_crop"},
@@ -53,24 +64,15 @@ def benchmark_config(model: str, batch_size: int, steps: int, placement: str):
     return resolve(config)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet20_cifar")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=195, help="steps per round and contestant")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-
-    runtime.prepare()
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (5_000, 32, 32, 3)).astype(np.uint8)  # CIFAR's shape
-    dataset = dataset_from_arrays(
-        (images, rng.integers(0, 10, len(images))), validation_fraction=0.0
-    )
+def own_contestants(
+    arguments: argparse.Namespace, images: np.ndarray, labels: np.ndarray
+) -> dict[str, Callable[[], float]]:
+    """The bare step and the loops: each a function that gives the seconds of a round."""
+    dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
     mesh, configs, feeds = make_mesh(), {}, {}
     for placement in PLACEMENTS:
         config = configs[placement] = benchmark_config(
-            arguments.model, arguments.batch_size, arguments.steps, placement
+            arguments.model, arguments.dtype, arguments.batch_size, arguments.steps, placement
         )
         experiment = Experiment.of(config, dataset, devices=mesh.size)
         feed = feeds[placement] = feed_for(config, dataset, experiment, mesh)
@@ -100,39 +102,100 @@ def main() -> None:
     contestants = {"bare": bare, **{name: partial(loop, name) for name in PLACEMENTS}}
     for contestant in contestants.values():  # warm up
         contestant()
-    seconds = {name: [] for name in contestants}
-    for order in measure.in_turn(list(contestants), arguments.rounds):
-        for name in order:
-            seconds[name].append(contestants[name]())
+    return contestants
 
+
+def torch_contestants(
+    arguments: argparse.Namespace, folder: str, running: ExitStack
+) -> dict[str, Callable[[], float]]:
+    """The same of PyTorch's, where it is installed, with the images that lie in the folder."""
+    if not all(map(importlib.util.find_spec, ("torch", "torchvision"))):
+        print("left out: PyTorch, for torch and torchvision are not both installed")
+        return {}
+    command = [str(Path(__file__)), f"--folder={folder}", f"--batch-size={arguments.batch_size}"]
+    command += [f"--model={arguments.model}", f"--dtype={arguments.dtype}"]
+    contestants = {}
+    for name in ("torch bare", "torch loop"):
+        racer = measure.Racer([*command, f"--contestant={name}"])
+        running.callback(racer.stop)
+        contestants[name] = lambda racer=racer: racer.turn(arguments.steps)[0]
+    return contestants
+
+
+def torch_contestant(arguments: argparse.Namespace) -> None:
+    """Runs as one of them, in a process of its own."""
+    from benchmarks.contestants import with_torch
+
+    model, dtype, batch_size = arguments.model, arguments.dtype, arguments.batch_size
+    form = TORCH_FORM["gpu" if with_torch.DEVICE == "cuda" else "cpu"]
+    if arguments.contestant == "torch loop":
+        folder = Path(arguments.folder)
+        steps = with_torch.make_loop(model, folder, batch_size, dtype, form)
+    else:
+        batch = measure.random_batch(SHAPE, batch_size)
+        steps = with_torch.make_step(model, *batch, dtype, form)
+    measure.serve(steps)
+
+
+def report(arguments: argparse.Namespace, seconds: dict[str, list[float]]) -> dict:
+    """Prints every round, and what the loops keep; returns what the JSON keeps."""
     count = arguments.steps * arguments.batch_size
-    print(f"{arguments.model}, batch {arguments.batch_size}, on {measure.device_name()}")
-    print("images/s" + "".join(f"{name:>12}" for name in contestants))
+    print(
+        f"{arguments.model}, {arguments.dtype}, batch {arguments.batch_size}, "
+        f"on {measure.device_name()}"
+    )
+    print("images/s" + "".join(f"{name:>12}" for name in seconds))
     for row in zip(*seconds.values(), strict=True):
         print(" " * 8 + "".join(f"{count / value:>12,.0f}" for value in row))
     ratios = {}
-    for placement in PLACEMENTS:
-        ratios[placement] = measure.spread(
-            [b / own for b, own in zip(seconds["bare"], seconds[placement], strict=True)]
-        )
-        summed = sum(seconds["bare"]) / sum(seconds[placement])
-        print(
-            f"loop/bare, data on the {placement}: median {ratios[placement]['median']:.3f}, "
-            f"{ratios[placement]['min']:.3f} to {ratios[placement]['max']:.3f}; "
-            f"{summed:.3f} of the summed times"
-        )
-    measure.save(
-        f"loop_{arguments.model}",
-        {
-            "batch_size": arguments.batch_size,
-            "steps": arguments.steps,
-            "images_per_second": {
-                name: [round(count / value, 1) for value in values]
-                for name, values in seconds.items()
-            },
-            "loop_to_bare_throughput": ratios,
+    for own in PLACEMENTS:
+        ratios[own] = {}
+        for other in [name for name in seconds if name not in PLACEMENTS]:
+            pairs = list(zip(seconds[other], seconds[own], strict=True))
+            ratio = ratios[own][other] = measure.spread([its / ours for its, ours in pairs])
+            summed = sum(seconds[other]) / sum(seconds[own])
+            print(
+                f"data on the {own}: {ratio['median']:.3f} × {other} ({ratio['min']:.3f} to "
+                f"{ratio['max']:.3f}); {summed:.3f} × of the summed times"
+            )
+    return {
+        "images_per_second": {
+            name: [round(count / value, 1) for value in values] for name, values in seconds.items()
         },
-    )
+        "loop_is_faster_by": ratios,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet20_cifar", choices=MODELS)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=195, help="steps per round and contestant")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        torch_contestant(arguments)
+        return
+
+    runtime.prepare()
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (5_000, *SHAPE), np.uint8), rng.integers(0, 10, 5_000)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        np.savez(Path(folder, "train.npz"), images=images, labels=labels)
+        contestants = {
+            **torch_contestants(arguments, folder, running),
+            **own_contestants(arguments, images, labels),
+        }
+        seconds = {name: [] for name in contestants}
+        for order in measure.in_turn(list(contestants), arguments.rounds):
+            for name in order:
+                seconds[name].append(contestants[name]())
+    result = report(arguments, seconds)
+    settings = {key: getattr(arguments, key) for key in ("dtype", "batch_size", "steps")}
+    measure.save(f"loop_{arguments.model}", {**settings, **result})
 
 
 def fresh_state(experiment: Experiment, dataset: Dataset, mesh: Mesh) -> TrainState:

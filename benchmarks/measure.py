@@ -17,8 +17,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import psutil
 
 from jaxcnn.train.workdir import environment
+
+# The contestants share an accelerator's memory, most of which JAX would take at once for one.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -48,6 +52,42 @@ class Contestant:
     def stop(self) -> None:
         self._process.stdin.close()
         self._process.wait()
+
+
+class Racer(Contestant):
+    """A contestant that is stopped, with its workers, while it has not its turn."""
+
+    def __init__(self, command: list[str]):
+        super().__init__(command)
+        self._suspend()
+
+    def turn(self, count: int) -> tuple[float, float]:
+        """The seconds that so many batches took: on the clock, and of processors."""
+        self._resume()
+        before = self._processor_seconds()
+        seconds = self.seconds(count)
+        used = self._processor_seconds() - before
+        self._suspend()
+        return seconds, used
+
+    def stop(self) -> None:
+        self._resume()
+        super().stop()
+
+    def _suspend(self) -> None:
+        for process in self._processes():
+            process.suspend()
+
+    def _resume(self) -> None:
+        for process in self._processes():
+            process.resume()
+
+    def _processor_seconds(self) -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
+
+    def _processes(self) -> list[psutil.Process]:
+        process = psutil.Process(self._process.pid)
+        return [process, *process.children(recursive=True)]
 
 
 def serve(steps: Callable[[int], None], warm_up: int = 3) -> None:
@@ -103,7 +143,7 @@ def save(name: str, result: dict) -> None:
     out = RESULTS / f"{name}_{jax.devices()[0].platform}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to {out.relative_to(Path(__file__).parent.parent)}")
+    print(f"written to {os.path.relpath(out)}")
 
 
 def _torch_version() -> str | None:

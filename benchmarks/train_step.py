@@ -1,10 +1,12 @@
 """The compiled training step, against plain Flax and against PyTorch in each of its forms.
 
-    python benchmarks/train_step.py [--models lenet5 simple_cnn resnet20_cifar] [--dtype bfloat16]
+    python benchmarks/train_step.py [--models resnet18 resnet50] [--dtype bfloat16]
 
-Each contestant has a process of its own; in turn they train the same network on the same batch, which
-lies on the device. PyTorch is left out where it is not installed (pip install -e '.[torch]'). Prints a
-table for each model and writes benchmarks/results/train_step_*.json.
+Takes every model of the registry, on images of the size that it was published for. Each contestant has
+a process of its own; in turn they train the same network on the same batch, which lies on the device.
+Plain Flax and PyTorch take part where they have the network, and PyTorch where it is installed
+(pip install -e '.[torch]', and pip install --no-deps torchvision). Prints a table for each model and
+writes benchmarks/results/train_step_*.json.
 """
 
 import argparse
@@ -16,62 +18,61 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import measure
 
-SHAPES = {"lenet5": (32, 32, 1), "simple_cnn": (28, 28, 1)}
-CIFAR = (32, 32, 3)
-WITH_PEERS = ("lenet5", "simple_cnn", "resnet20_cifar")
+SMALL = ("lenet5", "simple_cnn", "resnet20_cifar")
+LARGE = ("resnet18", "resnet50", "vgg16", "densenet121", "wide_resnet28_10")
 SECONDS_PER_TURN = 2.0
-
-TORCH = {
-    "torch eager": (False, False),
-    "torch eager channels_last": (False, True),
-    "torch compile": (True, False),
-    "torch compile channels_last": (True, True),
-}
-
-
-def shape_of(model: str) -> tuple[int, int, int]:
-    return SHAPES.get(model, CIFAR)
 
 
 def contestant(who: str, model: str, batch_size: int, dtype: str) -> None:
     """Runs as a contestant, in a process of its own."""
-    images, labels = measure.random_batch(shape_of(model), batch_size)
+    from jaxcnn.models import PUBLISHED_FOR
+
+    batch = measure.random_batch(PUBLISHED_FOR[model][0], batch_size)
     if who == "jaxcnn":
         from benchmarks.contestants import with_jaxcnn
 
-        steps = with_jaxcnn.make_step(model, images, labels, dtype)
+        steps = with_jaxcnn.make_step(model, *batch, dtype)
     elif who == "flax":
         from benchmarks.contestants import with_flax
 
-        steps = with_flax.make_step(model, images, labels, dtype)
+        steps = with_flax.make_step(model, *batch, dtype)
     else:
         from benchmarks.contestants import with_torch
 
-        steps = with_torch.make_step(model, images, labels, dtype, *TORCH[who])
+        steps = with_torch.make_step(model, *batch, dtype, who)
     measure.serve(steps)
+
+
+def contestants(model: str) -> list[str]:
+    """Who has that network here."""
+    from benchmarks.contestants import with_flax
+
+    names = ["jaxcnn"]
+    if model in with_flax.MODELS:
+        names.append("flax")
+    if all(map(importlib.util.find_spec, ("torch", "torchvision"))):
+        from benchmarks.contestants import with_torch
+
+        if model in with_torch.MODELS:
+            names.extend(with_torch.FORMS)
+    return names
 
 
 def multiply_adds(name: str) -> int:
     """Multiply-adds of the convolutions and dense layers for one image, forwards."""
-    import flax.linen as nn
+    from jaxcnn import create_model
+    from jaxcnn.diagnose.summary import summarize
+    from jaxcnn.models import PUBLISHED_FOR
+
+    shape, classes = PUBLISHED_FOR[name]
+    return summarize(name, create_model(name, num_classes=classes), shape).multiply_adds
+
+
+def usual_batch_size(model: str) -> int:
+    """128; on a CPU 8, where a step of 128 would take a minute."""
     import jax
 
-    from jaxcnn import create_model
-
-    counts = {}
-
-    def count(call, arguments, keywords, context):
-        outputs = call(*arguments, **keywords)
-        if isinstance(context.module, nn.Conv | nn.Dense) and context.method_name == "__call__":
-            kernel = context.module.variables["params"]["kernel"]
-            counts[context.module.path] = outputs.size // outputs.shape[-1] * kernel.size
-        return outputs
-
-    model = create_model(name, num_classes=10)
-    images = jax.ShapeDtypeStruct((1, *shape_of(name)), "float32")
-    with nn.intercept_methods(count):
-        jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), images)
-    return sum(counts.values())
+    return 8 if jax.default_backend() == "cpu" and multiply_adds(model) > 1e9 else 128
 
 
 def matrix_product_peak(dtype: str) -> float:
@@ -95,11 +96,7 @@ def matrix_product_peak(dtype: str) -> float:
 
 def race(model: str, batch_size: int, dtype: str, rounds: int) -> dict:
     """Images per second of every contestant, measured in turn."""
-    names = ["jaxcnn"]
-    if model in WITH_PEERS:
-        names.append("flax")
-        if importlib.util.find_spec("torch"):
-            names.extend(TORCH)
+    names = contestants(model)
     script = str(Path(__file__))
     flags = [f"--models={model}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
     racers = {name: measure.Contestant([script, f"--contestant={name}", *flags]) for name in names}
@@ -133,7 +130,7 @@ def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: fl
             "jaxcnn_is_faster_by": ratio,
         }
         print(
-            f"{name:<30}{row['median']:>10,.0f}{row['min']:>9,.0f}{row['max']:>9,.0f}"
+            f"{name:<30}{row['median']:>10,.1f}{row['min']:>9,.1f}{row['max']:>9,.1f}"
             f"{rows[name]['fraction_of_peak']:>9.1%}{ratio['median']:>11.2f}×"
         )
     return {"batch_size": batch_size, "multiply_adds_per_image": macs, "contestants": rows}
@@ -141,19 +138,22 @@ def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=list(WITH_PEERS))
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--models", nargs="+", default=[*SMALL, *LARGE])
+    parser.add_argument(
+        "--batch-size", type=int, help="default: 128; on a CPU 8 for the large ones"
+    )
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    batch_size, dtype = arguments.batch_size, arguments.dtype
+    dtype = arguments.dtype
     if arguments.contestant:
-        contestant(arguments.contestant, arguments.models[0], batch_size, dtype)
+        contestant(arguments.contestant, arguments.models[0], arguments.batch_size, dtype)
         return
 
     peaks, models = [], {}
     for model in arguments.models:
+        batch_size = arguments.batch_size or usual_batch_size(model)
         peaks.append(matrix_product_peak(dtype))
         speeds = race(model, batch_size, dtype, arguments.rounds)
         models[model] = report(model, speeds, batch_size, max(peaks))

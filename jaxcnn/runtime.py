@@ -30,13 +30,13 @@ def prepare() -> None:
 def share_convolutions() -> None:
     """Has XLA divide each convolution among the CPU's cores; finds JAX's devices.
 
-    By default XLA leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its
-    products and sums, which all cores share, it keeps. Where XLA_FLAGS names the option, that stands.
+    XLA 0.10 leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its products and
+    sums, which all cores share, it keeps. Where XLA_FLAGS names the option, that stands.
     """
     option, given = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS")
-    # An option that XLA does not know ends the process, and this one is called experimental. So it is
-    # given to the versions that were seen to have it, and to JAX alone, which reads the flags once,
-    # when it finds its devices: TensorFlow has an XLA of its own.
+    # From 0.11 on YNNPACK's convolutions use every core, and are the faster ones. An option that XLA
+    # does not know ends the process, so it is given to JAX alone, which reads the flags once, when it
+    # finds its devices: TensorFlow has an XLA of its own.
     if jaxlib.version.__version_info__[:2] != (0, 10) or option in (given or ""):
         return
     os.environ["XLA_FLAGS"] = f"{given or ''} {option}=-individual_convolution".strip()

@@ -15,14 +15,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-try:
-    import torchvision  # noqa: F401
-except RuntimeError:  # a build of torch without torchvision's operators, which no transform calls
-    import tests.torch.torchvision_models  # noqa: F401
-from torchvision import transforms as v1
-from torchvision.transforms import v2
-
 from benchmarks.contestants.photographs import JITTER, MEAN, STD, encoded_photographs
+from benchmarks.contestants.torchvision import torchvision
+
+v1, v2 = torchvision.transforms, torchvision.transforms.v2
 
 # JAX, imported by what the benchmarks share, warns of forks; nothing of it runs here.
 warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)

@@ -60,7 +60,41 @@ class CifarResNet20(nn.Module):
         return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean(axis=(1, 2)))
 
 
-MODELS = {"lenet5": LeNet5, "simple_cnn": SimpleCNN, "resnet20_cifar": CifarResNet20}
+class ResNet(nn.Module):
+    stage_sizes: tuple[int, ...]
+    bottleneck: bool = False
+    num_classes: int = 1000
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x, train):
+        conv = partial(nn.Conv, use_bias=False, dtype=self.dtype)
+        norm = partial(nn.BatchNorm, use_running_average=not train, dtype=self.dtype)
+        x = nn.relu(norm()(conv(64, (7, 7), strides=2, padding=3)(x)))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for stage, size in enumerate(self.stage_sizes):
+            for block in range(size):
+                width, stride = 64 * 2**stage, 2 if stage > 0 and block == 0 else 1
+                if self.bottleneck:
+                    y = nn.relu(norm()(conv(width, (1, 1))(x)))
+                    y = nn.relu(norm()(conv(width, (3, 3), strides=stride, padding=1)(y)))
+                    y = norm()(conv(4 * width, (1, 1))(y))
+                else:
+                    y = nn.relu(norm()(conv(width, (3, 3), strides=stride, padding=1)(x)))
+                    y = norm()(conv(width, (3, 3), padding=1)(y))
+                if x.shape != y.shape:
+                    x = norm()(conv(y.shape[-1], (1, 1), strides=stride)(x))
+                x = nn.relu(x + y)
+        return nn.Dense(self.num_classes, dtype=self.dtype)(x.mean(axis=(1, 2)))
+
+
+MODELS = {
+    "lenet5": LeNet5,
+    "simple_cnn": SimpleCNN,
+    "resnet20_cifar": CifarResNet20,
+    "resnet18": partial(ResNet, (2, 2, 2, 2)),
+    "resnet50": partial(ResNet, (3, 4, 6, 3), bottleneck=True),
+}
 
 
 class State(TrainState):
@@ -71,7 +105,7 @@ def make_step(name: str, images, labels, dtype: str):
     """A function that takes `count` training steps on one batch and waits for the last."""
     model = MODELS[name](dtype=dtype)
     images, labels = jnp.asarray(images), jnp.asarray(labels)
-    variables = model.init(jax.random.key(0), images, train=False)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), images[:1])
     state = State.create(
         apply_fn=model.apply,
         params=variables["params"],

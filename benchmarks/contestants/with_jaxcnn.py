@@ -6,25 +6,25 @@ import numpy as np
 from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.models import PUBLISHED_FOR
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import compile_step
 
-DROPOUT = {"simple_cnn": 0.3}
+FIELDS = {"simple_cnn": {"dropout_rate": 0.3}}
 
 
 def compiled_step(name: str, images, labels, dtype: str, **fields):
     """(the compiled step, the state, the batch on the device)."""
     config = default_config()
-    config.model.update(
-        {"name": name, "dtype": dtype, "dropout_rate": DROPOUT.get(name, 0.0), **fields}
-    )
+    config.model.update({"name": name, "dtype": dtype, **FIELDS.get(name, {}), **fields})
     config.data.validation_fraction = 0.0
     config.train.update({"duration": "100000 steps", "global_batch_size": len(images)})
     config = resolve(config)
     mesh = make_mesh()
-    dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
+    classes = tuple(map(str, range(PUBLISHED_FOR[name][1])))
+    dataset = dataset_from_arrays((images, labels), None, 0.0, classes)
     experiment = Experiment.of(config, dataset, devices=mesh.size)
     state = init_state(
         experiment.model, experiment.recipe, dataset.image_shape, 0, replicated(mesh)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks import loop
+from benchmarks.contestants import with_torch
 from jaxcnn import create_model
-from jaxcnn.models import PUBLISHED_FOR
+from jaxcnn.models import PUBLISHED_FOR, count_parameters
 from jaxcnn.transfer.convert import export_weights
 from jaxcnn.transfer.state_dict import from_state_dict, to_state_dict
 from tests.models.test_golden import relative_error
@@ -112,3 +114,14 @@ def compare(ours, theirs, shape, tmp_path) -> None:
     )
     print({key: f"{error:.1e}" for key, error in errors.items()})
     assert max(errors.values()) <= 1e-4, errors
+
+
+@pytest.mark.parametrize("name", with_torch.MODELS)
+def test_the_benchmarks_train_the_same_network(name):
+    fields = dict(loop.MODELS.get(name, {"name": name}))
+    registered = fields.pop("name")
+    cifar = (loop.SHAPE, 10)
+    shape, classes = cifar if name in loop.MODELS else PUBLISHED_FOR[registered]
+    theirs = sum(parameter.numel() for parameter in with_torch.MODELS[name]().parameters())
+    model = create_model(registered, num_classes=classes, **fields)
+    assert theirs == count_parameters(model, shape)
