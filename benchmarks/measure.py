@@ -140,10 +140,13 @@ def save(name: str, result: dict) -> None:
         "git_revision": surroundings["git_revision"],
         **result,
     }
-    out = RESULTS / f"{name}_{jax.devices()[0].platform}.json"
+    platform_name = jax.devices()[0].platform
+    out = RESULTS / f"{name}_{platform_name}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {os.path.relpath(out)}")
+    if platform_name == "cpu" and not (RESULTS / f"{name}_gpu.json").exists():
+        print("no GPU has been measured yet")
 
 
 def _torch_version() -> str | None:

@@ -4,9 +4,10 @@
 
 Takes every model of the registry, on images of the size that it was published for. Each contestant has
 a process of its own; in turn they train the same network on the same batch, which lies on the device.
-Plain Flax and PyTorch take part where they have the network, and PyTorch where it is installed
+Processes that do the same differ in speed by up to a half, each for as long as it lives, so all of them
+are started anew several times. Plain Flax and PyTorch take part where they have the network, and PyTorch where it is installed
 (pip install -e '.[torch]', and pip install --no-deps torchvision). Prints a table for each model and
-writes benchmarks/results/train_step_*.json.
+writes benchmarks/results/train_step_MODEL_*.json.
 """
 
 import argparse
@@ -68,11 +69,11 @@ def multiply_adds(name: str) -> int:
     return summarize(name, create_model(name, num_classes=classes), shape).multiply_adds
 
 
-def usual_batch_size(model: str) -> int:
-    """128; on a CPU 8, where a step of 128 would take a minute."""
+def is_slow(model: str) -> bool:
+    """Whether a step of 128 images would take a minute."""
     import jax
 
-    return 8 if jax.default_backend() == "cpu" and multiply_adds(model) > 1e9 else 128
+    return jax.default_backend() == "cpu" and multiply_adds(model) > 1e9
 
 
 def matrix_product_peak(dtype: str) -> float:
@@ -94,30 +95,36 @@ def matrix_product_peak(dtype: str) -> float:
     return size**3 / min(seconds)
 
 
-def race(model: str, batch_size: int, dtype: str, rounds: int) -> dict:
+def race(model: str, batch_size: int, dtype: str, processes: int, rounds: int) -> dict:
     """Images per second of every contestant, measured in turn."""
     names = contestants(model)
     script = str(Path(__file__))
     flags = [f"--models={model}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
-    racers = {name: measure.Contestant([script, f"--contestant={name}", *flags]) for name in names}
-    counts = {
-        name: max(1, round(SECONDS_PER_TURN / racer.seconds(3) * 3))
-        for name, racer in racers.items()
-    }
     speeds = {name: [] for name in names}
-    for order in measure.in_turn(names, rounds):
-        for name in order:
-            seconds = racers[name].seconds(counts[name])
-            speeds[name].append(counts[name] * batch_size / seconds)
-    for racer in racers.values():
-        racer.stop()
+    for _ in range(processes):
+        racers = {
+            name: measure.Contestant([script, f"--contestant={name}", *flags]) for name in names
+        }
+        counts = {
+            name: max(1, round(SECONDS_PER_TURN / racer.seconds(3) * 3))
+            for name, racer in racers.items()
+        }
+        for order in measure.in_turn(names, rounds):
+            for name in order:
+                seconds = racers[name].seconds(counts[name])
+                speeds[name].append(counts[name] * batch_size / seconds)
+        for racer in racers.values():
+            racer.stop()
     return speeds
 
 
 def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: float) -> dict:
     """Prints the model's table; returns what the JSON keeps."""
     macs = 3 * multiply_adds(model)  # forwards, and backwards by the inputs and by the kernels
-    print(f"\n{model}, batch {batch_size}: {macs / 1e6:,.1f} M multiply-adds per image and step")
+    print(
+        f"\n{model}, batch {batch_size}: {macs / 1e6:,.1f} M multiply-adds per image and step; "
+        f"a matrix product runs at {2 * peak / 1e9:,.0f} GFLOP/s"
+    )
     header = f"{'':<30}{'images/s':>10}{'least':>9}{'most':>9}{'of peak':>9}{'jaxcnn is':>12}"
     print(header)
     rows = {}
@@ -133,17 +140,21 @@ def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: fl
             f"{name:<30}{row['median']:>10,.1f}{row['min']:>9,.1f}{row['max']:>9,.1f}"
             f"{rows[name]['fraction_of_peak']:>9.1%}{ratio['median']:>11.2f}×"
         )
-    return {"batch_size": batch_size, "multiply_adds_per_image": macs, "contestants": rows}
+    return {
+        "batch_size": batch_size,
+        "multiply_adds_per_image": macs,
+        "peak_multiply_adds_per_second": round(peak),
+        "contestants": rows,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=[*SMALL, *LARGE])
-    parser.add_argument(
-        "--batch-size", type=int, help="default: 128; on a CPU 8 for the large ones"
-    )
+    parser.add_argument("--batch-size", type=int, help="128; on a CPU 8 for the large networks")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--processes", type=int, help="5; on a CPU 1 for the large networks")
+    parser.add_argument("--rounds", type=int, default=3, help="of every process")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     dtype = arguments.dtype
@@ -151,17 +162,15 @@ def main() -> None:
         contestant(arguments.contestant, arguments.models[0], arguments.batch_size, dtype)
         return
 
-    peaks, models = [], {}
     for model in arguments.models:
-        batch_size = arguments.batch_size or usual_batch_size(model)
-        peaks.append(matrix_product_peak(dtype))
-        speeds = race(model, batch_size, dtype, arguments.rounds)
-        models[model] = report(model, speeds, batch_size, max(peaks))
-    print(f"\nmatrix product: {2 * max(peaks) / 1e9:,.0f} GFLOP/s, {dtype}")
-    measure.save(
-        f"train_step_{dtype}",
-        {"dtype": dtype, "peak_multiply_adds_per_second": round(max(peaks)), "models": models},
-    )
+        slow = is_slow(model)
+        batch_size = arguments.batch_size or (8 if slow else 128)
+        processes = arguments.processes or (1 if slow else 5)
+        peak = matrix_product_peak(dtype)
+        speeds = race(model, batch_size, dtype, processes, arguments.rounds)
+        result = report(model, speeds, batch_size, peak)
+        settings = {"dtype": dtype, "processes": processes, "rounds": arguments.rounds}
+        measure.save(f"train_step_{model}_{dtype}", {**settings, **result})
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ def test_train_step(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(train_step, "SECONDS_PER_TURN", 0.05)
     monkeypatch.setattr(train_step, "contestants", lambda model: ["jaxcnn", "flax"])
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
-    command = ["train_step.py", "--models", "lenet5", "--batch-size=8", "--rounds=2"]
+    command = ["train_step.py", "--models", "lenet5", "--batch-size=8", "--processes=2"]
     monkeypatch.setattr(sys, "argv", command)
     train_step.main()
     assert "lenet5, batch 8: 1.2 M multiply-adds" in capsys.readouterr().out
-    (written,) = tmp_path.glob("train_step_float32_*.json")
-    rows = json.loads(written.read_text())["models"]["lenet5"]["contestants"]
+    (written,) = tmp_path.glob("train_step_lenet5_float32_*.json")
+    rows = json.loads(written.read_text())["contestants"]
     assert rows.keys() == {"jaxcnn", "flax"}
     assert rows["jaxcnn"]["jaxcnn_is_faster_by"] == {"median": 1.0, "min": 1.0, "max": 1.0}
     assert 0 < rows["flax"]["fraction_of_peak"] < 1
