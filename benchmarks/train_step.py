@@ -5,9 +5,9 @@
 Takes every model of the registry, on images of the size that it was published for. Each contestant has
 a process of its own; in turn they train the same network on the same batch, which lies on the device.
 Processes that do the same differ in speed by up to a half, each for as long as it lives, so all of them
-are started anew several times. Plain Flax and PyTorch take part where they have the network, and PyTorch where it is installed
-(pip install -e '.[torch]', and pip install --no-deps torchvision). Prints a table for each model and
-writes benchmarks/results/train_step_MODEL_*.json.
+are started anew several times. Plain Flax and PyTorch take part where they have the network, and
+PyTorch where it is installed (pip install -e '.[torch]', and pip install --no-deps torchvision). Prints
+a table for each model and writes benchmarks/results/train_step_MODEL_*.json.
 """
 
 import argparse
