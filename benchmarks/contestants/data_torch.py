@@ -93,4 +93,6 @@ def _decoded(jpeg: bytes) -> Image.Image:
 def _batches(examples: Examples, batch_size: int, workers: int) -> Iterator:
     # One permutation after the other, so that no epoch's end drains the workers' queue.
     sampler = RandomSampler(examples, num_samples=10**6 * len(examples))
-    return iter(DataLoader(examples, batch_size, sampler=sampler, num_workers=workers))
+    pin = torch.cuda.is_available()
+    loader = DataLoader(examples, batch_size, sampler=sampler, num_workers=workers, pin_memory=pin)
+    return iter(loader)
