@@ -11,7 +11,6 @@ not its turn is stopped. Writes benchmarks/results/.
 """
 
 import argparse
-import importlib.util
 import itertools
 import sys
 import tempfile
@@ -109,7 +108,7 @@ def torch_contestants(
     arguments: argparse.Namespace, folder: str, running: ExitStack
 ) -> dict[str, Callable[[], float]]:
     """The same of PyTorch's, where it is installed, with the images that lie in the folder."""
-    if not all(map(importlib.util.find_spec, ("torch", "torchvision"))):
+    if not measure.has_torch():
         print("left out: PyTorch, for torch and torchvision are not both installed")
         return {}
     command = [str(Path(__file__)), f"--folder={folder}", f"--batch-size={arguments.batch_size}"]

@@ -5,6 +5,7 @@ the seconds that so many steps took. Only one of them works at a time, and they 
 machine whose speed drifts is as slow for the one as for the other.
 """
 
+import importlib.util
 import json
 import os
 import platform
@@ -117,6 +118,11 @@ def spread(values: list[float], digits: int = 4) -> dict[str, float]:
     """Median, least and most."""
     numbers = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {key: round(value, digits) for key, value in numbers.items()}
+
+
+def has_torch() -> bool:
+    """Whether PyTorch can take part, whose networks and transforms are torchvision's."""
+    return all(map(importlib.util.find_spec, ("torch", "torchvision")))
 
 
 def device_name() -> str:

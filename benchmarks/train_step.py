@@ -11,7 +11,6 @@ a table for each model and writes benchmarks/results/train_step_MODEL_*.json.
 """
 
 import argparse
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def contestants(model: str) -> list[str]:
     names = ["jaxcnn"]
     if model in with_flax.MODELS:
         names.append("flax")
-    if all(map(importlib.util.find_spec, ("torch", "torchvision"))):
+    if measure.has_torch():
         from benchmarks.contestants import with_torch
 
         if model in with_torch.MODELS:
@@ -149,8 +148,12 @@ def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: fl
 
 
 def main() -> None:
+    from jaxcnn.models import list_models
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=[*SMALL, *LARGE])
+    parser.add_argument(
+        "--models", nargs="+", default=[*SMALL, *LARGE], choices=list_models(), metavar="MODEL"
+    )
     parser.add_argument("--batch-size", type=int, help="128; on a CPU 8 for the large networks")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--processes", type=int, help="5; on a CPU 1 for the large networks")
