@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20_cifar", choices=MODELS)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=120, help="steps per round and contestant")
+    parser.add_argument("--steps", type=int, default=195, help="steps per round and contestant")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
