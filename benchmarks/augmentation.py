@@ -21,6 +21,7 @@ from benchmarks import measure
 from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
+from jaxcnn.errors import UserError
 from jaxcnn.train.loop import train
 
 SEEDS = (0, 1, 2)
@@ -53,7 +54,10 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     runtime.prepare()
     config = recipe_config([], [], 0)
-    whole = load_dataset({**default_config().data.to_dict(), **config.data.to_dict()})
+    try:
+        whole = load_dataset(config.data.to_dict())
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     chosen = np.random.default_rng(0).permutation(len(whole.splits["train"]))[:IMAGES]
     train_split, test_split = whole.splits["train"][chosen], whole.splits["test"]
     dataset = dataset_from_arrays(
