@@ -181,13 +181,15 @@ def _kernel_gradient(images, kernel, gradient, window: Window) -> jax.Array:
 
 def _kernel_gradient_by_position(images, kernel, gradient, window: Window) -> jax.Array:
     """At each kernel position, the product of the pixels that it met with the outputs' gradients."""
-    groups = window.groups
+    # No axis for a single group: beside one, XLA writes the gradient once more, transposed.
+    groups = (window.groups,) if window.groups > 1 else ()
     batch, rows, columns, channels = gradient.shape
+    pixels = batch * rows * columns
     (above, below), (left, right) = window.padding
     zero = jnp.zeros((), images.dtype)
     padding = ((0, 0, 0), (above, below, 0), (left, right, 0), (0, 0, 0))
     padded = lax.pad(images, zero, padding)
-    gradient = gradient.reshape(-1, groups, channels // groups)
+    gradient = gradient.reshape(pixels, *groups, channels // window.groups)
     products = []
     for row, column in np.ndindex(kernel.shape[:2]):
         top, start = row * window.dilation[0], column * window.dilation[1]
@@ -198,8 +200,8 @@ def _kernel_gradient_by_position(images, kernel, gradient, window: Window) -> ja
         ]
         products.append(
             jnp.einsum(
-                "ngi,ngo->igo",
-                met.reshape(batch * rows * columns, groups, -1),
+                "n...i,n...o->i...o",
+                met.reshape(pixels, *groups, images.shape[3] // window.groups),
                 gradient,
                 precision=window.precision,
             )
