@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.layers.forms import use_cpu_forms
+from jaxcnn.layers.forms import computed_once, use_cpu_forms
 
 # Below so many input channels bands are faster; of grey images below so many outputs in the kernel's
 # gradient too.
@@ -95,6 +95,7 @@ def _backward(window, residuals, gradient):
         form = _form(images, kernel, window)
         (of_images,) = jax.linear_transpose(lambda x: form(x, kernel, window), images)(gradient)
     else:
+        gradient = computed_once(gradient)  # both convolutions read it, the kernel's transposed
         of_images = _images_gradient(images, kernel, gradient, window)
     grey_to_few = images.shape[3] == 1 and kernel.shape[3] < _OUTPUTS_FOR_BANDS
     if window.groups > 1 or kernel.shape[:2] == (1, 1):

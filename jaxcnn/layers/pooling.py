@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcnn.errors import check_choice
 from jaxcnn.layers.conv import check_not_empty
-from jaxcnn.layers.forms import use_cpu_forms
+from jaxcnn.layers.forms import computed_once, use_cpu_forms
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
@@ -69,6 +69,7 @@ def _max_pool_forward(images, shape, window, strides):
 
 
 def _max_pool_backward(shape, window, strides, position, gradient):
+    gradient = computed_once(gradient)  # every position in a window reads it
     images = jax.ShapeDtypeStruct(shape, gradient.dtype)
     to_images = jax.linear_transpose(lambda x: _windows(x, window, strides), images)
     zero = jnp.zeros((), gradient.dtype)
