@@ -156,8 +156,8 @@ def main() -> None:
     )
     parser.add_argument("--batch-size", type=int, help="128; on a CPU 8 for the large networks")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--processes", type=int, help="5; on a CPU 1 for the large networks")
-    parser.add_argument("--rounds", type=int, default=3, help="of every process")
+    parser.add_argument("--processes", type=int, help="5; on a CPU 3 for the large networks")
+    parser.add_argument("--rounds", type=int, help="of every process: 3; there 1")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     dtype = arguments.dtype
@@ -168,11 +168,12 @@ def main() -> None:
     for model in arguments.models:
         slow = is_slow(model)
         batch_size = arguments.batch_size or (8 if slow else 128)
-        processes = arguments.processes or (1 if slow else 5)
+        processes = arguments.processes or (3 if slow else 5)
+        rounds = arguments.rounds or (1 if slow else 3)
         peak = matrix_product_peak(dtype)
-        speeds = race(model, batch_size, dtype, processes, arguments.rounds)
+        speeds = race(model, batch_size, dtype, processes, rounds)
         result = report(model, speeds, batch_size, peak)
-        settings = {"dtype": dtype, "processes": processes, "rounds": arguments.rounds}
+        settings = {"dtype": dtype, "processes": processes, "rounds": rounds}
         measure.save(f"train_step_{model}_{dtype}", {**settings, **result})
 
 
