@@ -38,7 +38,7 @@ golden: install
 	$(BIN)/python tests/golden/make_torchvision_logits.py
 	$(BIN)/python tests/golden/make_torch_optimizers.py
 
-# An hour and a half; each script is a benchmark of its own. TFDS_DATA_DIR may hold Fashion-MNIST and CIFAR-10.
+# Two hours; each script is a benchmark of its own. TFDS_DATA_DIR may hold Fashion-MNIST and CIFAR-10.
 bench: install
 	$(TORCH) -e '.[bench]'
 	$(TORCH) --no-deps torchvision
