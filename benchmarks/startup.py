@@ -33,11 +33,12 @@ def seconds_to_first_step(config: str, cache: str) -> float:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
         )
+        line = "it printed nothing"
         for line in process.stderr:
             if line.startswith("step 1/"):
                 break
         else:
-            raise SystemExit(f"{' '.join(command)} took no step")
+            raise SystemExit(f"no step was taken: {line.strip()}")
         seconds = time.perf_counter() - start
         process.kill()
         process.wait()
