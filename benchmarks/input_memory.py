@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import measure
 from jaxcnn import runtime
 from jaxcnn.config import default_config
-from jaxcnn.data.augment import create_augmentations
+from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.data.dataset import load_dataset
-from jaxcnn.data.pipeline import train_batches
+from jaxcnn.data.feeding.host import train_batches
 from tests.photographs import make_photographs
 
 BATCH_SIZE = 64

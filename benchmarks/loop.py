@@ -30,10 +30,10 @@ from benchmarks import measure
 from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import Dataset, dataset_from_arrays
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.feed import feed_for
 from jaxcnn.train.loop import Run
-from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import TrainState, init_state
 from jaxcnn.train.workdir import Workdir
 

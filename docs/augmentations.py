@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from jaxcnn.data.arrays import numpy_arrays
-from jaxcnn.data.augment import AUGMENTATIONS
-from jaxcnn.data.augmentation import Pixels
-from jaxcnn.data.mixing import MIXES, create_mixes, mixed
+from jaxcnn.data.augment.arrays import numpy_arrays
+from jaxcnn.data.augment.base import Pixels
+from jaxcnn.data.augment.table import AUGMENTATIONS
 from jaxcnn.diagnose.pictures import augmentation_sheet, save
+from jaxcnn.train.mixing import MIXES, create_mixes, mixed
 
 OUT = Path(__file__).parent / "images" / "augmentations.jpg"
 COLUMNS = 8

@@ -2,6 +2,6 @@
 
 import sys
 
-from jaxcnn.cli import main
+from jaxcnn.cli.main import main
 
 sys.exit(main())

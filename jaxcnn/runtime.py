@@ -4,15 +4,12 @@ The command line calls this. Who trains from Python, and wants the same speed on
 `prepare` first: before JAX looks for its devices, and before anything allocates much.
 """
 
-import ctypes
 import os
-import platform
 from pathlib import Path
 
 import jax
-import jaxlib.version
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
+from jaxcnn.cpu.runtime import keep_freed_memory, share_convolutions
 
 
 def prepare() -> None:
@@ -27,41 +24,6 @@ def prepare() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def share_convolutions() -> None:
-    """Has XLA divide each convolution among the CPU's cores; finds JAX's devices.
-
-    XLA 0.10 leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its products and
-    sums, which all cores share, it keeps. Where XLA_FLAGS names the option, that stands.
-    """
-    option, given = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS")
-    # From 0.11 on YNNPACK's convolutions use every core, and are the faster ones. An option that XLA
-    # does not know ends the process, so it is given to JAX alone, which reads the flags once, when it
-    # finds its devices: TensorFlow has an XLA of its own.
-    if jaxlib.version.__version_info__[:2] != (0, 10) or option in (given or ""):
-        return
-    os.environ["XLA_FLAGS"] = f"{given or ''} {option}=-individual_convolution".strip()
-    try:
-        jax.devices()
-    finally:
-        os.environ.pop("XLA_FLAGS")
-        if given is not None:
-            os.environ["XLA_FLAGS"] = given
-
-
 def cache_directory() -> Path:
-    """The user's, of things that cost time to make again."""
+    """Where what costs time to make again is kept for the user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "jaxcnn")
-
-
-def keep_freed_memory() -> None:
-    """Has the C library keep freed memory for the next allocation, where it is glibc.
-
-    XLA allocates a step's buffers anew at each step. By default glibc returns blocks as large as
-    these to the kernel at once, which clears each page again before it hands it out.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(_M_ARENA_MAX, 1)
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from jaxcnn import cli
+from jaxcnn.cli import main as cli
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
 

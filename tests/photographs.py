@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from jaxcnn.data.tensorflow import tensorflow
+from jaxcnn.tensorflow import tensorflow
 
 OF_SKLEARN = ("china.jpg", "flower.jpg")
 OF_SKIMAGE = (

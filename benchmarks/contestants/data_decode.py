@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.contestants.photographs import encoded_photographs
-from jaxcnn.data.tensorflow import tensorflow
+from jaxcnn.tensorflow import tensorflow
 
 
 def photographs(folder: Path, batch_size: int, size: int, library: str) -> Iterator:

@@ -8,9 +8,9 @@ import numpy as np
 from benchmarks.contestants.photographs import JITTER, MEAN, STD
 from jaxcnn import runtime
 from jaxcnn.config import default_config
-from jaxcnn.data.augment import create_augmentations
+from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
-from jaxcnn.data.pipeline import train_batches
+from jaxcnn.data.feeding.host import train_batches
 
 
 def arrays(folder: Path, batch_size: int, padding: int, cutout: int) -> Iterator:

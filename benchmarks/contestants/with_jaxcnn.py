@@ -6,9 +6,9 @@ import numpy as np
 from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.layout import make_mesh, put_batch, replicated
 from jaxcnn.models import PUBLISHED_FOR
 from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import compile_step
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from jaxcnn.config import LISTS
-from jaxcnn.data.images import EncodedImages
-from jaxcnn.data.sources import SOURCES
+from jaxcnn.data.sources.images import EncodedImages
+from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.data.split import Source, Split, class_names_or_numbers, split_from_arrays
 from jaxcnn.errors import UserError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.images import EncodedImages
+from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from jaxcnn.data.augment import check_augmentations, create_augmentations
+from jaxcnn.data.augment.table import check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.mixing import create_mixes, mixed
-from jaxcnn.data.pipeline import augmentation_stages, pixels_of
+from jaxcnn.data.feeding.host import augmentation_stages, pixels_of
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.schedules import Schedule
+from jaxcnn.train.mixing import create_mixes, mixed
 
 LEARNING_RATE, MOMENTUM = "#0072B2", "#D55E00"
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from jaxcnn.cpu.forms import plain_forms
 from jaxcnn.diagnose.receptive_field import Operation, Reach, operations
-from jaxcnn.layers.forms import plain_forms
 from jaxcnn.models.classifier import Classifier, abstract_variables
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from jaxcnn.cpu.conv import conv_general_dilated
 from jaxcnn.errors import UserError
-from jaxcnn.layers.conv_cpu import conv_general_dilated
 
 
 class EmptyLayerError(UserError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers.forms import computed_once
+from jaxcnn.cpu.forms import computed_once
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
 from jaxcnn.models.classifier import Classifier

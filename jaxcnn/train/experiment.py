@@ -7,11 +7,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxcnn import config as configs
-from jaxcnn.data.augment import AUGMENTATIONS, check_augmentations, create_augmentations
+from jaxcnn.data.augment.table import AUGMENTATIONS, check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset, TargetScale
-from jaxcnn.data.mixing import MIXES, create_mixes
-from jaxcnn.data.pipeline import pixels_of
-from jaxcnn.data.sources import SOURCES
+from jaxcnn.data.feeding.host import pixels_of
+from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.durations import Every, RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.models import MODELS, create_model
@@ -26,6 +25,7 @@ from jaxcnn.train import losses
 from jaxcnn.train.limits import check_values
 from jaxcnn.train.losses import LOSSES, Loss, create_loss
 from jaxcnn.train.metrics import Means, class_means, target_means
+from jaxcnn.train.mixing import MIXES, create_mixes
 from jaxcnn.train.recipe import Recipe
 
 REGISTRIES = {

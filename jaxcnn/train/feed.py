@@ -10,25 +10,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from jaxcnn.data.augmentation import Augmentation
+from jaxcnn.data.augment.base import Augmentation
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.on_device import DeviceSplit, batch_of, check_placement
-from jaxcnn.data.pipeline import (
-    Host,
-    Maker,
-    Selection,
-    abstract_batch,
-    batch_maker,
-    eval_batches,
-    eval_selection,
-    train_batches,
-    train_selection,
-)
-from jaxcnn.data.prefetch import prefetch
+from jaxcnn.data.feeding.device import DeviceSplit, batch_of, check_placement
+from jaxcnn.data.feeding.host import Maker, abstract_batch, batch_maker, eval_batches, train_batches
+from jaxcnn.data.feeding.prefetch import prefetch
+from jaxcnn.data.feeding.selection import Host, Selection, eval_selection, train_selection
+from jaxcnn.layout import put_batch, replicated, split_by_example
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.metrics import TrainMetrics, merge
 from jaxcnn.train.recipe import Recipe
-from jaxcnn.train.sharding import put_batch, replicated, split_by_example
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import compile_step, make_train_step
 

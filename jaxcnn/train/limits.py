@@ -6,14 +6,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxcnn.data.augment import create_augmentations
+from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.data.dataset import STATISTICS
-from jaxcnn.data.mixing import create_mixes
 from jaxcnn.durations import Duration
 from jaxcnn.errors import UserError
 from jaxcnn.models.settings import check_settings
 from jaxcnn.train import losses, metrics
 from jaxcnn.train.losses import LOSSES
+from jaxcnn.train.mixing import create_mixes
 
 Limit = tuple[Callable[[Any], bool], str]  # is a value valid; what is, in words
 

@@ -16,10 +16,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.errors import UserError
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.optim.chain import hyperparameters
+from jaxcnn.plots.curves import draw_curves
 from jaxcnn.train.batch_stats import make_statistics_step, reestimate
 from jaxcnn.train.checkpoint import Checkpoints
-from jaxcnn.train.curves import draw_curves
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.feed import DeviceFeed, HostFeed, feed_for
@@ -28,7 +29,6 @@ from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.reactions import Reactions
 from jaxcnn.train.report import divergence_advice, in_words, introduce, progress_bar
-from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables, init_state
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.workdir import MetricsWriter, Workdir

@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.errors import UserError, suggestion
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import measures, model_for
 from jaxcnn.train.feed import HostFeed
 from jaxcnn.train.saved_run import load_run
-from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import evaluation_variables
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.views import check_views

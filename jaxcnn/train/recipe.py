@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import optax
 
-from jaxcnn.data.mixing import Mix
 from jaxcnn.optim.averaging import NO_AVERAGING, Averaging
 from jaxcnn.optim.chain import NO_CLIPPING
 from jaxcnn.optim.groups import ParameterGroups
 from jaxcnn.train.losses import Loss, softmax_cross_entropy
 from jaxcnn.train.metrics import Means, class_means
+from jaxcnn.train.mixing import Mix
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import TargetScale, load_dataset
-from jaxcnn.data.images import Decoder, read_image
+from jaxcnn.data.sources.decoding import Decoder, read_image
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError, suggestion
+from jaxcnn.layout import make_mesh, put_batch, replicated
 from jaxcnn.optim.schedules import create_schedule
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluate import evaluate
 from jaxcnn.train.experiment import model_for, recipe_for
 from jaxcnn.train.feed import HostFeed
 from jaxcnn.train.recipe import Recipe
-from jaxcnn.train.sharding import make_mesh, put_batch, replicated
 from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.views import check_views

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding
 
-from jaxcnn.data.mixing import mixed
-from jaxcnn.layers.forms import plain_forms
+from jaxcnn.cpu.forms import plain_forms
 from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.train.losses import Loss, l2_penalty
 from jaxcnn.train.metrics import Divergence, Means, TrainMetrics
+from jaxcnn.train.mixing import mixed
 from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.views import with_views

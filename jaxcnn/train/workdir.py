@@ -16,8 +16,8 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.config import default_config, differences
-from jaxcnn.data.tensorflow import tensorflow, tensorflow_installed
 from jaxcnn.errors import UserError
+from jaxcnn.tensorflow import tensorflow, tensorflow_installed
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from jaxcnn.data.dataset import _prepared, dataset_from_arrays, load_dataset
 from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
-from tests.data.test_sources import write_idx
+from tests.data.sources.test_arrays import write_idx
 
 
 def load(**settings):

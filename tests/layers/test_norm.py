@@ -58,7 +58,7 @@ def test_frozen_statistics_are_used_and_stand_still(rng):
 PER_REPLICA = """
 import jax, numpy as np
 from jaxcnn.layers.norm import normalization
-from jaxcnn.train.sharding import make_mesh, split_by_example
+from jaxcnn.layout import make_mesh, split_by_example
 
 x = np.random.default_rng(0).normal(3, 2, size=(16, 3, 3, 2)).astype(np.float32)
 layer = normalization("batch", train=True, mode="per_replica")(name="norm")

@@ -170,7 +170,7 @@ def test_remat_keeps_the_names(name):
 ON_DEVICES = """
 import sys
 import jax, numpy as np
-from jaxcnn.train.sharding import make_mesh, split_by_example, replicated
+from jaxcnn.layout import make_mesh, split_by_example, replicated
 from tests.models.zoo import QUICK, small, variables_for
 
 assert jax.device_count() == 8

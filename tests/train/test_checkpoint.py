@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.train.checkpoint import Checkpoints
-from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import TrainState
 
 

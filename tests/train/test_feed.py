@@ -7,15 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.data import on_device
-from jaxcnn.data.augment import create_augmentations
+from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.data.feeding import device as on_device
 from jaxcnn.errors import UserError
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.train import feed as feeds
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.feed import DeviceFeed, HostFeed
 from jaxcnn.train.loop import train
-from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import init_state
 from tests.train.test_loop import assert_same_bits
 

@@ -63,7 +63,7 @@ def test_overwriting_by_what_is_refused_leaves_the_run_there(
 ):
     train(small_config, tmp_path / "run", dataset=blobs)
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr("jaxcnn.data.on_device.SHARE_OF_MEMORY", 0)
+    monkeypatch.setattr("jaxcnn.data.feeding.device.SHARE_OF_MEMORY", 0)
     small_config.data.placement = "device"
     with pytest.raises(UserError, match="config.data.placement='device': the images take"):
         train(small_config, tmp_path / "run", overwrite=True, dataset=blobs)

@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 
 from jaxcnn import create_model
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer
 from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.optim.schedules import Schedule
 from jaxcnn.train import state
 from jaxcnn.train.recipe import Recipe
-from jaxcnn.train.sharding import make_mesh, replicated
 
 
 def initial_state(**kwargs):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import create_model
+from jaxcnn.layout import make_mesh, replicated
 from jaxcnn.models.inception import AuxiliaryHeads
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer, gradient_clipping
@@ -14,7 +15,6 @@ from jaxcnn.optim.schedules import Schedule
 from jaxcnn.train.batch_stats import make_statistics_step, reestimate
 from jaxcnn.train.losses import softmax_cross_entropy
 from jaxcnn.train.recipe import Recipe
-from jaxcnn.train.sharding import make_mesh, replicated
 from jaxcnn.train.state import abstract_state, evaluation_variables, init_state
 from jaxcnn.train.step import make_eval_step, make_train_step
 

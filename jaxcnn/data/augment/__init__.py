@@ -1,0 +1,1 @@
+"""Augmentations, written once in arrays' operations, and their table by name."""

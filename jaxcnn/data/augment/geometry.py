@@ -1,0 +1,199 @@
+"""Augmentations that resample: affine maps and crops that are scaled back to the image's size."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from jaxcnn.data.augment.arrays import Array, Arrays
+from jaxcnn.data.augment.base import Augmentation, between, check_range
+
+TRIES = 10  # of a crop box that may not fit, as torchvision's
+
+
+def sampled(arrays: Arrays, images: Array, y: Array, x: Array, outside_is_black: bool) -> Array:
+    """Bilinear samples at (y, x), in pixels, of which the first's centre is at 0.
+
+    Args:
+      images: (batch, height, width, channels).
+      y, x: (batch, height, width), for each pixel of the answer.
+      outside_is_black: there are black pixels around the image; else its edge goes on.
+    """
+    batch, height, width, channels = images.shape
+    flat = arrays.reshape(images, (batch, height * width, channels))
+    top, left = arrays.floor(y), arrays.floor(x)
+    total = 0.0
+    for rows, weight_y in ((top, 1 - (y - top)), (top + 1, y - top)):
+        for columns, weight_x in ((left, 1 - (x - left)), (left + 1, x - left)):
+            weight = weight_y * weight_x
+            if outside_is_black:
+                inside = (
+                    (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
+                )
+                weight = arrays.where(inside, weight, np.float32(0))
+            row = arrays.int32(arrays.clip(rows, 0.0, height - 1.0))
+            column = arrays.int32(arrays.clip(columns, 0.0, width - 1.0))
+            index = arrays.reshape(width * row + column, (batch, height * width))
+            pixel = arrays.reshape(arrays.take(flat, index), (batch, height, width, channels))
+            total = total + weight[..., None] * pixel
+    return total
+
+
+def warped(arrays: Arrays, images: Array, matrix: tuple, outside_is_black: bool = True) -> Array:
+    """An affine map of each image about its centre.
+
+    Args:
+      matrix: (a, b, c, d, e, f), each (batch,): the pixel at (x, y) from the centre, y downwards,
+        shows what was at (ax + by + c, dx + ey + f).
+    """
+    height, width = images.shape[1:3]
+    y = np.arange(height, dtype=np.float32)[:, None] - np.float32((height - 1) / 2)
+    x = np.arange(width, dtype=np.float32)[None, :] - np.float32((width - 1) / 2)
+    a, b, c, d, e, f = (value[:, None, None] for value in matrix)
+    source_x = a * x + b * y + c + np.float32((width - 1) / 2)
+    source_y = d * x + e * y + f + np.float32((height - 1) / 2)
+    return sampled(arrays, images, source_y, source_x, outside_is_black)
+
+
+@dataclass(frozen=True)
+class Affine(Augmentation):
+    """A random rotation, scaling, translation and shear about the centre; black comes in.
+
+    Attributes:
+      degrees: the angle is uniform in ± this, anticlockwise.
+      scale: the factor is uniform in this range.
+      translate: the shift is uniform in ± this share of the height, and of the width.
+      shear: the shear's angle is uniform in ± this many degrees, along the rows.
+    """
+
+    degrees: float = 0.0
+    scale: tuple = (1.0, 1.0)
+    translate: float = 0.0
+    shear: float = 0.0
+    own_draws: ClassVar[int] = 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, "scale", 0.0, None)
+        for setting, limit in (("degrees", 180), ("translate", 1), ("shear", 80)):
+            if not 0 <= getattr(self, setting) <= limit:
+                raise self.refusal(setting, f"at least 0 and at most {limit}")
+
+    def change(self, arrays, images, draws, pixels):
+        height, width = images.shape[1:3]
+        signed = 2 * draws - 1
+        angle = np.float32(np.deg2rad(self.degrees)) * signed[:, 0]
+        scale = between(*np.float32(self.scale), draws[:, 1])
+        down = np.float32(self.translate * height) * signed[:, 2]
+        right = np.float32(self.translate * width) * signed[:, 3]
+        shear = np.float32(np.deg2rad(self.shear)) * signed[:, 4]
+        slope = arrays.sin(shear) / arrays.cos(shear)
+        cos, sin = arrays.cos(angle) / scale, arrays.sin(angle) / scale
+        # Backwards: shift back, turn back and scale back, then shear back.
+        a, b, d, e = cos, -sin, sin, cos
+        a, b = a - slope * d, b - slope * e
+        matrix = a, b, -(a * right + b * down), d, e, -(d * right + e * down)
+        return pixels.finished(arrays, warped(arrays, images, matrix))
+
+
+@dataclass(frozen=True)
+class Crop(Augmentation):
+    """A random box of the image, scaled to the image's size, bilinear and without antialiasing.
+
+    First in a config's list and applied to all images, it says what is decoded of images on disk
+    (`images.Decoder`, which scales with antialiasing what shrinks to less than half).
+    """
+
+    @abstractmethod
+    def box(self, arrays: Arrays, height, width, draws: Array) -> tuple[Array, Array, Array, Array]:
+        """(top, left, rows, columns), float32 (batch,), inside of images height × width.
+
+        Args:
+          height, width: float32, numbers or (batch,).
+          draws: (batch, `own_draws`).
+        """
+
+    def change(self, arrays, images, draws, pixels):
+        height, width = (np.float32(n) for n in images.shape[1:3])
+        box = self.box(arrays, height, width, draws)
+        return pixels.finished(arrays, _scaled_box(arrays, images, *box))
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Crop):
+    """Inception's crop; Szegedy et al. 2015.
+
+    Its area is uniform in `area` of the image's, the logarithm of its aspect (width/height)
+    uniform in that of `aspect`. Of ten such boxes the first that fits is taken, else the largest
+    in the middle of an aspect in the range; all as torchvision's RandomResizedCrop.
+    """
+
+    area: tuple = (0.08, 1.0)
+    aspect: tuple = (3 / 4, 4 / 3)
+    own_draws: ClassVar[int] = 2 * TRIES + 2
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, "area", 0.0, 1.0)
+        check_range(self, "aspect", 0.0, None)
+
+    def box(self, arrays, height, width, draws):
+        low, high = (np.float32(np.log(value)) for value in self.aspect)
+        fallback = arrays.clip(width / height, *np.float32(self.aspect))
+        rows = arrays.minimum(height, arrays.round(width / fallback)) + 0 * draws[:, 0]
+        columns = arrays.minimum(width, arrays.round(height * fallback)) + 0 * draws[:, 0]
+        in_middle = draws[:, 0] >= 0
+        for i in reversed(range(TRIES)):
+            area = height * width * between(*np.float32(self.area), draws[:, 2 * i])
+            aspect = arrays.exp(between(low, high, draws[:, 2 * i + 1]))
+            own_columns = arrays.round(arrays.sqrt(area * aspect))
+            own_rows = arrays.round(arrays.sqrt(area / aspect))
+            fits = (
+                (own_columns >= 1) & (own_columns <= width) & (own_rows >= 1) & (own_rows <= height)
+            )
+            rows = arrays.where(fits, own_rows, rows)
+            columns = arrays.where(fits, own_columns, columns)
+            in_middle = in_middle & ~fits
+        spare_rows, spare_columns = height - rows, width - columns
+        top = arrays.floor(draws[:, -2] * (spare_rows + 1))
+        left = arrays.floor(draws[:, -1] * (spare_columns + 1))
+        top = arrays.where(in_middle, arrays.floor(spare_rows / 2), top)
+        left = arrays.where(in_middle, arrays.floor(spare_columns / 2), left)
+        return top, left, rows, columns
+
+
+@dataclass(frozen=True)
+class ScaleJitterCrop(Crop):
+    """A square of `size` pixels of the image whose short side is scaled to L, uniform in a range.
+
+    Simonyan & Zisserman 2015 and He et al. 2016 take 224 of 256 … 480. The square is scaled to the
+    image's size, so only size/L counts.
+    """
+
+    short_side: tuple = (256, 480)
+    size: int = 224
+    own_draws: ClassVar[int] = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, "short_side", 0.0, None)
+        if not 1 <= self.size <= self.short_side[0]:
+            raise self.refusal("size", f"at least 1 and at most short_side's {self.short_side[0]}")
+
+    def box(self, arrays, height, width, draws):
+        short_side = between(*np.float32(self.short_side), draws[:, 0])
+        side = np.float32(self.size) * arrays.minimum(height, width) / short_side
+        return draws[:, 1] * (height - side), draws[:, 2] * (width - side), side, side
+
+
+def _scaled_box(arrays: Arrays, images: Array, top, left, rows, columns) -> Array:
+    """A box of each image, (batch,) numbers, scaled to the image's size."""
+    height, width = images.shape[1:3]
+    down, right = rows / np.float32(height), columns / np.float32(width)
+    zero = 0 * top
+    # From centre to centre: the pixels' own centres are half a pixel inside of their edges.
+    matrix = (
+        right, zero, left + (columns - width) / 2, zero, down, top + (rows - height) / 2,
+    )  # fmt: skip
+    return warped(arrays, images, matrix, outside_is_black=False)

@@ -1,0 +1,191 @@
+"""Augmentations of brightness and colour, for pixels in 0 … 255; as PIL and torchvision define
+them."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from jaxcnn.data.augment.arrays import Array, Arrays
+from jaxcnn.data.augment.base import Augmentation, between, check_at_least, check_range, per_image
+from jaxcnn.errors import UserError
+
+# Principal components of the RGB values of ImageNet's training images, as Krizhevsky et al. 2012
+# used them (the figures of fb.resnet.torch), for pixels in 0 … 1.
+EIGENVALUES = np.float32([0.2175, 0.0188, 0.0045])
+EIGENVECTORS = np.float32(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+)
+
+
+def grey(images: Array) -> Array:
+    """ITU-R 601's luma, (batch, height, width, 1); a grey image's is itself.
+
+    Raises:
+      UserError: the images are neither grey nor in colour.
+    """
+    _require_channels(images, "of contrast, of saturation or of a policy", (1, 3))
+    if images.shape[-1] == 1:
+        return images
+    return (
+        np.float32(0.299) * images[..., :1]
+        + np.float32(0.587) * images[..., 1:2]
+        + np.float32(0.114) * images[..., 2:]
+    )
+
+
+def blurred(arrays: Arrays, images: Array) -> Array:
+    """PIL's SMOOTH: each pixel's 3×3 neighbours once and itself five times; edge pixels stay."""
+    inner = 4 * images[:, 1:-1, 1:-1]
+    height, width = images.shape[1:3]
+    for row in range(3):
+        for column in range(3):
+            inner = inner + images[:, row : height - 2 + row, column : width - 2 + column]
+    inner = arrays.round(inner / np.float32(13))
+    middle = arrays.concatenate([images[:, 1:-1, :1], inner, images[:, 1:-1, -1:]], 2)
+    return arrays.concatenate([images[:, :1], middle, images[:, -1:]], 1)
+
+
+def degenerate(arrays: Arrays, images: Array, kind: str) -> Array:
+    """What an enhancement by the factor 0 leaves; by another it goes from there through the
+    image."""
+    match kind:
+        case "brightness":
+            return 0 * images
+        case "contrast":
+            size = images.shape[1] * images.shape[2]
+            mean = arrays.sum(arrays.round(grey(images)), (1, 2, 3)) / np.float32(size)
+            return 0 * images + per_image(arrays.round(mean))
+        case "saturation":
+            return 0 * images + arrays.round(grey(images))
+        case "sharpness":
+            return blurred(arrays, images)
+
+
+@dataclass(frozen=True)
+class Enhancement(Augmentation):
+    """PIL's ImageEnhance: from `degenerate` (factor 0) through the image (1) and beyond.
+
+    `strength` s: the factor is uniform in [max(0, 1 − s), 1 + s].
+    """
+
+    strength: float = 0.4
+    kind: ClassVar[str]
+    own_draws: ClassVar[int] = 1
+    photometric: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_at_least(self, "strength", 0)
+
+    def change(self, arrays, images, draws, pixels):
+        low, high = np.float32(max(0.0, 1 - self.strength)), np.float32(1 + self.strength)
+        factor = per_image(between(low, high, draws[:, 0]))
+        from_image = degenerate(arrays, images, self.kind)
+        return pixels.finished(arrays, from_image + factor * (images - from_image))
+
+
+class Brightness(Enhancement):
+    """Multiplies all pixels by a factor."""
+
+    kind = "brightness"
+
+
+class Contrast(Enhancement):
+    """Moves pixels away from the image's mean grey, or towards it."""
+
+    kind = "contrast"
+
+
+class Saturation(Enhancement):
+    """Moves pixels away from their own grey, or towards it; a grey image stays as it is."""
+
+    kind = "saturation"
+
+
+class Sharpness(Enhancement):
+    """Moves pixels away from a blurred image, or towards it."""
+
+    kind = "sharpness"
+
+
+@dataclass(frozen=True)
+class Hue(Augmentation):
+    """Turns the hue by a share of the colour circle that is uniform in ± `shift`."""
+
+    shift: float = 0.1
+    own_draws: ClassVar[int] = 1
+    photometric: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.shift <= 0.5:
+            raise self.refusal("shift", "at least 0 and at most 0.5")
+
+    def change(self, arrays, images, draws, pixels):
+        _require_channels(images, "'hue'", (3,))
+        turn = np.float32(self.shift) * (2 * draws[:, 0] - 1)[:, None, None]
+        red, green, blue = images[..., 0], images[..., 1], images[..., 2]
+        value = arrays.maximum(arrays.maximum(red, green), blue)
+        chroma = value - arrays.minimum(arrays.minimum(red, green), blue)
+        divisor = arrays.where(chroma == 0, np.float32(1), chroma)
+        sixths = arrays.where(
+            value == red,
+            (green - blue) / divisor,
+            arrays.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+        )
+        sixths = sixths + 6 * turn
+        channels = []
+        for offset in (5, 3, 1):  # of red, green and blue, in the formula without a table of cases
+            k = sixths + offset
+            k = k - 6 * arrays.floor(k / 6)
+            channels.append(value - chroma * arrays.clip(arrays.minimum(k, 4 - k), 0.0, 1.0))
+        return pixels.finished(arrays, arrays.stack(channels, -1))
+
+
+@dataclass(frozen=True)
+class ColorFactor(Augmentation):
+    """Multiplies each channel by a factor of its own, uniform in `factor`."""
+
+    factor: tuple = (0.8, 1.2)
+    own_draws: ClassVar[int] = 3
+    photometric: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_range(self, "factor", 0.0, None)
+
+    def change(self, arrays, images, draws, pixels):
+        _require_channels(images, "'color_factor'", (1, 3))
+        factor = between(*np.float32(self.factor), draws[:, : images.shape[-1]])
+        return pixels.finished(arrays, images * factor[:, None, None, :])
+
+
+@dataclass(frozen=True)
+class PCALighting(Augmentation):
+    """Adds Σᵢ αᵢλᵢpᵢ to each pixel, αᵢ normal with deviation `strength`; Krizhevsky et al. 2012."""
+
+    strength: float = 0.1
+    own_draws: ClassVar[int] = 6
+    photometric: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_at_least(self, "strength", 0)
+
+    def change(self, arrays, images, draws, pixels):
+        _require_channels(images, "'pca_lighting'", (3,))
+        # Box & Muller 1958; 1 − draw is never 0.
+        radius = arrays.sqrt(-2 * arrays.log(1 - draws[:, :3]))
+        normal = radius * arrays.cos(np.float32(2 * np.pi) * draws[:, 3:])
+        scaled = np.float32(255 * self.strength) * EIGENVALUES * normal
+        shift = sum(scaled[:, i, None] * EIGENVECTORS[:, i] for i in range(3))
+        return pixels.finished(arrays, images + shift[:, None, None, :])
+
+
+def _require_channels(images: Array, name: str, valid: tuple[int, ...]) -> None:
+    if images.shape[-1] not in valid:
+        raise UserError(
+            f"augmentation {name} is for images of {' or '.join(map(str, valid))} channels; "
+            f"these have {images.shape[-1]}"
+        )

@@ -1,0 +1,1 @@
+"""Which examples a batch holds, and how batches come to the devices."""

@@ -1,0 +1,62 @@
+"""What was found out about data, kept beside it or for the user."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxcnn.runtime import cache_directory
+
+Found = Mapping[str, np.ndarray]
+
+
+def cached(
+    folder: Path | None,
+    name: str,
+    depends_on: object,
+    find_out: Callable[[], Found],
+    holds: Callable[[Found], bool] = lambda found: True,
+) -> Found:
+    """Arrays that were found out before about the same, or now.
+
+    Args:
+      folder: of the data; they are kept in its `.jaxcnn`, or, where that cannot be written or there is
+        no folder, in the user's cache directory.
+      name: of the file.
+      depends_on: what they depend on; its `repr` tells whether they still hold.
+      holds: asked of arrays before they are returned; where it says no, they are found out anew.
+    """
+    key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
+    if folder is None:
+        places = [cache_directory() / f"{name}.npz"]
+    else:
+        of_folder = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
+        places = [folder / ".jaxcnn" / f"{name}.npz", cache_directory() / of_folder / f"{name}.npz"]
+    for path in places:
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            arrays = dict(np.load(path, allow_pickle=False))
+            if str(arrays.pop("key")) == key and holds(arrays):
+                return arrays
+    arrays = find_out()
+    for path in places:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
+                np.savez(Path(unfinished, path.name), key=key, **arrays)
+                Path(unfinished, path.name).replace(path)
+            break
+    return arrays
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """A file's size and time of change; of what is no file, a loop of links say, zeros."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,14 @@
+"""Every source by name."""
+
+from jaxcnn.data.sources.digits import digits, rotated_digits
+from jaxcnn.data.sources.folder import folder
+from jaxcnn.data.sources.idx import idx
+from jaxcnn.data.sources.npz import npz
+from jaxcnn.data.sources.synthetic import synthetic
+from jaxcnn.data.sources.tfds import tfds
+from jaxcnn.registry import Registry
+
+# `resize` belongs to all of `data`; sources of files of any size need it while they read.
+SOURCES = Registry("data source", not_settings=("resize",))
+for _source in (digits, rotated_digits, synthetic, tfds, idx, npz, folder):
+    SOURCES.register(_source.__name__, _source)

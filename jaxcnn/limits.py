@@ -1,0 +1,68 @@
+"""The values that a setting may have, written on it: `momentum: Annotated[float, FRACTION] = 0.9`.
+
+The registry reads them off a constructor's signature, beside the type and the default.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from jaxcnn.errors import UserError
+
+
+class Limit(NamedTuple):
+    """Whether a value is allowed, and which are, in words that follow 'must be'."""
+
+    allows: Callable[[Any], bool]
+    words: str
+
+
+def check(setting: str, value: Any, limit: Limit) -> None:
+    """Raises UserError with the setting, its value and what would be valid, where it is not allowed."""
+    try:
+        allowed = limit.allows(value)
+    except TypeError:  # a list whose entries are no numbers
+        allowed = False
+    if not allowed:
+        raise UserError(f"{setting}={value!r} must be {limit.words}")
+
+
+def each(limit: Limit) -> Limit:
+    """The limit of every entry of a list."""
+    return Limit(lambda values: all(map(limit.allows, values)), limit.words)
+
+
+def one_of(names: Iterable[str]) -> Limit:
+    """One of these names."""
+    names = tuple(names)
+    return Limit(lambda value: value in names, f"one of {', '.join(map(repr, names))}")
+
+
+def between(low: float, high: float) -> Limit:
+    """A number in [low, high]."""
+    return Limit(lambda value: low <= value <= high, f"at least {low:g} and at most {high:g}")
+
+
+def ascending(above: float, up_to: float | None = None) -> Limit:
+    """Two numbers in order, more than `above` and at most `up_to`."""
+    upper = "" if up_to is None else f" and at most {up_to:g}"
+
+    def allows(pair) -> bool:
+        low, high = pair if len(pair) == 2 else (above, above)
+        return above < low <= high and (up_to is None or high <= up_to)
+
+    return Limit(allows, f"two numbers in order, more than {above:g}{upper}")
+
+
+ANY = Limit(lambda value: True, "a number")
+AT_LEAST_1 = Limit(lambda value: value >= 1, "at least 1")
+AT_LEAST_0 = Limit(lambda value: value >= 0, "at least 0")
+POSITIVE = Limit(lambda value: value > 0, "more than 0")
+FRACTION = Limit(lambda value: 0 <= value < 1, "at least 0 and less than 1")
+INNER_FRACTION = Limit(lambda value: 0 < value < 1, "more than 0 and less than 1")
+SHARE = Limit(lambda value: 0 <= value <= 1, "at least 0 and at most 1")
+UP_TO_1 = Limit(lambda value: 0 < value <= 1, "more than 0 and at most 1")
+SEED = Limit(lambda value: 0 <= value < 2**32, "at least 0 and less than 2³²")
+TWO_FRACTIONS = Limit(
+    lambda values: len(values) == 2 and all(0 <= value < 1 for value in values),
+    "two numbers, each at least 0 and less than 1",
+)

@@ -1,0 +1,1 @@
+"""What is drawn with matplotlib. Drawings are told numbers, and know nothing of runs."""

@@ -1,0 +1,196 @@
+"""Image files as people have them: turned, broken, hostile."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn.data.sources import images as images_module
+from jaxcnn.data.sources.decoding import Decoder, read_image
+from jaxcnn.data.sources.images import EncodedImages
+from jaxcnn.errors import UserError
+from tests.data.sources.test_arrays import load
+
+
+@pytest.fixture
+def photograph(tmp_path, rng):
+    """A smooth colour JPEG of 60 × 40 pixels whose quarters differ, and its path."""
+    corners = Image.fromarray(rng.integers(0, 256, (2, 3, 3)).astype(np.uint8))
+    image = corners.resize((60, 40), Image.Resampling.BICUBIC)
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "0.jpg"
+    image.save(path, quality=95)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_turns_an_image_as_pil_does(photograph, tmp_path, orientation, suffix):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = photograph.with_suffix(f".{suffix}")
+    Image.open(photograph).save(
+        path, exif=exif.tobytes(), **({"quality": 95} if suffix == "jpg" else {})
+    )
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    # TensorFlow and PIL decode JPEG by different cosine transforms; the quarters differ by far more.
+    np.testing.assert_allclose(read_image(Decoder(0, 3), path).astype(int), expected, atol=8)
+
+    for other in photograph.parent.glob("*"):
+        if other != path:
+            other.unlink()
+    images = load("folder", resize=20, root=str(tmp_path)).splits["train"].images
+    assert images.places["orientation"].tolist() == [orientation]
+    middle = expected[:, 10:50] if expected.shape[1] == 60 else expected[10:50]
+    scaled = Image.fromarray(middle).resize((20, 20), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(images.decoded(0).astype(int), np.asarray(scaled), atol=8)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_box_is_cut_out_of_what_one_sees(photograph, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(photograph).save(photograph, exif=exif.tobytes(), quality=95)
+    whole = read_image(Decoder(0, 3), photograph).astype(int)
+    decoder = Decoder(8, 3)
+    box = decoder(photograph.read_bytes(), orientation, np.int32([5, 11, 8, 8])).numpy()
+    np.testing.assert_allclose(box.astype(int), whole[5:13, 11:19], atol=8)
+
+
+def test_the_central_fraction_leaves_a_margin_out(tmp_path):
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[2:14, 10:22] = 200  # three quarters of the short side
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "0.png")
+    source = load("folder", resize=4, root=str(tmp_path), central_fraction=0.75)
+    np.testing.assert_array_equal(source.splits["train"].images.decoded(0), 200)
+    with pytest.raises(UserError, match="config.data.central_fraction=0 must be more than 0"):
+        load("folder", resize=4, root=str(tmp_path), central_fraction=0)
+
+
+def png(side, text=b""):
+    """A black PNG of side × side pixels, as its header says; a megabyte of them, in a few bytes."""
+
+    def chunk(kind, data):
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    comment = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text)) if text else b""
+    pixels = chunk(b"IDAT", zlib.compress(bytes(min(10**6, side * (3 * side + 1)))))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + comment + pixels + chunk(b"IEND", b"")
+
+
+HOSTILE = {
+    "truncated": (lambda good: good[: len(good) // 2], "cannot read the image"),
+    "empty": (lambda good: b"", "the file is empty"),
+    "text": (lambda good: b"GET / HTTP/1.1\r\n" * 20, "cannot read the image"),
+    "bomb": (lambda good: png(20_000), "20,000×20,000|400000000 pixels"),
+    "large": (lambda good: png(10_000), "10,000×10,000 pixels; more than"),
+    "a bomb of text": (lambda good: png(16, text=bytes(3 * 10**6)), "Decompressed data too large"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_named_and_never_decoded_or_skipped(photograph, tmp_path, kind):
+    make, message = HOSTILE[kind]
+    bad = photograph.with_name("bad.jpg")
+    bad.write_bytes(make(photograph.read_bytes()))
+    with pytest.raises(UserError, match=message) as error:
+        load("folder", resize=8, root=str(tmp_path))
+    assert str(bad) in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=message):
+        read_image(Decoder(8, 3), bad)
+    source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+    assert len(source.splits["train"]) == 1
+    assert str(bad) in source.remarks[0]
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(20_000))
+
+    def decode(*_):
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr(Decoder, "__call__", decode)
+    with pytest.raises(UserError, match="pixels"):
+        read_image(Decoder(8, 3), path)
+
+
+def test_a_png_called_jpg_is_read_as_what_it_is(photograph, tmp_path):
+    pixels = np.asarray(Image.open(photograph))
+    Image.fromarray(pixels).save(photograph, format="PNG")
+    np.testing.assert_array_equal(read_image(Decoder(0, 3), photograph), pixels)
+    assert len(load("folder", resize=8, root=str(tmp_path)).splits["train"]) == 1
+
+
+def test_loops_of_links_are_left_out_or_named(photograph, tmp_path):
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "b").symlink_to(tmp_path / "b")  # itself
+    assert len(load("folder", resize=8, root=str(tmp_path)).splits["train"]) == 1
+    (tmp_path / "a" / "1.jpg").symlink_to(tmp_path / "a" / "1.jpg")
+    with pytest.raises(UserError, match=r"1.jpg: Too many levels of symbolic links"):
+        load("folder", resize=8, root=str(tmp_path))
+
+
+def test_what_is_known_of_a_folder_is_kept_until_a_file_changes(photograph, tmp_path, monkeypatch):
+    first = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
+    assert (tmp_path / ".jaxcnn" / "train-8-3-1.npz").is_file()
+
+    def read(*_):
+        raise AssertionError("it was read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "read_with_header", read)
+        again = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
+        np.testing.assert_array_equal(first.moments, again.moments)
+        np.testing.assert_array_equal(first.places, again.places)
+        with pytest.raises(AssertionError, match="read again"):
+            load("folder", resize=16, root=str(tmp_path))
+
+    Image.new("RGB", (30, 30), (9, 9, 9)).save(photograph)
+    changed = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
+    assert changed.moments[0, 0].tolist() == [9 * 64] * 3
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(photograph, tmp_path, monkeypatch):
+    """What was in its way, the permissions say, leaves its size and time as they are."""
+    Image.open(photograph).save(photograph.with_name("1.jpg"))
+
+    def forbidden(self):
+        if self.name == "1.jpg":
+            raise PermissionError(13, "Permission denied")
+        return self.open("rb").read()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.read_bytes", forbidden)
+        for _ in range(2):
+            source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+            assert len(source.splits["train"]) == 1
+            assert "1.jpg: Permission denied" in source.remarks[0]
+    source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+    assert len(source.splits["train"]) == 2
+    assert source.remarks == ()
+    monkeypatch.setattr("pathlib.Path.read_bytes", None)  # and then it is known
+    assert len(load("folder", resize=8, root=str(tmp_path)).splits["train"]) == 2
+
+
+def test_sums_without_moments_are_measured_once(photograph, tmp_path, monkeypatch):
+    images = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
+    bare = EncodedImages(images.files, images.places, images.decoder, images.shape)
+    np.testing.assert_array_equal(bare.sums(), images.moments.sum(0))
+    monkeypatch.setattr(EncodedImages, "decoded", None)
+    np.testing.assert_array_equal(bare.sums(), images.moments.sum(0))
+
+
+def test_a_file_that_is_gone_is_said(photograph, tmp_path):
+    images = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
+    photograph.unlink()
+    with pytest.raises(UserError, match=r"cannot read the image .*0.jpg: No such file"):
+        images.decoded(0)

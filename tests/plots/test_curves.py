@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn.plots.curves import BEST, TRAIN, VALIDATION, draw_curves
+
+
+def lines(validation):
+    for step in range(1, 6):
+        common = {"step": step, "epoch": step / 2, "loss": 3.0 / step, "accuracy": step / 6}
+        yield {**common, "split": "train", "learning_rate": 0.1 / step}
+        if validation:
+            yield {**common, "split": "validation"}
+
+
+def has_color(image, color):
+    wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return (np.abs(image.astype(int) - wanted).max(axis=-1) < 8).any()
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_curves(tmp_path, validation):
+    path = tmp_path / "plots" / "curves.png"
+    draw_curves(list(lines(validation)), path, "a run", best_step=5 if validation else None)
+    image = np.asarray(Image.open(path).convert("RGB"))
+    assert has_color(image, TRAIN)
+    assert has_color(image, VALIDATION) == validation
+    assert has_color(image, BEST) == validation
+
+
+def test_a_run_that_wrote_no_line_yet(tmp_path):
+    draw_curves([], tmp_path / "curves.png", "a run")
+    assert (tmp_path / "curves.png").exists()
