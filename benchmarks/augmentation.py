@@ -64,7 +64,7 @@ def main() -> None:
         (train_split.images, train_split.labels),
         (test_split.images, test_split.labels),
         validation_fraction=0.0,
-        class_names=whole.class_names,
+        class_names=whole.spec.class_names,
     )
     rows = {name: [] for name in RECIPES}
     for seed in SEEDS:

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -30,11 +29,11 @@ from benchmarks import measure
 from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import Dataset, dataset_from_arrays
-from jaxcnn.layout import make_mesh, replicated
-from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.feed import feed_for
+from jaxcnn.layout import Layout
+from jaxcnn.train.experiment import Experiment, create_feed, resolve
 from jaxcnn.train.loop import Run
 from jaxcnn.train.state import TrainState, init_state
+from jaxcnn.train.step import make_train_step
 from jaxcnn.train.workdir import Workdir
 
 SHAPE = (32, 32, 3)  # CIFAR's
@@ -68,22 +67,28 @@ def own_contestants(
 ) -> dict[str, Callable[[], float]]:
     """The bare step and the loops: each a function that gives the seconds of a round."""
     dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
-    mesh, configs, feeds = make_mesh(), {}, {}
+    layout, configs = Layout.over_all_devices(), {}
     for placement in PLACEMENTS:
-        config = configs[placement] = benchmark_config(
+        configs[placement] = benchmark_config(
             arguments.model, arguments.dtype, arguments.batch_size, arguments.steps, placement
         )
-        experiment = Experiment.of(config, dataset, devices=mesh.size)
-        feed = feeds[placement] = feed_for(config, dataset, experiment, mesh)
-        feed.compile(experiment.model, experiment.recipe, fresh_state(experiment, dataset, mesh))
-    with closing(feeds["host"].train_batches(0)) as endless:
+    experiment = Experiment.of(configs["host"], dataset.spec, layout)
+    feed = create_feed(configs["host"], dataset, experiment, layout)
+    with closing(feed.train_batches(0)) as endless:
         batches = list(itertools.islice(endless, arguments.steps))
+    recipe, state = layout.replicate(experiment.recipe), fresh_state(experiment, dataset, layout)
+    step = jax.jit(
+        make_train_step(experiment.model),
+        donate_argnums=0,
+        out_shardings=(layout.of_state(state), None),
+    )
+    step = step.lower(state, batches[0], recipe).compile()
 
     def bare() -> float:
-        state = jax.block_until_ready(fresh_state(experiment, dataset, mesh))
+        state = jax.block_until_ready(fresh_state(experiment, dataset, layout))
         start = time.perf_counter()
         for batch in batches:
-            state, metrics = feeds["host"].train_step(state, batch)
+            state, metrics = step(state, batch, recipe)
         jax.block_until_ready((state, metrics))
         return time.perf_counter() - start
 
@@ -91,12 +96,11 @@ def own_contestants(
         with tempfile.TemporaryDirectory() as folder:
             directory, config = Workdir(folder), configs[placement]
             directory.create(config, overwrite=False)
-            run = Run(config, directory, dataset, mesh, experiment, feeds[placement])
-            start = time.perf_counter()
-            run.train()
-            seconds = time.perf_counter() - start
-            run.close()
-            return seconds
+            with closing(Run(config, directory, dataset, layout, experiment)) as run:
+                run.begin()
+                start = time.perf_counter()
+                run.train()
+                return time.perf_counter() - start
 
     contestants = {"bare": bare, **{name: partial(loop, name) for name in PLACEMENTS}}
     for contestant in contestants.values():  # warm up
@@ -197,8 +201,9 @@ def main() -> None:
     measure.save(f"loop_{arguments.model}", {**settings, **result})
 
 
-def fresh_state(experiment: Experiment, dataset: Dataset, mesh: Mesh) -> TrainState:
-    return init_state(experiment.model, experiment.recipe, dataset.image_shape, 0, replicated(mesh))
+def fresh_state(experiment: Experiment, dataset: Dataset, layout: Layout) -> TrainState:
+    model, recipe = experiment.model, experiment.recipe
+    return init_state(model, recipe, dataset.spec.image_shape, 0, layout)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def planned(blocks: int, remat: bool) -> float:
     """MiB of temporary memory that the compiled step of a network of 6·blocks + 2 layers takes."""
     from benchmarks.contestants import with_jaxcnn
 
-    step, _, _ = with_jaxcnn.compiled_step(
+    step, *_ = with_jaxcnn.compiled_step(
         "resnet20_cifar",
         *measure.random_batch(SHAPE, BATCH_SIZE),
         "float32",
@@ -52,11 +52,11 @@ def take_steps(keep: bool) -> None:
 
     if keep:
         runtime.prepare()
-    step, state, on_device = with_jaxcnn.compiled_step(
+    step, state, on_device, recipe = with_jaxcnn.compiled_step(
         "resnet20_cifar", *measure.random_batch(SHAPE, BATCH_SIZE), "float32"
     )
     for _ in range(10):
-        state, _ = step(state, on_device)
+        state, _ = step(state, on_device, recipe)
         jax.block_until_ready(state)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

@@ -1,10 +1,11 @@
 """Name → constructor tables, whose settings are read off the constructors' signatures."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jaxcnn.errors import UserError, suggestion
+from jaxcnn.limits import Limit, check
 
 
 class Registry:
@@ -21,17 +22,32 @@ class Registry:
         self._not_settings = not_settings
         self._constructors: dict[str, Callable] = {}
         self._about: dict[str, str] = {}
+        self._limits: dict[str, Mapping[str, Limit]] = {}
 
-    def register(self, name: str, constructor: Callable, about: str = "") -> None:
-        """Adds an entry; `about` says what it is and whence, in place of its docstring's first line.
+    def register(
+        self,
+        name: str,
+        constructor: Callable | None = None,
+        about: str = "",
+        limits: Mapping[str, Limit] | None = None,
+    ) -> Callable:
+        """Adds an entry; without a constructor, a decorator that adds what it decorates.
+
+        Args:
+          about: what the entry is and whence, in place of its docstring's first line.
+          limits: of settings, for constructors whose signatures do not say them.
 
         Raises:
-          ValueError: the name is taken.
+          ValueError: the name is taken by something else.
         """
-        if name in self._constructors:
+        if constructor is None:
+            return lambda constructor: self.register(name, constructor, about, limits)
+        if name in self._constructors and _origin(self._constructors[name]) != _origin(constructor):
             raise ValueError(f"{self.kind} '{name}' is registered twice")
         self._constructors[name] = constructor
         self._about[name] = about
+        self._limits[name] = limits or {}
+        return constructor
 
     def names(self) -> list[str]:
         return sorted(self._constructors)
@@ -57,6 +73,33 @@ class Registry:
             and parameter.name not in self._not_settings
         }
 
+    def limits(self, name: str) -> dict[str, Limit]:
+        """What the entry's settings may be: `Annotated[float, POSITIVE]` in the signature says it."""
+        annotated = {
+            parameter.name: getattr(parameter.annotation, "__metadata__", ())
+            for parameter in inspect.signature(self[name]).parameters.values()
+        }
+        found = {
+            setting: part
+            for setting, metadata in annotated.items()
+            for part in metadata
+            if isinstance(part, Limit)
+        }
+        return found | dict(self._limits[name])
+
+    def check(self, name: str, settings: Mapping[str, Any], prefix: str = "") -> None:
+        """Refuses settings outside of their limits.
+
+        Args:
+          prefix: what a message puts before a setting's name.
+
+        Raises:
+          UserError: the first such setting, its value, and what would be valid.
+        """
+        for setting, limit in self.limits(name).items():
+            if setting in settings:
+                check(f"{prefix}{setting}", settings[setting], limit)
+
     def about(self, name: str) -> str:
         """What the entry is, in a line or two: its definition, and where it is from."""
         constructor = self[name]
@@ -80,5 +123,17 @@ class Registry:
         return constructor
 
     def create(self, name: str, /, *args, **settings):
-        """Calls the constructor; raises as `constructor` does."""
-        return self.constructor(name, settings)(*args, **settings)
+        """Calls the constructor.
+
+        Raises:
+          UserError: the entry or a setting does not exist, or a setting is outside of its limits.
+        """
+        constructor = self.constructor(name, settings)
+        self.check(name, settings, f"{self.kind} '{name}': ")
+        return constructor(*args, **settings)
+
+
+def _origin(constructor: Callable) -> tuple[str, str]:
+    """Where a constructor is defined: the same, of a module that is imported anew."""
+    defined = getattr(constructor, "func", constructor)
+    return defined.__module__, defined.__qualname__

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.saved_run import load_state
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT, start_jaxcnn
 
@@ -37,7 +37,7 @@ EVERYTHING_ON = (
 
 
 def final_bits(workdir):
-    state = load_run(workdir, "latest").state
+    state = load_state(workdir)
     assert state.step == 300
     return jax.tree.map(
         lambda leaf: np.asarray(

@@ -38,7 +38,7 @@ def train(arguments: argparse.Namespace) -> int:
 
     config = load_config(arguments.config, arguments.overrides)
     runtime.prepare()
-    result = train(config, arguments.workdir, arguments.overwrite)
+    result = train(config, arguments.workdir, overwrite=arguments.overwrite)
     if result["status"] == "preempted":
         print(f"stopped by a signal; saved at step {result['steps']}; {again}")
         return PREEMPTED
@@ -77,12 +77,12 @@ def predict(arguments: argparse.Namespace) -> None:
     for path, probabilities in zip(
         arguments.images, run.predict_files(arguments.images), strict=True
     ):
-        if run.targets:
+        if run.spec.targets:
             answers.append({"image": path, "prediction": probabilities.tolist()})
             continue
         top = probabilities.argsort()[::-1][:5]
         classes = [
-            {"class": run.class_names[i], "probability": float(probabilities[i])} for i in top
+            {"class": run.spec.class_names[i], "probability": float(probabilities[i])} for i in top
         ]
         answers.append({"image": path, "top5": classes})
     if arguments.json:
@@ -90,7 +90,7 @@ def predict(arguments: argparse.Namespace) -> None:
         return
     for answer in answers:
         print(answer["image"])
-        if run.targets:
+        if run.spec.targets:
             print(f"  {np.array2string(np.array(answer['prediction']), precision=4)}")
         for guess in answer.get("top5", ()):
             print(f"  {guess['probability']:8.2%}  {guess['class']}")
@@ -128,7 +128,7 @@ def plot_schedule(arguments: argparse.Namespace) -> None:
     from jaxcnn.optim.chain import check_momentum
     from jaxcnn.optim.schedules import create_schedule
     from jaxcnn.train.experiment import load_config
-    from jaxcnn.train.report import section_in_words
+    from jaxcnn.train.observers.console import section_in_words
 
     _require_png(arguments.out)
     config = load_config(arguments.config, arguments.overrides)

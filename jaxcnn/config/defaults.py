@@ -12,7 +12,9 @@ def default_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,  # of initialisation, dropout, data order and augmentation
+            "imports": (),  # modules of one's own that register models, optimizers, …
             "init_from": "",  # weights to start from: a converted model's directory, or a run's
+            "reinitialize": [],  # regexes of the parameters that begin anew although init_from has them
             "model": {"name": "lenet5"},
             "data": {
                 "source": "digits",
@@ -61,6 +63,7 @@ def default_config() -> ConfigDict:
             },
             "log": {"every": "1 epoch"},
             "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
+            "observers": [],  # a list of {"name": …, **settings}: who watches the run
         }
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxcnn.config import LISTS
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.data.sources.table import SOURCES
+from jaxcnn.data.spec import DataSpec, TargetScale
 from jaxcnn.data.split import Source, Split, class_names_or_numbers, split_from_arrays
 from jaxcnn.errors import UserError
 
@@ -31,41 +32,20 @@ COMMON = (
 
 
 @dataclass(frozen=True)
-class TargetScale:
-    """Mean and standard deviation, float32 of a target's shape, over the training split.
-
-    The targets in the splits are standardised: (target − mean)/std.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-
-
-@dataclass(frozen=True)
 class Dataset:
     """What a run trains and is judged on.
 
-    `splits` has 'train', and 'validation' and 'test' where there are any. `mean` and `std`, float32
-    (channels,), are those of the stored pixels of the training split: images become (pixel − mean) /
-    std. `targets` is there for a regression, whose `class_names` are none. `remarks` are what the user
-    should be told about the data.
+    `splits` has 'train', and 'validation' and 'test' where there are any; `spec` describes them.
+    `remarks` are what the user should be told about the data.
     """
 
     splits: Mapping[str, Split]
-    class_names: tuple[str, ...]
-    mean: np.ndarray
-    std: np.ndarray
-    targets: TargetScale | None = None
+    spec: DataSpec
     remarks: tuple[str, ...] = ()
-
-    @property
-    def outputs(self) -> int:
-        """How many numbers a network gives for an image: one per class, or a target's entries."""
-        return self.targets.mean.size if self.targets else len(self.class_names)
 
     def fingerprint(self) -> str:
         """A digest of all that a run takes from its data: images, labels, splits, normalisation."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest, spec = hashlib.blake2b(digest_size=16), self.spec
         for name, split in sorted(self.splits.items()):
             images = split.images
             content = images
@@ -74,21 +54,10 @@ class Dataset:
             digest.update(f"{name} {len(split)} {images.shape}".encode())
             for array in (content, split.labels):
                 digest.update(np.ascontiguousarray(array))
-        digest.update(repr((self.class_names, self.mean.tolist(), self.std.tolist())).encode())
-        if self.targets:
-            digest.update(repr((self.targets.mean.tolist(), self.targets.std.tolist())).encode())
+        digest.update(repr((spec.class_names, spec.mean.tolist(), spec.std.tolist())).encode())
+        if spec.targets:
+            digest.update(repr((spec.targets.mean.tolist(), spec.targets.std.tolist())).encode())
         return digest.hexdigest()
-
-    @property
-    def pixel_dtype(self) -> str:
-        """'uint8' (0…255) or 'float32' (on the source's own scale)."""
-        return _pixel_dtype(self.splits["train"].images)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)"""
-        images = self.splits["train"].images
-        return images.shape if isinstance(images, EncodedImages) else images.shape[1:]
 
 
 def load_dataset(settings: Mapping) -> Dataset:
@@ -144,7 +113,31 @@ def _prepared(
         kind, train_kind = _kind(split.images), _kind(splits["train"].images)
         if kind != train_kind:
             raise UserError(f"the {name} images are {kind}, but the train images are {train_kind}")
-    fractions = {"test": test_fraction, "validation": validation_fraction}
+    splits = _with_held_out(splits, validation_fraction, test_fraction, split_seed)
+    splits = {name: _resized(split, resize) for name, split in splits.items()}
+    images = splits["train"].images
+    mean, std = _normalisation(images, statistics, mean, std)
+    targets = None
+    if not source.class_names:
+        splits, targets = _standardised(splits)
+    spec = DataSpec(
+        image_shape=tuple(_image_shape(images)),
+        class_names=source.class_names,
+        mean=mean.astype(np.float32),
+        std=std.astype(np.float32),
+        pixel_dtype=_pixel_dtype(images),
+        targets=targets,
+        sizes={name: len(split) for name, split in splits.items()},
+    )
+    remarks = *source.remarks, *_imbalance(splits["train"].labels, source.class_names)
+    return Dataset(splits, spec, remarks)
+
+
+def _with_held_out(
+    splits: Mapping[str, Split], validation_fraction: float, test_fraction: float, split_seed: int
+) -> dict[str, Split]:
+    """The splits, and those that the source has not, held out of train."""
+    splits, fractions = dict(splits), {"test": test_fraction, "validation": validation_fraction}
     for i, (name, fraction) in enumerate(fractions.items()):
         if name not in splits and fraction > 0:
             splits["train"], held_out = _hold_out(splits["train"], fraction, (split_seed, i))
@@ -152,8 +145,13 @@ def _prepared(
                 splits[name] = held_out
     if not len(splits["train"]):
         raise UserError("the training split is empty: too few images, or too many held out")
-    splits = {name: _resized(split, resize) for name, split in splits.items()}
+    return splits
 
+
+def _normalisation(
+    images: np.ndarray | EncodedImages, statistics: str, mean: tuple, std: tuple
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the stored pixels' channels: given, published, or measured."""
     if bool(mean) != bool(std):
         raise UserError("config.data.mean and config.data.std are given together or not at all")
     if statistics != "train":
@@ -163,32 +161,24 @@ def _prepared(
                 "config.data.mean and std are given too; leave out one of them"
             )
         mean, std = STATISTICS[statistics]
-    if mean:
-        images = splits["train"].images
-        unit = 255 if _pixel_dtype(images) == "uint8" else 1
-        try:
-            mean, std = np.array(mean, float) * unit, np.array(std, float) * unit
-        except (TypeError, ValueError):
-            mean = std = np.empty(0)
-        channels = images.shape[-1]
-        if mean.shape != (channels,) or std.shape != (channels,) or (std <= 0).any():
-            raise UserError(
-                f"config.data.mean and config.data.std must hold {channels} numbers, one per channel, "
-                f"with std > 0{f'; {statistics} has 3' if statistics != 'train' else ''}"
-            )
-    else:
-        mean, std = _statistics(splits["train"].images)
-    targets = None
-    if not source.class_names:
-        splits, targets = _standardised(splits)
-    return Dataset(
-        splits,
-        source.class_names,
-        mean.astype(np.float32),
-        std.astype(np.float32),
-        targets,
-        (*source.remarks, *_imbalance(splits["train"].labels, source.class_names)),
-    )
+    if not mean:
+        return _statistics(images)
+    unit = 255 if _pixel_dtype(images) == "uint8" else 1
+    try:
+        mean, std = np.array(mean, float) * unit, np.array(std, float) * unit
+    except (TypeError, ValueError):
+        mean = std = np.empty(0)
+    channels = images.shape[-1]
+    if mean.shape != (channels,) or std.shape != (channels,) or (std <= 0).any():
+        raise UserError(
+            f"config.data.mean and config.data.std must hold {channels} numbers, one per channel, "
+            f"with std > 0{f'; {statistics} has 3' if statistics != 'train' else ''}"
+        )
+    return mean, std
+
+
+def _image_shape(images: np.ndarray | EncodedImages) -> tuple[int, ...]:
+    return images.shape if isinstance(images, EncodedImages) else images.shape[1:]
 
 
 def _imbalance(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
@@ -229,8 +219,7 @@ def _pixel_dtype(images: np.ndarray | EncodedImages) -> str:
 
 def _kind(images: np.ndarray | EncodedImages) -> str:
     """Size and type, as in a message: '28×28×1 uint8'."""
-    shape = images.shape if isinstance(images, EncodedImages) else images.shape[1:]
-    return f"{'×'.join(map(str, shape))} {_pixel_dtype(images)}"
+    return f"{'×'.join(map(str, _image_shape(images)))} {_pixel_dtype(images)}"
 
 
 def _check_labels(name: str, labels: np.ndarray, source: Source) -> None:

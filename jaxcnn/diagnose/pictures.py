@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.augment.table import check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.feeding.host import augmentation_stages, pixels_of
+from jaxcnn.data.feeding.preparation import augmentation_stages, pixels_of
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.schedules import Schedule
@@ -52,8 +52,8 @@ def image_grid(
 
 def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
     """A batch as the network gets it, with its labels; the normalisation is undone."""
-    pixels = batch["image"] * dataset.std + dataset.mean
-    scale = 255 if dataset.mean.max() > 1 or pixels.max() > 2 else 1
+    pixels = batch["image"] * dataset.spec.std + dataset.spec.mean
+    scale = 255 if dataset.spec.mean.max() > 1 or pixels.max() > 2 else 1
     titles = label_names(batch["label"], dataset)
     return image_grid(pixels / scale, titles, heading=heading)
 
@@ -67,15 +67,15 @@ def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
       UserError: an augmentation is not for such images.
     """
     augmentations = create_augmentations(config.data.augment)
-    check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
+    check_augmentations(augmentations, dataset.spec.image_shape, pixels_of(dataset.spec))
     labels, stages = augmentation_stages(dataset, augmentations, count, config.seed)
     augmented = stages[-1].astype(np.float32)
     for entry in config.data.mix:
         mixes = create_mixes([{**entry, "probability": 1.0}])
         batch = {"image": augmented, "label": labels}
-        new = mixed(mixes, jax.random.key(config.seed), batch, dataset.outputs)
+        new = mixed(mixes, jax.random.key(config.seed), batch, dataset.spec.outputs)
         stages.append(np.asarray(new["image"]))
-    scale = 255 if dataset.pixel_dtype == "uint8" else max(stage.max() for stage in stages)
+    scale = 255 if dataset.spec.pixel_dtype == "uint8" else max(stage.max() for stage in stages)
     stages = [stage / scale for stage in stages]
     titles = label_names(labels, dataset)
     names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
@@ -86,9 +86,9 @@ def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
 
 def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:
     """What a data set's labels (images, …) are called: their classes, or targets in the data's unit."""
-    if dataset.targets is None:
-        return [dataset.class_names[label] for label in labels]
-    targets = labels * dataset.targets.std + dataset.targets.mean
+    if dataset.spec.targets is None:
+        return [dataset.spec.class_names[label] for label in labels]
+    targets = labels * dataset.spec.targets.std + dataset.spec.targets.mean
     return [np.array2string(target, precision=3) for target in targets]
 
 

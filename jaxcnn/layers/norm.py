@@ -25,8 +25,8 @@ class BatchNorm(nn.Module):
 
     `mode` says over which examples the statistics are taken:
       sync: the global batch, however many devices share it;
-      per_replica: each device's own share, as if every device trained alone; averaged for the running
-        ones;
+      per_replica: the share of each of `replicas` devices, as if each trained alone; averaged for the
+        running ones;
       ghost: each `ghost_batch_size` examples in turn (Hoffer et al. 2017); averaged likewise;
       frozen: none; the running ones are used in training too and stand still. Scale and bias are
         still trained.
@@ -40,6 +40,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     mode: str = "sync"
     ghost_batch_size: int = 32
+    replicas: int | None = None
     scale_init: Callable = nn.initializers.ones_init()
     dtype: str = "float32"
     param_dtype: str = "float32"
@@ -86,7 +87,12 @@ class BatchNorm(nn.Module):
         if self.mode == "sync":
             return 1
         if self.mode == "per_replica":
-            divisor, what = jax.device_count(), f"{jax.device_count()} devices"
+            if self.replicas is None:
+                raise UserError(
+                    "batch_norm_mode='per_replica' needs the number of replicas: "
+                    "create_model(…, replicas=N)"
+                )
+            divisor, what = self.replicas, f"{self.replicas} devices"
         else:
             divisor, what = (
                 self.ghost_batch_size,
@@ -150,6 +156,7 @@ def normalization(
     momentum: float = 0.9,
     mode: str = "sync",
     ghost_batch_size: int = 32,
+    replicas: int | None = None,
     **dtypes,
 ) -> Callable[..., Callable]:
     """A constructor of layers: `norm = normalization('batch', train)`, then `norm(name='norm1')(x)`.
@@ -178,6 +185,7 @@ def normalization(
                 epsilon=epsilon,
                 mode=mode,
                 ghost_batch_size=ghost_batch_size,
+                replicas=replicas,
                 **dtypes,
             )
         case "layer":

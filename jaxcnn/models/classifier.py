@@ -1,6 +1,8 @@
 """What all networks have in common: their settings, their head, the features they return."""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -33,6 +35,26 @@ class Classifier(nn.Module):
     head_init: str = "lecun_normal"
     dtype: str = "float32"
     param_dtype: str = "float32"
+    replicas: int | None = None  # how many devices share a batch, which per_replica must know
+
+    # The settings under which the same weights are the same function in evaluation.
+    TRAINING_ONLY: ClassVar[frozenset[str]] = frozenset(
+        {
+            "num_classes", "parent", "name", "replicas", "dropout_rate", "dtype", "param_dtype",
+            "kernel_init", "head_init", "batch_norm_mode", "batch_norm_momentum", "ghost_batch_size",
+        }
+    )  # fmt: skip
+
+    def evaluation_differences(self, other: "Classifier") -> list[str]:
+        """The settings in which another network of this class is another function of the weights.
+
+        Each is a text, 'norm is batch there and none here', in which this network is there.
+        """
+        names = sorted({field.name for field in fields(self)} - self.TRAINING_ONLY)
+        pairs = {
+            name: (_plain(getattr(self, name)), _plain(getattr(other, name))) for name in names
+        }
+        return [f"{name} is {a} there and {b} here" for name, (a, b) in pairs.items() if a != b]
 
     def kit(self, train: bool) -> LayerKit:
         """Makes this network's layers."""
@@ -46,6 +68,7 @@ class Classifier(nn.Module):
                 momentum=self.batch_norm_momentum,
                 mode=self.batch_norm_mode,
                 ghost_batch_size=self.ghost_batch_size,
+                replicas=self.replicas,
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
             ),
@@ -68,6 +91,10 @@ class Classifier(nn.Module):
         return x
 
 
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class FullyConnectedClassifier(Classifier):
     """A classifier that ends in two hidden layers of `hidden` units on `pool_size`² pixels.
 
@@ -81,6 +108,8 @@ class FullyConnectedClassifier(Classifier):
     hidden: int = 4096
     pool_size: int = 7
     dense_as_conv: bool = False
+
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"dense_as_conv"}
 
     def fully_connected(
         self, kit: LayerKit, x: jax.Array, dropout_first: bool, bias: float = 0.0

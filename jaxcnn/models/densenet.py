@@ -55,6 +55,8 @@ class DenseNet(Classifier):
     stem: str = "imagenet"
     remat: bool = False
 
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"remat"}
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)

@@ -94,6 +94,8 @@ class AuxiliaryHeads(Classifier):
     aux_heads: bool = False
     aux_weight: float = 0.0
 
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"aux_heads", "aux_weight"}
+
     def trains_aux_heads(self, kit: LayerKit) -> bool:
         return self.aux_heads and (kit.train or self.is_initializing())
 
@@ -116,6 +118,8 @@ class GoogLeNet(AuxiliaryHeads):
     aux_weight: float = 0.3
     aux_dropout_rate: float = 0.7
     remat: bool = False
+
+    TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_dropout_rate", "aux_weight", "remat"}
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -175,6 +179,8 @@ class InceptionV3(AuxiliaryHeads):
     dropout_rate: float = 0.5
     aux_weight: float = 0.4
     remat: bool = False
+
+    TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_weight", "remat"}
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

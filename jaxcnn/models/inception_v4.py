@@ -35,6 +35,8 @@ class InceptionV4(Classifier):
     stage_sizes: Sequence[int] = (4, 7, 3)
     remat: bool = False
 
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"remat"}
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)
@@ -96,6 +98,8 @@ class InceptionResNetV2(Classifier):
     zero_init_residual: bool = False
     drop_path_rate: float = 0.0
     remat: bool = False
+
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"drop_path_rate", "remat", "zero_init_residual"}
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

@@ -74,6 +74,8 @@ class PreActResNet(Classifier):
     drop_path_rate: float = 0.0
     remat: bool = False
 
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"drop_path_rate", "remat", "zero_init_residual"}
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         kit = self.kit(train)

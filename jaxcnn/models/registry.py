@@ -21,8 +21,8 @@ from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
 
-# `num_classes` comes from the data; `parent` and `name` are Flax's own.
-MODELS = Registry("model", not_settings=("num_classes", "parent", "name"))
+# `num_classes` comes from the data, `replicas` from the devices; `parent` and `name` are Flax's own.
+MODELS = Registry("model", not_settings=("num_classes", "replicas", "parent", "name"))
 
 # What a model was published for: the image (height, width, channels), and the number of classes.
 Task = tuple[tuple[int, int, int], int]
@@ -124,12 +124,15 @@ for _depth, _growth in ((100, 12), (250, 24), (190, 40)):
     )
 
 
-def create_model(name: str, /, *, num_classes: int, **fields) -> Classifier:
+def create_model(
+    name: str, /, *, num_classes: int, replicas: int | None = None, **fields
+) -> Classifier:
     """Makes a model.
 
     Args:
       name: one of `list_models()`.
       num_classes: width of the logits.
+      replicas: how many devices share a batch; for batch_norm_mode='per_replica' in training.
       **fields: the model's own fields; `jaxcnn.models.MODELS.settings(name)` gives their defaults.
 
     Returns:
@@ -140,7 +143,7 @@ def create_model(name: str, /, *, num_classes: int, **fields) -> Classifier:
       UserError: the model or a field does not exist, or a value is out of its range.
     """
     check_settings({"num_classes": num_classes, **fields})
-    return MODELS.create(name, num_classes=num_classes, **fields)
+    return MODELS.create(name, num_classes=num_classes, replicas=replicas, **fields)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -107,6 +107,8 @@ class ResNet(Classifier):
     drop_path_rate: float = 0.0
     remat: bool = False
 
+    TRAINING_ONLY = Classifier.TRAINING_ONLY | {"drop_path_rate", "remat", "zero_init_residual"}
+
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
         self.check_settings()

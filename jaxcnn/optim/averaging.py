@@ -1,16 +1,17 @@
 """Averages of the weights along a run, to evaluate and keep: how much of the newest they take in."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
+import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError, check_choice
-from jaxcnn.optim.schedules import periods
+from jaxcnn.limits import FRACTION
+from jaxcnn.optim.schedules import passed, period_ends
 from jaxcnn.registry import Registry
 
 AVERAGES = Registry("averaging")
@@ -19,8 +20,7 @@ AVERAGES = Registry("averaging")
 BATCH_STATS = ("running", "averaged", "reestimated")
 
 
-@dataclass(frozen=True)
-class Averaging:
+class Averaging(flax.struct.PyTreeNode):
     """An average w̄ ← (1 − c)·w̄ + c·w after every update, and the statistics that go with it.
 
     `share`: number of updates done (from 1) → c, in [0, 1]; None: w̄ is w.
@@ -29,8 +29,8 @@ class Averaging:
     evaluation (Izmailov et al. 2018).
     """
 
-    share: Callable[[jax.Array], jax.Array] | None
-    batch_stats: Literal["running", "averaged", "reestimated"]
+    share: Partial | None = None
+    batch_stats: str = flax.struct.field(pytree_node=False, default="running")
 
     def update(self, average, current, step: jax.Array):
         """The average after the update that made `step` of them; two trees of one structure.
@@ -38,10 +38,9 @@ class Averaging:
         What does not change has itself as its average, to the bit.
         """
         share = self.share(step)
-        return jax.tree.map(lambda mean, new: mean + share * (new - mean), average, current)
-
-
-NO_AVERAGING = Averaging(None, "running")
+        return jax.tree.map(
+            lambda mean, new: mean + jnp.asarray(share, mean.dtype) * (new - mean), average, current
+        )
 
 
 def none(run: RunLength, batch_stats: str = "running") -> Averaging:
@@ -51,18 +50,26 @@ def none(run: RunLength, batch_stats: str = "running") -> Averaging:
 
 
 def ema(
-    run: RunLength, decay: float = 0.999, warmup: bool = True, batch_stats: str = "averaged"
+    run: RunLength,
+    decay: Annotated[float, FRACTION] = 0.999,
+    warmup: bool = True,
+    batch_stats: str = "averaged",
 ) -> Averaging:
     """w̄ ← d·w̄ + (1 − d)·w after every update: Polyak averaging that forgets; Polyak & Juditsky 1992.
 
     With `warmup`, d is min(decay, (1 + t)/(10 + t)) after t updates, to forget the first weights soon.
     """
     del run
+    return Averaging(Partial(_rising_share if warmup else _share, decay=decay), batch_stats)
 
-    def share(step):
-        return 1 - (jnp.minimum(decay, (1 + step) / (10 + step)) if warmup else decay)
 
-    return Averaging(share, batch_stats)
+def _share(step, decay):
+    del step
+    return 1 - decay
+
+
+def _rising_share(step, decay):
+    return 1 - jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def swa(
@@ -77,15 +84,15 @@ def swa(
     period = run.period(every, "config.averaging.every")
     if period < 1:
         raise UserError(f"config.averaging.every={every!r} must be at least one step")
-    passed = periods(period, run.steps)
-
-    def share(step):
-        past = jnp.maximum(step - first, 0)
-        count = passed(past)  # of the weights that were taken in after the first
-        is_due = (past == 0) | (count > passed(jnp.maximum(past - 1, 0)))
-        return jnp.where(step < first, 1.0, jnp.where(is_due, 1 / (1.0 + count), 0.0))
-
+    share = Partial(_share_of_mean, first=first, ends=period_ends(period, run.steps))
     return Averaging(share, batch_stats)
+
+
+def _share_of_mean(step, first, ends):
+    past = jnp.maximum(step - first, 0)
+    count = passed(ends, past)  # of the weights that were averaged after the first
+    is_due = (past == 0) | (count > passed(ends, jnp.maximum(past - 1, 0)))
+    return jnp.where(step < first, 1.0, jnp.where(is_due, 1 / (1.0 + count), 0.0))
 
 
 for _average in (none, ema, swa):

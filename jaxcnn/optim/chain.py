@@ -1,13 +1,11 @@
-"""The optimizer of a run: the one that a config names, and all that goes around it.
-
-Every number among its settings is held in its state (`optax.inject_hyperparams`): what is logged is
-what the update used, and it can be changed without compiling anew.
-"""
+"""The optimizer of a run: the one that a config names, and all that goes around it."""
 
 import functools
 import inspect
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,71 +16,148 @@ from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.groups import ParameterGroups
 from jaxcnn.optim.optimizers import MASKS, OPTIMIZERS
 from jaxcnn.optim.schedules import Schedule
-from jaxcnn.optim.transformations import Lookahead, Scheduled, lookahead, scale_each, scheduled
+from jaxcnn.optim.transformations import Lookahead, lookahead
 
 _AVERAGING_BY_THEMSELVES = ("schedule_free_sgd", "schedule_free_adamw")
+_AROUND = ("clip_norm", "clip_value", "lookahead_period", "lookahead_step_size")
+
+
+class OptimizerState(NamedTuple):
+    """The state of an optimizer, and what its last update used.
+
+    `inner.hyperparams` holds the settings as the last update used them, the learning rate among them,
+    which is `peak` · the schedule's factor · `scale`. `scale` is the plateau's, and may be changed.
+    """
+
+    peak: jax.Array
+    scale: jax.Array
+    inner: optax.InjectStatefulHyperparamsState
+
+
+class Optimizer(flax.struct.PyTreeNode):
+    """An optimizer as a pytree: what shapes the program is its structure, its leaves are numbers.
+
+    Two that differ in numbers alone share one compiled program, and a program may have a value for
+    each of several trials. It has the two functions of an optax transformation.
+    """
+
+    name: str = flax.struct.field(pytree_node=False)
+    choices: tuple[tuple[str, Any], ...] = flax.struct.field(pytree_node=False)
+    numbers: dict[str, Any]  # the other settings; 'learning_rate' is the peak
+    schedule: Schedule
+    scheduled_momentum: str | None = flax.struct.field(pytree_node=False, default=None)
+    groups: ParameterGroups | None = None
+    lookahead_period: int = flax.struct.field(pytree_node=False, default=0)
+    lookahead_step_size: Any = 0.5
+
+    def init(self, params) -> OptimizerState:
+        inner = self._transformation(params).init(params)
+        scale = jnp.ones((), inner.hyperparams["learning_rate"].dtype)
+        return self._scheduled(OptimizerState(scale, scale, inner))
+
+    def update(self, grads, state: OptimizerState, params, **extra) -> tuple[Any, OptimizerState]:
+        """The updates to add to the parameters, and the new state.
+
+        Args:
+          extra: for the optimizers that use them, `value` (the loss), `obj_fn` (parameters → loss)
+            and `grad_fn` (parameters, number → gradient).
+        """
+        state = self._scheduled(state)
+        updates, inner = self._transformation(params).update(grads, state.inner, params, **extra)
+        return updates, state._replace(inner=inner)
+
+    def _scheduled(self, state: OptimizerState) -> OptimizerState:
+        """The state with the settings as the next update is to use them."""
+        step, inner = state.inner.count, state.inner
+        peak = jnp.asarray(self.numbers["learning_rate"], state.scale.dtype)
+        used = {**self.numbers, "learning_rate": peak * state.scale * self.schedule.factor(step)}
+        if self.schedule.momentum:
+            used[self.scheduled_momentum] = self.schedule.momentum(step)
+        hyperparams = {
+            key: jnp.asarray(used[key], value.dtype) for key, value in inner.hyperparams.items()
+        }
+        return state._replace(peak=peak, inner=inner._replace(hyperparams=hyperparams))
+
+    def _transformation(self, params) -> optax.GradientTransformationExtraArgs:
+        """The optax transformation for these parameters; its state holds the settings in use."""
+        constructor = OPTIMIZERS[self.name]
+        parameters = inspect.signature(constructor).parameters
+        single = {key: value for key, value in self.numbers.items() if not _is_several(value)}
+        fixed = {**dict(self.choices), **{k: v for k, v in self.numbers.items() if k not in single}}
+        if self.groups:
+            mask = self.groups.decay_mask(params)
+            fixed |= {key: mask for key in MASKS if key in parameters}
+
+        @functools.wraps(constructor)
+        def put_together(**hyperparams):
+            tx = constructor(**hyperparams, **fixed)
+            if self.groups and not self.groups.uniform:
+                tx = optax.chain(tx, optax.stateless(lambda u, _: self.groups.scaled(u)))
+            if self.lookahead_period:
+                return lookahead(tx, self.lookahead_period, self.lookahead_step_size)
+            return tx
+
+        # What is injected: the numbers, not the masks.
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        put_together.__signature__ = inspect.Signature(
+            [inspect.Parameter(key, keyword) for key in single]
+        )
+        return optax.inject_hyperparams(put_together)(**single)
+
+
+def _is_several(value: Any) -> bool:
+    return isinstance(value, tuple | list)
+
+
+def _is_number(value: Any) -> bool:
+    if _is_several(value):
+        return all(map(_is_number, value))
+    return isinstance(value, float)
 
 
 def create_optimizer(
     settings: Mapping, schedule: Schedule, groups: ParameterGroups | None = None
-) -> optax.GradientTransformationExtraArgs:
+) -> Optimizer:
     """Builds the optimizer that a config's `optimizer` section describes.
 
-    Its `update` wants the parameters, and, for the optimizers that use them, `value` (the loss),
-    `obj_fn` (parameters → loss) and `grad_fn` (parameters, number → gradient).
-
     Args:
-      settings: `name`, `learning_rate`, the optimizer's own settings, and look-ahead's.
+      settings: `name`, `learning_rate`, the optimizer's other settings, and look-ahead's.
       groups: which parameters decay, are frozen or have a learning rate of their own; None: all decay
         and learn alike.
-
-    Returns:
-      A transformation whose state is a `Scheduled`.
 
     Raises:
       UserError: the optimizer or a setting does not exist, or settings exclude each other.
     """
-    own = {key: value for key, value in settings.items() if key not in _AROUND}
-    name, peak = own.pop("name"), own.pop("learning_rate")
+    chosen = {key: value for key, value in settings.items() if key not in _AROUND}
+    name = chosen.pop("name")
     period = settings.get("lookahead_period", 0)
-    constructor = OPTIMIZERS.constructor(name, own)
-    parameters = inspect.signature(constructor).parameters
-    multipliers = None if groups is None or groups.uniform else groups.multipliers
+    OPTIMIZERS.constructor(name, chosen)
     if name in _AVERAGING_BY_THEMSELVES:
-        _refuse_around(name, period, multipliers)
-    momentum = check_momentum(settings, schedule)
-    masks = {key: groups.decayed for key in MASKS if key in parameters} if groups else {}
-
-    @functools.wraps(constructor)
-    def put_together(**hyperparams):
-        tx = constructor(**hyperparams, **masks)
-        if multipliers:
-            tx = optax.chain(tx, scale_each(multipliers))
-        return lookahead(tx, period, settings["lookahead_step_size"]) if period else tx
-
-    # What is injected: the masks are not.
-    put_together.__signature__ = inspect.Signature(
-        [parameters[key].replace(kind=_KEYWORD) for key in ("learning_rate", *own)]
+        _refuse_around(name, period, groups)
+    numbers = {"learning_rate": chosen.pop("learning_rate")}
+    numbers |= {key: value for key, value in chosen.items() if _is_number(value)}
+    return Optimizer(
+        name=name,
+        choices=tuple(item for item in chosen.items() if item[0] not in numbers),
+        numbers=numbers,
+        schedule=schedule.traced(),
+        scheduled_momentum=check_momentum(settings, schedule),
+        groups=groups,
+        lookahead_period=period,
+        lookahead_step_size=settings.get("lookahead_step_size", 0.5),
     )
-    static = [key for key, value in own.items() if not isinstance(value, float)]
-    injected = optax.inject_hyperparams(put_together, static)(learning_rate=peak, **own)
-    return scheduled(injected, peak, schedule, momentum)
 
 
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
-_AROUND = ("clip_norm", "clip_value", "lookahead_period", "lookahead_step_size")
-
-
-def _refuse_around(name: str, period: int, multipliers) -> None:
+def _refuse_around(name: str, period: int, groups: ParameterGroups | None) -> None:
     """Schedule-free optimizers know where they are evaluated from where their last update went."""
     if period:
         raise UserError(
             f"config.optimizer.lookahead_period={period}: optimizer '{name}' averages by itself; set 0"
         )
-    if multipliers and any(m not in (0, 1) for m in jax.tree.leaves(multipliers)):
+    if groups and groups.multipliers:
         raise UserError(
             f"config.parameters.learning_rates: optimizer '{name}' cannot have them, since its "
-            "averages hang on its one learning rate; freezing is possible"
+            "averages depend on its one learning rate; freezing is possible"
         )
 
 
@@ -109,7 +184,7 @@ def takes_mask(name: str) -> bool:
 
 
 def check_averages(settings: Mapping, averaging: Averaging) -> None:
-    """Refuses an average of weights that are no points of a path.
+    """Refuses to average what the optimizer averages already.
 
     Raises:
       UserError: the optimizer averages by itself, and the config averages too.
@@ -120,31 +195,40 @@ def check_averages(settings: Mapping, averaging: Averaging) -> None:
         )
 
 
-NO_CLIPPING = optax.identity()
+class Clipping(flax.struct.PyTreeNode):
+    """Clipping of the gradient: first of each entry to ± `value`, then of the global norm to `norm`."""
+
+    value: Any = None
+    norm: Any = None
+
+    def __call__(self, grads):
+        for limit, clip in ((self.value, optax.clip), (self.norm, optax.clip_by_global_norm)):
+            if limit is not None:
+                grads, _ = clip(limit).update(grads, optax.EmptyState())
+        return grads
 
 
-def gradient_clipping(settings: Mapping) -> optax.GradientTransformation:
-    """The clipping of a config's `optimizer` section: first of each entry, then of the global norm."""
-    parts = []
-    if settings.get("clip_value", 0):
-        parts.append(optax.clip(settings["clip_value"]))
-    if settings.get("clip_norm", 0):
-        parts.append(optax.clip_by_global_norm(settings["clip_norm"]))
-    return optax.chain(*parts) if parts else NO_CLIPPING
+def gradient_clipping(settings: Mapping) -> Clipping:
+    """The clipping of a config's `optimizer` section, where 0 is none."""
+    return Clipping(settings.get("clip_value", 0) or None, settings.get("clip_norm", 0) or None)
 
 
 # --- read from its state ------------------------------------------------------------------------
 
 
-def hyperparameters(opt_state: Scheduled) -> dict[str, jax.Array]:
+def hyperparameters(opt_state: OptimizerState) -> dict[str, jax.Array]:
     """The settings that are numbers, as the last update used them: scalars, on the device."""
     return opt_state.inner.hyperparams
 
 
+def averages_by_itself(opt_state: optax.OptState) -> bool:
+    """Whether the parameters to evaluate with are in the optimizer's state."""
+    return any(isinstance(state, _AVERAGING_STATES) for state in _states(opt_state))
+
+
 def evaluation_params(opt_state: optax.OptState, params):
     """The parameters to evaluate with: an optimizer that averages trains at others."""
-    special = (contrib.ScheduleFreeState, Lookahead)
-    for state in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, special)):
+    for state in _states(opt_state):
         if isinstance(state, contrib.ScheduleFreeState):
             averages = contrib.schedule_free_eval_params(state, params)
             return jax.tree.map(  # where they meet, to the bit: what is frozen
@@ -153,3 +237,10 @@ def evaluation_params(opt_state: optax.OptState, params):
         if isinstance(state, Lookahead):
             return state.slow
     return params
+
+
+_AVERAGING_STATES = (contrib.ScheduleFreeState, Lookahead)
+
+
+def _states(opt_state: optax.OptState) -> list:
+    return jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, _AVERAGING_STATES))

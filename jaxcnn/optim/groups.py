@@ -2,43 +2,97 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn.errors import UserError
 
 
-@dataclass(frozen=True)
-class ParameterGroups:
-    """What a config's `parameters` section means for a model.
+class ParameterGroups(flax.struct.PyTreeNode):
+    """What `config.parameters` means for a model; a path is 'stage1_block1/conv1/kernel'."""
 
-    `decayed` (bool) and `multipliers` (float; 0: frozen) have the structure of the parameters. `rules`
-    says of each setting what it caught, for the run's log.
-    """
-
-    decayed: Any
-    multipliers: Any
-    rules: tuple[str, ...]
+    decayed: frozenset[str] = flax.struct.field(pytree_node=False)
+    frozen: frozenset[str] = flax.struct.field(pytree_node=False)
+    multipliers: dict[str, Any]  # path → factor of the learning rate, where it has one
 
     @property
     def uniform(self) -> bool:
         """Whether every parameter learns at the one learning rate."""
-        return all(multiplier == 1 for multiplier in jax.tree.leaves(self.multipliers))
+        return not (self.frozen or self.multipliers)
 
-    def held(self, params):
+    def decay_mask(self, params) -> Any:
+        """True for the parameters that decay, in the structure of the parameters."""
+        return _by_path(lambda path, _: path in self.decayed, params)
+
+    def without_frozen_gradients(self, params) -> Any:
         """The parameters, the frozen ones cut off from the gradient: nothing is computed for them."""
-        return jax.tree.map(
-            lambda leaf, multiplier: leaf if multiplier else jax.lax.stop_gradient(leaf),
-            params,
-            self.multipliers,
+        return _by_path(
+            lambda path, leaf: jax.lax.stop_gradient(leaf) if path in self.frozen else leaf, params
         )
 
+    def scaled(self, updates) -> Any:
+        """Updates × each parameter's factor; what is frozen stays as it is, whatever its update."""
 
-def parameter_groups(settings: Mapping, params) -> ParameterGroups:
+        def scale(path: str, update: jax.Array) -> jax.Array:
+            if path in self.frozen:
+                return jnp.zeros_like(update)
+            factor = self.multipliers.get(path)
+            return update if factor is None else update * jnp.asarray(factor, update.dtype)
+
+        return _by_path(scale, updates)
+
+
+def _by_path(function: Callable[[str, Any], Any], params) -> Any:
+    leaves = flatten_dict(params, sep="/")
+    return unflatten_dict({path: function(path, leaf) for path, leaf in leaves.items()}, sep="/")
+
+
+class Matcher:
+    """Finds the parameters that regexes match; remembers in `rules`, in words, what it found."""
+
+    def __init__(self, params):
+        """`params` are nested dictionaries of arrays or of their shapes."""
+        self.leaves = flatten_dict(params, sep="/")
+        self.rules: list[str] = []
+
+    def matched(self, pattern: str, setting: str) -> set[str]:
+        """The paths in which a regex is found.
+
+        Raises:
+          UserError: it cannot be read, or matches nothing.
+        """
+        if not isinstance(pattern, str):
+            raise UserError(f"{setting}={pattern!r} is not a regex, which is text")
+        try:
+            paths = {path for path in self.leaves if re.search(pattern, path)}
+        except re.error as error:
+            raise UserError(f"{setting}={pattern!r} is not a regex: {error}") from error
+        if not paths:
+            there = ", ".join(_some(self.leaves))
+            raise UserError(f"{setting}={pattern!r} matches no parameter; there are {there}")
+        return paths
+
+    def matched_by_any(self, patterns: list[str], setting: str, what: str) -> set[str]:
+        """The paths that any of the regexes matches; with a rule that begins with `what`."""
+        paths = set()
+        for i, pattern in enumerate(patterns):
+            paths |= self.matched(pattern, f"{setting}.{i}")
+        if paths:
+            self.add_rule(f"{what} ({' | '.join(patterns)})", paths)
+        return paths
+
+    def add_rule(self, what: str, paths: set[str]) -> None:
+        numbers = sum(math.prod(self.leaves[path].shape) for path in paths)
+        arrays = f"{len(paths)} of {len(self.leaves)} arrays"
+        self.rules.append(f"{what}: {numbers:,} parameters in {arrays}")
+
+
+def parameter_groups(settings: Mapping, params) -> tuple[ParameterGroups, tuple[str, ...]]:
     """Applies the rules to parameters, or to their shapes.
 
     Args:
@@ -47,56 +101,32 @@ def parameter_groups(settings: Mapping, params) -> ParameterGroups:
         which the last that matches counts.
       params: nested dictionaries of arrays or of their shapes.
 
+    Returns:
+      The groups, and of each setting a line that says what it matched, for the run's log.
+
     Raises:
       UserError: a regex cannot be read or matches nothing, or freezing leaves nothing to train.
     """
-    leaves = flatten_dict(params, sep="/")
-    rules = []
-
-    def caught(pattern: str, setting: str) -> set[str]:
-        if not isinstance(pattern, str):
-            raise UserError(f"{setting}={pattern!r} is not a regex, which is text")
-        try:
-            paths = {path for path in leaves if re.search(pattern, path)}
-        except re.error as error:
-            raise UserError(f"{setting}={pattern!r} is not a regex: {error}") from error
-        if not paths:
-            raise UserError(
-                f"{setting}={pattern!r} matches no parameter; there are {', '.join(_some(leaves))}"
-            )
-        return paths
-
-    def rule(what: str, paths: set[str]) -> None:
-        numbers = sum(math.prod(leaves[path].shape) for path in paths)
-        rules.append(f"{what}: {numbers:,} parameters in {len(paths)} of {len(leaves)} arrays")
-
-    def union(key: str, what: str) -> set[str]:
-        paths = set()
-        for i, pattern in enumerate(settings[key]):
-            paths |= caught(pattern, f"config.parameters.{key}.{i}")
-        if paths:
-            rule(f"{what} ({' | '.join(settings[key])})", paths)
-        return paths
-
-    decayed = union("decayed", "decayed")
-    multipliers = dict.fromkeys(leaves, 1.0)
+    matcher = Matcher(params)
+    decayed = matcher.matched_by_any(settings["decayed"], "config.parameters.decayed", "decayed")
+    multipliers = {}
     for i, entry in enumerate(settings["learning_rates"]):
         setting = f"config.parameters.learning_rates.{i}"
         pattern, multiplier = _checked_rate(entry, setting)
-        paths = caught(pattern, f"{setting}.pattern")
-        rule(f"learning rate × {multiplier:g} ({pattern})", paths)
-        multipliers |= dict.fromkeys(paths, multiplier)
-    frozen = union("frozen", "frozen")
-    if len(frozen) == len(leaves):
+        paths = matcher.matched(pattern, f"{setting}.pattern")
+        matcher.add_rule(f"learning rate × {multiplier:g} ({pattern})", paths)
+        multipliers |= dict.fromkeys(sorted(paths), multiplier)
+    frozen = matcher.matched_by_any(settings["frozen"], "config.parameters.frozen", "frozen")
+    if len(frozen) == len(matcher.leaves):
         raise UserError(
             f"config.parameters.frozen={list(settings['frozen'])} freezes every parameter"
         )
-    multipliers |= dict.fromkeys(frozen, 0.0)
-    return ParameterGroups(
-        decayed=unflatten_dict({path: path in decayed - frozen for path in leaves}, sep="/"),
-        multipliers=unflatten_dict(multipliers, sep="/"),
-        rules=tuple(rules),
+    groups = ParameterGroups(
+        decayed=frozenset(decayed - frozen),
+        frozen=frozenset(frozen),
+        multipliers={path: m for path, m in multipliers.items() if path not in frozen and m != 1},
     )
+    return groups, tuple(matcher.rules)
 
 
 def _checked_rate(entry: Any, setting: str) -> tuple[str, float]:

@@ -1,11 +1,21 @@
 """Optimizers by name. Each entry is a constructor whose keyword defaults are its settings."""
 
 from functools import partial
+from typing import Annotated
 
 import jax
 import optax
 import optax.contrib as contrib
 
+from jaxcnn.limits import (
+    ANY,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    FRACTION,
+    INNER_FRACTION,
+    POSITIVE,
+    TWO_FRACTIONS,
+)
 from jaxcnn.optim.transformations import scale_by_sum_of_squares
 from jaxcnn.registry import Registry
 
@@ -20,32 +30,45 @@ OPTIMIZERS = Registry(
     ),
 )  # fmt: skip
 
+register_optimizer = OPTIMIZERS.register
+
 
 # --- what is put together from optax's parts ----------------------------------------------------
 
 
-def sgd(learning_rate=0.1) -> optax.GradientTransformation:
+def sgd(learning_rate: Annotated[float, POSITIVE] = 0.1) -> optax.GradientTransformation:
     """w ← w − αg; Robbins & Monro 1951."""
     return optax.sgd(learning_rate)
 
 
-def momentum(learning_rate=0.1, momentum=0.9) -> optax.GradientTransformation:
+def momentum(
+    learning_rate: Annotated[float, POSITIVE] = 0.1, momentum: Annotated[float, FRACTION] = 0.9
+) -> optax.GradientTransformation:
     """v ← ρv + g; w ← w − αv; Polyak 1964, as torch.optim.SGD."""
     return optax.sgd(learning_rate, momentum=momentum)
 
 
-def nesterov(learning_rate=0.1, momentum=0.9) -> optax.GradientTransformation:
+def nesterov(
+    learning_rate: Annotated[float, POSITIVE] = 0.1, momentum: Annotated[float, FRACTION] = 0.9
+) -> optax.GradientTransformation:
     """v ← ρv + g; w ← w − α(g + ρv); Sutskever et al. 2013, as torch.optim.SGD(nesterov=True)."""
     return optax.sgd(learning_rate, momentum=momentum, nesterov=True)
 
 
-def adagrad(learning_rate=0.02, eps=1e-10) -> optax.GradientTransformation:
+def adagrad(
+    learning_rate: Annotated[float, POSITIVE] = 0.02, eps: Annotated[float, AT_LEAST_0] = 1e-10
+) -> optax.GradientTransformation:
     """G ← G + g²; w ← w − αg/(√G + ε); Duchi et al. 2011, as torch.optim.Adagrad."""
     return optax.chain(scale_by_sum_of_squares(eps), optax.scale_by_learning_rate(learning_rate))
 
 
 def rmsprop(
-    learning_rate=1e-3, decay=0.9, eps=1e-8, eps_in_sqrt=True, centered=False, momentum=0.0
+    learning_rate: Annotated[float, POSITIVE] = 1e-3,
+    decay: Annotated[float, FRACTION] = 0.9,
+    eps: Annotated[float, AT_LEAST_0] = 1e-8,
+    eps_in_sqrt=True,
+    centered=False,
+    momentum: Annotated[float, FRACTION] = 0.0,
 ) -> optax.GradientTransformation:
     """n ← ρn + (1−ρ)g²; w ← w − αg/√(n + ε), or αg/(√n + ε) if not eps_in_sqrt; Tieleman & Hinton 2012.
 
@@ -61,11 +84,11 @@ def rmsprop(
 
 
 def lars(
-    learning_rate=2.0,
-    weight_decay=0.0,
-    trust_coefficient=1e-3,
-    eps=0.0,
-    momentum=0.9,
+    learning_rate: Annotated[float, POSITIVE] = 2.0,
+    weight_decay: Annotated[float, AT_LEAST_0] = 0.0,
+    trust_coefficient: Annotated[float, POSITIVE] = 1e-3,
+    eps: Annotated[float, AT_LEAST_0] = 0.0,
+    momentum: Annotated[float, FRACTION] = 0.9,
     nesterov=False,
     mask=None,
 ) -> optax.GradientTransformation:
@@ -84,9 +107,16 @@ def lars(
 
 
 def adafactor(
-    learning_rate=0.05, min_dim_size_to_factor=128, decay_rate=0.8, decay_offset=0,
-    clipping_threshold=1.0, multiply_by_parameter_scale=True, weight_decay=0.0, eps=1e-30, mask=None,
-) -> optax.GradientTransformation:  # fmt: skip
+    learning_rate: Annotated[float, POSITIVE] = 0.05,
+    min_dim_size_to_factor: Annotated[int, AT_LEAST_1] = 128,
+    decay_rate: Annotated[float, FRACTION] = 0.8,
+    decay_offset: Annotated[int, AT_LEAST_0] = 0,
+    clipping_threshold: Annotated[float, POSITIVE] = 1.0,
+    multiply_by_parameter_scale: bool = True,
+    weight_decay: Annotated[float, AT_LEAST_0] = 0.0,
+    eps: Annotated[float, AT_LEAST_0] = 1e-30,
+    mask=None,
+) -> optax.GradientTransformation:
     """Second moments as products of row and column means, where both are long; Shazeer & Stern 2018.
 
     The decay is scaled by the learning rate, which optax leaves to its caller.
@@ -105,15 +135,15 @@ def adafactor(
 
 
 def muon(
-    learning_rate=2e-3,
-    momentum=0.95,
+    learning_rate: Annotated[float, POSITIVE] = 2e-3,
+    momentum: Annotated[float, FRACTION] = 0.95,
     nesterov=True,
-    ns_steps=5,
-    weight_decay=0.0,
+    ns_steps: Annotated[int, AT_LEAST_1] = 5,
+    weight_decay: Annotated[float, AT_LEAST_0] = 0.0,
     match_adam_rms=True,
-    b1=0.9,
-    b2=0.999,
-    eps=1e-8,
+    b1: Annotated[float, FRACTION] = 0.9,
+    b2: Annotated[float, FRACTION] = 0.999,
+    eps: Annotated[float, AT_LEAST_0] = 1e-8,
     mask=None,
 ) -> optax.GradientTransformation:
     """Momentum whose matrices are made orthogonal by Newton-Schulz iterations; Jordan et al. 2024.
@@ -148,7 +178,11 @@ def muon(
     return optax.chain(directions, decay, optax.scale(learning_rate))
 
 
-def sam(learning_rate=0.05, momentum=0.9, rho=0.05) -> optax.GradientTransformationExtraArgs:
+def sam(
+    learning_rate: Annotated[float, POSITIVE] = 0.05,
+    momentum: Annotated[float, FRACTION] = 0.9,
+    rho: Annotated[float, AT_LEAST_0] = 0.05,
+) -> optax.GradientTransformationExtraArgs:
     """Momentum, with the gradient taken ρ up the slope: two gradients a step; Foret et al. 2021."""
     uphill = optax.chain(contrib.normalize(), optax.sgd(rho))
     tx = contrib.sam(optax.sgd(learning_rate, momentum), uphill, opaque_mode=True)
@@ -160,7 +194,11 @@ def sam(learning_rate=0.05, momentum=0.9, rho=0.05) -> optax.GradientTransformat
 
 
 def schedule_free_sgd(
-    learning_rate=0.5, b1=0.9, weight_decay=0.0, weight_lr_power=2.0, mask=None
+    learning_rate: Annotated[float, POSITIVE] = 0.5,
+    b1: Annotated[float, INNER_FRACTION] = 0.9,
+    weight_decay: Annotated[float, AT_LEAST_0] = 0.0,
+    weight_lr_power: Annotated[float, AT_LEAST_0] = 2.0,
+    mask=None,
 ) -> optax.GradientTransformationExtraArgs:
     """SGD at points between z, where it steps, and x, the average of z, which is evaluated.
 
@@ -173,12 +211,12 @@ def schedule_free_sgd(
 
 
 def schedule_free_adamw(
-    learning_rate=5e-3,
-    b1=0.9,
-    b2=0.999,
-    eps=1e-8,
-    weight_decay=0.0,
-    weight_lr_power=2.0,
+    learning_rate: Annotated[float, POSITIVE] = 5e-3,
+    b1: Annotated[float, INNER_FRACTION] = 0.9,
+    b2: Annotated[float, FRACTION] = 0.999,
+    eps: Annotated[float, AT_LEAST_0] = 1e-8,
+    weight_decay: Annotated[float, AT_LEAST_0] = 0.0,
+    weight_lr_power: Annotated[float, AT_LEAST_0] = 2.0,
     mask=None,
 ) -> optax.GradientTransformationExtraArgs:
     """As schedule_free_sgd, with AdamW's steps (without its momentum, which b1 replaces).
@@ -194,13 +232,20 @@ def schedule_free_adamw(
 
 
 def polyak_sgd(
-    learning_rate=0.5, scaling=1.0, f_min=0.0, eps=0.0
+    learning_rate: Annotated[float, POSITIVE] = 0.5,
+    scaling: Annotated[float, POSITIVE] = 1.0,
+    f_min: Annotated[float, ANY] = 0.0,
+    eps: Annotated[float, AT_LEAST_0] = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """A step of min(α, (loss − f_min)/‖g‖²); Loizou et al. 2021."""
     return optax.polyak_sgd(learning_rate, scaling, f_min, eps)
 
 
-def noisy_sgd(learning_rate=0.1, eta=0.01, gamma=0.55) -> optax.GradientTransformation:
+def noisy_sgd(
+    learning_rate: Annotated[float, POSITIVE] = 0.1,
+    eta: Annotated[float, AT_LEAST_0] = 0.01,
+    gamma: Annotated[float, AT_LEAST_0] = 0.55,
+) -> optax.GradientTransformation:
     """SGD with Gaussian noise of variance η/(1 + t)^γ in the gradient; Neelakantan et al. 2015."""
     return optax.noisy_sgd(learning_rate, eta, gamma, seed=0)
 
@@ -211,13 +256,33 @@ for _optimizer in (
     sgd, momentum, nesterov, adagrad, rmsprop, lars, adafactor, muon, sam, schedule_free_sgd,
     schedule_free_adamw, polyak_sgd, noisy_sgd,
 ):  # fmt: skip
-    OPTIMIZERS.register(_optimizer.__name__, _optimizer)
+    register_optimizer(_optimizer.__name__, _optimizer)
+
+
+# What optax's settings may be. They mean the same from optimizer to optimizer, but for these few.
+_LIMITS = {
+    **dict.fromkeys(("momentum", "b1", "b2", "b3", "rho", "decay"), FRACTION),
+    **dict.fromkeys(("eps", "eps_root", "weight_decay", "min_norm", "min_step_size"), AT_LEAST_0),
+    **dict.fromkeys(("learning_rate", "estim_lr0", "estim_lr_coef", "max_step_size"), POSITIVE),
+    **dict.fromkeys(("clip_threshold", "gamma"), POSITIVE),
+    **dict.fromkeys(("alpha", "lower_bound", "threshold"), ANY),
+    "beta": ANY,
+    "betas": TWO_FRACTIONS,
+    "eta_minus": INNER_FRACTION,
+    "eta_plus": AT_LEAST_1,
+    "update_interval": AT_LEAST_1,
+}
+_LIMITS_OF = {
+    "cocob": {"alpha": POSITIVE},
+    "momo": {"beta": FRACTION},
+    "signum": {"beta": FRACTION},
+}
 
 
 def _of_optax(module, name: str, learning_rate: float, about: str, **defaults) -> None:
     """Registers optax's own, with a learning rate that suits a small network."""
     entry = partial(getattr(module, name), learning_rate=learning_rate, **defaults)
-    OPTIMIZERS.register(name, entry, about)
+    register_optimizer(name, entry, about, limits=_LIMITS | _LIMITS_OF.get(name, {}))
 
 
 _of_optax(optax, "adadelta", 1.0, "Zeiler 2012, as torch.optim.Adadelta")

@@ -2,46 +2,79 @@
 
 A schedule begins where the linear warm-up ends: t, in steps, counts from there, and T is what the
 warm-up leaves of the run. A run that goes on after T, by a step or two, stays at the schedule's end.
+
+Each is a `jax.tree_util.Partial`: a function of the step, and its numbers, which are values of the
+compiled program. (optax's schedules look at their numbers with Python, so they cannot be traced.)
+Lengths are floats, since the quotient of two integers is float32 in a float64 program too.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated, Any
 
-import jax
+import flax.struct
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jax.tree_util import Partial
 
 from jaxcnn.durations import RunLength
-from jaxcnn.errors import UserError, check_choice
+from jaxcnn.errors import UserError
+from jaxcnn.limits import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    FRACTION,
+    INNER_FRACTION,
+    SHARE,
+    UP_TO_1,
+    one_of,
+)  # fmt: skip
 from jaxcnn.optim.plateau import ReduceOnPlateau
 from jaxcnn.registry import Registry
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """What changes along a run, as functions of the step; and what reacts to its validation metrics."""
-
-    factor: optax.Schedule  # of the peak learning rate
-    momentum: optax.Schedule | None = None  # the momentum itself, where it moves too
-    plateau: Callable[[], ReduceOnPlateau] | None = None  # makes one, for a run
+_NEVER = np.iinfo(np.int32).max
 
 
-def constant(run: RunLength) -> optax.Schedule:
+class Schedule(flax.struct.PyTreeNode):
+    """What changes along a run, as functions of the step; and what reacts to its validation metrics.
+
+    `plateau`, numbers of the host, is left out of what is compiled (`traced`).
+    """
+
+    factor: Partial  # of the peak learning rate
+    momentum: Partial | None = None  # the momentum itself, where it moves too
+    plateau: ReduceOnPlateau | None = flax.struct.field(pytree_node=False, default=None)
+
+    def traced(self) -> "Schedule":
+        """What of it is in the compiled program, where any function of the step may stand."""
+        momentum = self.momentum and as_partial(self.momentum)
+        return Schedule(as_partial(self.factor), momentum)
+
+
+def as_partial(function: Callable) -> Partial:
+    """A function as a pytree; one that is none yet brings no numbers that could change."""
+    return function if isinstance(function, Partial) else Partial(function)
+
+
+def constant(run: RunLength) -> Partial:
     """1 throughout."""
     del run
-    return optax.constant_schedule(1.0)
+    return Partial(_constant)
 
 
-def step(run: RunLength, every: str = "30%", gamma: float = 0.1) -> optax.Schedule:
+def _constant(t):
+    return jnp.ones_like(t, jnp.result_type(float))
+
+
+def step(run: RunLength, every: str = "30%", gamma: Annotated[float, UP_TO_1] = 0.1) -> Partial:
     """γ^⌊t/every⌋: × γ after every `every`."""
-    passed = periods(run.period(every, "config.schedule.every"), run.steps)
-    return lambda t: gamma ** passed(t)
+    ends = period_ends(run.period(every, "config.schedule.every"), run.steps)
+    return Partial(_powers, ends=ends, gamma=gamma)
 
 
-def multistep(run: RunLength, at: tuple = ("50%", "75%"), gamma: float = 0.1) -> optax.Schedule:
+def multistep(
+    run: RunLength, at: tuple = ("50%", "75%"), gamma: Annotated[float, UP_TO_1] = 0.1
+) -> Partial:
     """× γ at each moment of `at`, counted from the start of the run, warm-up included."""
     moments = []
     for i, text in enumerate(at):
@@ -54,158 +87,215 @@ def multistep(run: RunLength, at: tuple = ("50%", "75%"), gamma: float = 0.1) ->
                 f"{setting}={text!r} is step {moments[-1]}; it must lie between the end of the "
                 f"warm-up, step {run.warmup}, and the end of the run, step {run.steps}"
             )
-    after_warmup = jnp.array([moment - run.warmup for moment in moments], jnp.int32)
-    return lambda t: gamma ** (t >= after_warmup).sum()
+    after_warmup = np.sort(np.array([moment - run.warmup for moment in moments], np.int32))
+    return Partial(_powers, ends=after_warmup, gamma=gamma)
 
 
-def exponential(run: RunLength, rate: float = 0.05, every: str = "1 epoch") -> optax.Schedule:
+def _powers(t, ends, gamma):
+    return gamma ** passed(ends, t)
+
+
+def exponential(
+    run: RunLength, rate: Annotated[float, INNER_FRACTION] = 0.05, every: str = "1 epoch"
+) -> Partial:
     """(1 − rate)^(t/every), at every step anew."""
-    _check_fraction("rate", rate)
-    return optax.exponential_decay(1.0, _steps(run, "every", every), 1 - rate)
+    return Partial(_exponential, rate=rate, period=_steps(run, "every", every))
 
 
-def inverse_time(run: RunLength, decay: float = 1.0, every: str = "1 epoch") -> optax.Schedule:
+def _exponential(t, rate, period):
+    return (1 - rate) ** (t / period)
+
+
+def inverse_time(
+    run: RunLength, decay: Annotated[float, AT_LEAST_0] = 1.0, every: str = "1 epoch"
+) -> Partial:
     """1/(1 + decay·t/every)."""
-    period = _steps(run, "every", every)
-    return lambda t: 1 / (1 + decay * t / period)
+    return Partial(_inverse_time, decay=decay, period=_steps(run, "every", every))
 
 
-def inverse_sqrt(run: RunLength, timescale: str = "10%") -> optax.Schedule:
+def _inverse_time(t, decay, period):
+    return 1 / (1 + decay * t / period)
+
+
+def inverse_sqrt(run: RunLength, timescale: str = "10%") -> Partial:
     """√(τ/(t + τ)): with τ the warm-up's length, √(warm-up/step) after it; Vaswani et al. 2017."""
-    tau = _steps(run, "timescale", timescale)
-    return lambda t: jnp.sqrt(tau / (t + tau))
+    return Partial(_inverse_sqrt, tau=_steps(run, "timescale", timescale))
 
 
-def linear(run: RunLength, final: float = 0.0) -> optax.Schedule:
+def _inverse_sqrt(t, tau):
+    return jnp.sqrt(tau / (t + tau))
+
+
+def linear(run: RunLength, final: Annotated[float, SHARE] = 0.0) -> Partial:
     """1 − (1 − final)·t/T."""
-    return optax.linear_schedule(1.0, final, run.steps_after_warmup)
+    return Partial(
+        _polynomial, begin=0, length=float(run.steps_after_warmup), power=1.0, final=final
+    )
 
 
-def polynomial(run: RunLength, power: float = 2.0, final: float = 0.0) -> optax.Schedule:
+def polynomial(
+    run: RunLength,
+    power: Annotated[float, AT_LEAST_0] = 2.0,
+    final: Annotated[float, SHARE] = 0.0,
+) -> Partial:
     """final + (1 − final)·(1 − t/T)^power."""
-    return optax.polynomial_schedule(1.0, final, power, run.steps_after_warmup)
+    return Partial(
+        _polynomial, begin=0, length=float(run.steps_after_warmup), power=power, final=final
+    )
 
 
-def cosine(run: RunLength, final: float = 0.0) -> optax.Schedule:
+def warmup_stable_decay(
+    run: RunLength, decay: str = "20%", final: Annotated[float, SHARE] = 0.0
+) -> Partial:
+    """1, then a straight line down to `final` in the last `decay` of the run; after Hu et al. 2024."""
+    length = min(math.ceil(_steps(run, "decay", decay)), run.steps_after_warmup)
+    begin = run.steps_after_warmup - length
+    return Partial(_polynomial, begin=begin, length=float(length), power=1.0, final=final)
+
+
+def _polynomial(t, begin, length, power, final):
+    left = 1 - jnp.clip(t - begin, 0, length) / length
+    return (1 - final) * left**power + final
+
+
+def cosine(run: RunLength, final: Annotated[float, SHARE] = 0.0) -> Partial:
     """final + (1 − final)·½(1 + cos(πt/T)): half a cosine; Loshchilov & Hutter 2017."""
-    return optax.cosine_decay_schedule(1.0, run.steps_after_warmup, alpha=final)
+    return Partial(_cosine, length=float(run.steps_after_warmup), final=final)
+
+
+def _cosine(t, length, final):
+    return (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(t, length) / length)) + final
 
 
 def cosine_restarts(
-    run: RunLength, first: str = "25%", growth: int = 1, final: float = 0.0
-) -> optax.Schedule:
+    run: RunLength,
+    first: str = "25%",
+    growth: Annotated[int, AT_LEAST_1] = 1,
+    final: Annotated[float, SHARE] = 0.0,
+) -> Partial:
     """Half a cosine over `first` (T₀), then again from 1, each `growth` (T_mult) times as long.
 
     Loshchilov & Hutter 2017.
     """
-    if growth < 1:
-        raise UserError(f"config.schedule.growth={growth} must be at least 1")
     length = round(_steps(run, "first", first)) or 1
     if growth == 1:
-        cosine_of = optax.cosine_decay_schedule(1.0, length, alpha=final)
-        return lambda t: cosine_of(t % length)
-    restarts, cosines = [], []
-    while not restarts or restarts[-1] < run.steps_after_warmup:
-        cosines.append(optax.cosine_decay_schedule(1.0, length, alpha=final))
-        restarts.append((restarts[-1] if restarts else 0) + length)
-        length *= growth
-    return optax.join_schedules(cosines, restarts[:-1])
+        return Partial(_cosine_restarts, length=float(length), final=final)
+    lengths = [length]
+    while sum(lengths) < run.steps_after_warmup:
+        lengths.append(lengths[-1] * growth)
+    ends = np.cumsum(lengths)
+    return Partial(
+        _growing_restarts,
+        starts=_padded(ends[:-1]),
+        lengths=_padded(np.array(lengths[1:])),
+        first=float(length),
+        final=final,
+    )
+
+
+def _cosine_restarts(t, length, final):
+    return _cosine(t % length, length, final)
+
+
+def _growing_restarts(t, starts, lengths, first, final):
+    restarts = passed(starts, t)
+    last = jnp.maximum(restarts - 1, 0)
+    start = jnp.where(restarts > 0, jnp.asarray(starts)[last], 0)
+    length = jnp.where(restarts > 0, jnp.asarray(lengths)[last], first)
+    return _cosine(t - start, length, final)
 
 
 def cyclic(
     run: RunLength,
     half_cycle: str = "10%",
-    low: float = 0.1,
-    mode: str = "triangular",
-    gamma: float = 0.9999,
-) -> optax.Schedule:
+    low: Annotated[float, SHARE] = 0.1,
+    mode: Annotated[str, one_of(("triangular", "triangular2", "exp_range"))] = "triangular",
+    gamma: Annotated[float, UP_TO_1] = 0.9999,
+) -> Partial:
     """Up from `low` to the peak in `half_cycle` and down again, over and over; Smith 2017.
 
     The peaks are all 1 ('triangular'), halve from cycle to cycle ('triangular2'), or fall as γᵗ
     ('exp_range').
     """
-    check_choice("config.schedule.mode", mode, ("triangular", "triangular2", "exp_range"))
     half = max(1, round(_steps(run, "half_cycle", half_cycle)))
-    heights = {
-        "triangular": lambda t: 1.0,
-        "triangular2": lambda t: 0.5 ** (t // (2 * half)),
-        "exp_range": lambda t: gamma**t,
-    }
+    if mode == "exp_range":
+        return Partial(_falling_triangles, half=float(half), low=low, gamma=gamma)
+    return Partial(
+        _triangles, half=float(half), low=low, shrink=0.5 if mode == "triangular2" else 1.0
+    )
 
-    def factor(t):
-        height = 1 - abs(t % (2 * half) / half - 1)
-        return low + (1 - low) * height * heights[mode](t)
 
-    return factor
+def _triangle(t, half):
+    return 1 - abs(t % (2 * half) / half - 1)
+
+
+def _triangles(t, half, low, shrink):
+    return low + (1 - low) * _triangle(t, half) * shrink ** (t // (2 * half))
+
+
+def _falling_triangles(t, half, low, gamma):
+    return low + (1 - low) * _triangle(t, half) * gamma**t
 
 
 def one_cycle(
     run: RunLength,
-    rising: float = 0.3,
-    start_divisor: float = 25.0,
-    final_divisor: float = 1e4,
+    rising: Annotated[float, INNER_FRACTION] = 0.3,
+    start_divisor: Annotated[float, AT_LEAST_1] = 25.0,
+    final_divisor: Annotated[float, AT_LEAST_1] = 1e4,
     cycle_momentum: bool = True,
-    low_momentum: float = 0.85,
-    high_momentum: float = 0.95,
+    low_momentum: Annotated[float, FRACTION] = 0.85,
+    high_momentum: Annotated[float, FRACTION] = 0.95,
 ) -> Schedule:
     """Half a cosine up to the peak, for `rising` of the run, then one down; momentum the other way.
 
     From 1/start_divisor to 1 to 1/(start_divisor·final_divisor), reached in the last step; Smith &
     Topin 2018, with torch's OneCycleLR's details.
     """
-    _check_fraction("rising", rising)
     last = run.steps_after_warmup - 1
     top = max(0.0, rising * run.steps_after_warmup - 1)
+    phases = {"top": top, "up": max(top, 1e-9), "down": max(last - top, 1e-9)}
     begin, end = 1 / start_divisor, 1 / (start_divisor * final_divisor)
-
-    def there_and_back(first: float, middle: float, final: float) -> optax.Schedule:
-        def value(t):
-            up = _half_cosine(first, middle, t / max(top, 1e-9))
-            down = _half_cosine(middle, final, (t - top) / max(last - top, 1e-9))
-            return jnp.where(t <= top, up, down)
-
-        return value
-
-    momentum = there_and_back(high_momentum, low_momentum, high_momentum)
-    return Schedule(there_and_back(begin, 1.0, end), momentum if cycle_momentum else None)
+    factor = Partial(_there_and_back, begin=begin, middle=1.0, end=end, **phases)
+    if not cycle_momentum:
+        return Schedule(factor)
+    extremes = {"begin": high_momentum, "middle": low_momentum, "end": high_momentum}
+    return Schedule(factor, Partial(_there_and_back, **extremes, **phases))
 
 
-def warmup_stable_decay(run: RunLength, decay: str = "20%", final: float = 0.0) -> optax.Schedule:
-    """1, then a straight line down to `final` in the last `decay` of the run; after Hu et al. 2024."""
-    length = min(math.ceil(_steps(run, "decay", decay)), run.steps_after_warmup)
-    begin = run.steps_after_warmup - length
-    return optax.linear_schedule(1.0, final, length, transition_begin=begin)
+def _there_and_back(t, begin, middle, end, top, up, down):
+    rising = _half_cosine(begin, middle, t / up)
+    return jnp.where(t <= top, rising, _half_cosine(middle, end, (t - top) / down))
+
+
+def _half_cosine(start, end, fraction):
+    return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * jnp.clip(fraction, 0, 1)))
 
 
 def reduce_on_plateau(
     run: RunLength,
     metric: str = "loss",
-    factor: float = 0.1,
-    patience: int = 10,
-    threshold: float = 1e-4,
-    cooldown: int = 0,
-    final: float = 0.0,
+    factor: Annotated[float, INNER_FRACTION] = 0.1,
+    patience: Annotated[int, AT_LEAST_0] = 10,
+    threshold: Annotated[float, AT_LEAST_0] = 1e-4,
+    cooldown: Annotated[int, AT_LEAST_0] = 0,
+    final: Annotated[float, SHARE] = 0.0,
 ) -> Schedule:
     """× factor when a validation metric has not become better for more than `patience` evaluations.
 
     Better is by a `threshold` of the best so far; `cooldown` evaluations after a reduction do not
     count; the factor never falls below `final`. As torch's ReduceLROnPlateau.
     """
-    del run
-    _check_fraction("factor", factor)
-
-    def plateau() -> ReduceOnPlateau:
-        return ReduceOnPlateau(metric, factor, patience, threshold, cooldown, final)
-
-    return Schedule(optax.constant_schedule(1.0), plateau=plateau)
+    plateau = ReduceOnPlateau(metric, factor, patience, threshold, cooldown, final)
+    return Schedule(constant(run), plateau=plateau)
 
 
 SCHEDULES = Registry("schedule")
+register_schedule = SCHEDULES.register
 for _schedule in (
     constant, step, multistep, exponential, inverse_time, inverse_sqrt, linear, polynomial, cosine,
     cosine_restarts, cyclic, one_cycle, warmup_stable_decay, reduce_on_plateau,
 ):  # fmt: skip
-    SCHEDULES.register(_schedule.__name__, _schedule)
+    register_schedule(_schedule.__name__, _schedule)
 
 
 def create_schedule(settings: dict, run: RunLength) -> Schedule:
@@ -218,41 +308,48 @@ def create_schedule(settings: dict, run: RunLength) -> Schedule:
       UserError: a duration cannot be read or does not fit the run, or a value is out of its range.
     """
     settings = {key: value for key, value in settings.items() if key != "warmup"}
-    schedule = SCHEDULES.create(settings.pop("name"), run, **settings)
+    schedule: Any = SCHEDULES.create(settings.pop("name"), run, **settings)
     if not isinstance(schedule, Schedule):
-        schedule = Schedule(schedule)
-    if run.warmup == 0:
-        return schedule
-    begin = float(jax.jit(schedule.factor)(0))  # one small program, not one for each operation
-    rise = optax.linear_schedule(begin / (run.warmup + 1), begin, run.warmup)
-
-    def later(function: optax.Schedule) -> optax.Schedule:
-        return lambda step: function(jnp.maximum(step - run.warmup, 0))
-
-    def factor(step):
-        return jnp.where(step < run.warmup, rise(step), later(schedule.factor)(step))
-
-    return Schedule(factor, schedule.momentum and later(schedule.momentum), schedule.plateau)
+        schedule = Schedule(as_partial(schedule))
+    momentum = schedule.momentum and Partial(_after, function=schedule.momentum, warmup=run.warmup)
+    factor = Partial(_warmed_up, function=schedule.factor, warmup=run.warmup)
+    return Schedule(factor, momentum, schedule.plateau)
 
 
-def periods(period: Fraction, up_to: int) -> Callable:
-    """steps → how many whole periods there are in them, exactly, for 0 ≤ steps ≤ up_to.
+def _warmed_up(step, function: Partial, warmup):
+    begin = function(0)
+    low = begin / (warmup + 1)
+    left = 1 - jnp.clip(step, 0, warmup) / jnp.maximum(warmup, 1.0)
+    rising = (low - begin) * left + begin
+    return jnp.where(step < warmup, rising, _after(step, function, warmup))
+
+
+def _after(step, function: Partial, warmup):
+    return function(jnp.maximum(step - warmup, 0))
+
+
+# --- whole periods ------------------------------------------------------------------------------
+
+
+def period_ends(period: Fraction, up_to: int) -> np.ndarray:
+    """int32: the steps up to `up_to` at which a period ends, exactly.
 
     An epoch is rarely a whole number of steps, so this is a matter of fractions, which devices lack.
     """
-    ends = [math.ceil(count * period) for count in range(1, math.floor(up_to / period) + 1)]
-    ends = np.array(ends, np.int32)
-    return lambda steps: jnp.searchsorted(ends, steps, side="right")
+    count = math.floor(up_to / period)
+    return _padded(np.array([math.ceil(number * period) for number in range(1, count + 1)]))
+
+
+def passed(ends: np.ndarray, steps):
+    """How many of these ends lie in so many steps."""
+    return jnp.searchsorted(jnp.asarray(ends), steps, side="right")
+
+
+def _padded(moments: np.ndarray) -> np.ndarray:
+    """int32, filled up to a power of two, so that other numbers of moments share a program."""
+    length = max(16, 1 << max(0, len(moments) - 1).bit_length())
+    return np.concatenate([moments, np.full(length - len(moments), _NEVER)]).astype(np.int32)
 
 
 def _steps(run: RunLength, key: str, text: str) -> float:
     return float(run.period(text, f"config.schedule.{key}"))
-
-
-def _half_cosine(start: float, end: float, fraction):
-    return end + (start - end) / 2 * (1 + jnp.cos(jnp.pi * jnp.clip(fraction, 0, 1)))
-
-
-def _check_fraction(key: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise UserError(f"config.schedule.{key}={value} must be more than 0 and less than 1")

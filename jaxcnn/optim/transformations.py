@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.optim.schedules import Schedule
-
 
 class SumOfSquares(NamedTuple):
     """The state of Adagrad: for each parameter, the sum of all its squared gradients."""
@@ -42,6 +40,10 @@ class Lookahead(NamedTuple):
     inner: optax.OptState
 
 
+def _towards(old, new, share):
+    return old + jnp.asarray(share, old.dtype) * (new - old)
+
+
 def lookahead(
     tx: optax.GradientTransformation, period: int, step_size: float
 ) -> optax.GradientTransformationExtraArgs:
@@ -62,71 +64,11 @@ def lookahead(
         due = count % period == 0
         fast = optax.apply_updates(params, updates)
         slow = jax.tree.map(  # what did not move stays where it is, to the bit
-            lambda old, new: jnp.where(due, old + step_size * (new - old), old), state.slow, fast
+            lambda old, new: jnp.where(due, _towards(old, new, step_size), old), state.slow, fast
         )
         updates = jax.tree.map(
-            lambda to, now, own: jnp.where(due, to - now, own), slow, params, updates
+            lambda to, now, update: jnp.where(due, to - now, update), slow, params, updates
         )
         return updates, Lookahead(count, slow, inner)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def scale_each(multipliers) -> optax.GradientTransformation:
-    """Updates × a number for each parameter; 0 leaves a parameter as it is, whatever its update."""
-
-    def scale(updates):
-        return jax.tree.map(
-            lambda update, multiplier: (
-                update * multiplier if multiplier else jnp.zeros_like(update)
-            ),
-            updates,
-            multipliers,
-        )
-
-    return optax.stateless(lambda updates, params: scale(updates))
-
-
-class Scheduled(NamedTuple):
-    """The state of an optimizer and of what moves its learning rate; any number in it may be changed.
-
-    `inner.hyperparams` holds the settings as the last update used them, the learning rate among them,
-    which is `peak` · the schedule's factor · `scale`.
-    """
-
-    peak: jax.Array
-    scale: jax.Array
-    inner: optax.InjectStatefulHyperparamsState
-
-
-def scheduled(
-    tx: optax.GradientTransformationExtraArgs,
-    peak: float,
-    schedule: Schedule,
-    momentum: str | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Moves the learning rate, and the setting named `momentum`, of an `optax.inject_hyperparams`."""
-
-    def as_used(hyperparams: dict, step, peak, scale) -> dict:
-        used = {"learning_rate": peak * scale * schedule.factor(step)}
-        if schedule.momentum:
-            used[momentum] = schedule.momentum(step)
-        return {
-            key: jnp.asarray(used.get(key, value), value.dtype)
-            for key, value in hyperparams.items()
-        }
-
-    def init(params):
-        inner = tx.init(params)
-        dtype = inner.hyperparams["learning_rate"].dtype
-        peak_now, scale = jnp.asarray(peak, dtype), jnp.ones((), dtype)
-        first = as_used(inner.hyperparams, inner.count, peak_now, scale)
-        return Scheduled(peak_now, scale, inner._replace(hyperparams=first))
-
-    def update(grads, state, params=None, **extra):
-        hyperparams = as_used(state.inner.hyperparams, state.inner.count, state.peak, state.scale)
-        inner = state.inner._replace(hyperparams=hyperparams)
-        updates, inner = tx.update(grads, inner, params, **extra)
-        return updates, state._replace(inner=inner)
 
     return optax.GradientTransformationExtraArgs(init, update)

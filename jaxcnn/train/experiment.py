@@ -1,6 +1,6 @@
 """What a config means: its names looked up, its values checked, its durations turned into steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +8,15 @@ from ml_collections import ConfigDict
 
 from jaxcnn import config as configs
 from jaxcnn.data.augment.table import AUGMENTATIONS, check_augmentations, create_augmentations
-from jaxcnn.data.dataset import Dataset, TargetScale
-from jaxcnn.data.feeding.host import pixels_of
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.feeding.device import DeviceFeed
+from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.data.feeding.preparation import pixels_of
 from jaxcnn.data.sources.table import SOURCES
+from jaxcnn.data.spec import DataSpec
 from jaxcnn.durations import Every, RunLength
 from jaxcnn.errors import UserError
+from jaxcnn.layout import Layout
 from jaxcnn.models import MODELS, create_model
 from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.models.fit import check_fits
@@ -21,12 +25,12 @@ from jaxcnn.optim.chain import check_averages, create_optimizer, gradient_clippi
 from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.optim.schedules import SCHEDULES, Schedule, create_schedule
-from jaxcnn.train import losses
-from jaxcnn.train.limits import check_values
-from jaxcnn.train.losses import LOSSES, Loss, create_loss
-from jaxcnn.train.metrics import Means, class_means, target_means
+from jaxcnn.train.consistency import check_together, deciding_metrics
+from jaxcnn.train.losses import LOSSES, OF_TARGETS, create_loss, losses_for
+from jaxcnn.train.metrics import means_for, metrics_of
 from jaxcnn.train.mixing import MIXES, create_mixes
-from jaxcnn.train.recipe import Recipe
+from jaxcnn.train.observers import OBSERVERS
+from jaxcnn.train.recipe import Recipe, Scoring
 
 REGISTRIES = {
     "model": MODELS,
@@ -37,11 +41,15 @@ REGISTRIES = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "averaging": AVERAGES,
+    "observers": OBSERVERS,
 }
 
 
 def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> ConfigDict:
-    """The full, checked config of a file and of command-line overrides (dotted key → text).
+    """The full, checked config of a file, or of a shipped config's name, and of overrides.
+
+    Args:
+      overrides: dotted key → text, as on the command line: {"optimizer.learning_rate": "0.1"}.
 
     Raises:
       UserError: the file, a key, a type or a value is wrong.
@@ -52,60 +60,130 @@ def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
 def resolve(config: ConfigDict, overrides: Mapping[str, str] | None = None) -> ConfigDict:
     """Completes and checks a config made in Python, as `load_config` does with a file's."""
     config = configs.resolve(config, overrides or {}, REGISTRIES)
-    check_values(config)
+    check_together(config)
     return config
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config made concrete for a data set."""
+    """A config made concrete for data and devices.
+
+    Attributes:
+      recipe: how its model is trained.
+      rules: which parameters decay, are frozen or have a rate of their own, in words.
+      log, eval, checkpoint: at which steps each is due.
+    """
 
     model: Classifier
     recipe: Recipe
     schedule: Schedule
-    augmentations: list
+    augmentations: tuple
     length: RunLength
+    rules: tuple[str, ...]
     log: Every
     eval: Every
     checkpoint: Every
 
     @classmethod
-    def of(cls, config: ConfigDict, dataset: Dataset, devices: int) -> "Experiment":
-        """Builds what the config describes, and refuses what cannot run, before anything compiles.
+    def of(cls, config: ConfigDict, spec: DataSpec, layout: Layout) -> "Experiment":
+        """Builds what the config describes, without computing anything.
 
         Raises:
-          UserError: the batch, the schedule or the model does not fit the data or the devices.
+          UserError: the schedule, the loss, an augmentation or the model does not fit the data.
         """
-        examples = len(dataset.splits["train"])
-        _check_batch(config, examples, devices)
-        length = RunLength.of(config, examples)
+        length = RunLength.of(config, spec.sizes["train"])
         schedule = create_schedule(config.schedule.to_dict(), length)
-        needs_validation = schedule.plateau or config.early_stopping.patience
-        if needs_validation and "validation" not in dataset.splits:
-            setting = "config.schedule.name='reduce_on_plateau'"
-            if not schedule.plateau:
-                setting = f"config.early_stopping.patience={config.early_stopping.patience}"
-            raise UserError(f"{setting} needs a validation split, and the data has none")
-        batch_size = config.train.global_batch_size // config.train.microbatches
-        augmentations = create_augmentations(config.data.augment)
-        check_augmentations(augmentations, dataset.image_shape, pixels_of(dataset))
-        model = model_for(config, dataset.image_shape, dataset.outputs, batch_size)
+        augmentations = tuple(create_augmentations(config.data.augment))
+        check_augmentations(augmentations, spec.image_shape, pixels_of(spec))
+        model = _model_for(config, spec, layout.replicas)
+        recipe, rules = _recipe_and_rules(config, model, spec, length, schedule)
 
         def every(section: str) -> Every:
             return Every(length.stretch(config[section].every, f"config.{section}.every"))
 
         return cls(
             model=model,
-            recipe=recipe_for(
-                config, model, dataset.image_shape, dataset.targets, length, schedule
-            ),
+            recipe=recipe,
             schedule=schedule,
             augmentations=augmentations,
             length=length,
+            rules=rules,
             log=every("log"),
             eval=every("eval"),
             checkpoint=every("checkpoint"),
         )
+
+
+def check_trainable(
+    config: ConfigDict, experiment: Experiment, spec: DataSpec, layout: Layout
+) -> None:
+    """Refuses what cannot be trained, before anything compiles.
+
+    Raises:
+      UserError: the batch does not fit the data, the devices or the model, or a metric that decides
+        something is not measured.
+    """
+    _check_batch(config, spec.sizes["train"], layout.replicas)
+    _check_deciding_metrics(config, experiment.schedule, spec)
+    batch_size = config.train.global_batch_size // config.train.microbatches
+    check_fits(config.model.name, experiment.model, spec.image_shape, _ADVICE, batch_size)
+
+
+def create_feed(
+    config: ConfigDict, dataset: Dataset, experiment: Experiment, layout: Layout
+) -> HostFeed | DeviceFeed:
+    """The feed of a run, as `config.data.placement` says.
+
+    Raises:
+      UserError: the data cannot lie on a device.
+    """
+    feed = {"host": HostFeed, "device": DeviceFeed}[config.data.placement]
+    batch_size = config.train.global_batch_size
+    return feed(dataset, layout, experiment.augmentations, batch_size, config.seed)
+
+
+_ADVICE = "config.data.resize={size} scales the images"
+
+
+def _model_for(config: ConfigDict, spec: DataSpec, replicas: int) -> Classifier:
+    """The config's model, tried on images of the data."""
+    fields = config.model.to_dict()
+    name = fields.pop("name")
+    model = create_model(name, num_classes=spec.outputs, replicas=replicas, **fields)
+    check_fits(name, model, spec.image_shape, _ADVICE)
+    return model
+
+
+def _scoring_for(config: ConfigDict, spec: DataSpec) -> Scoring:
+    name, targets = config.loss.name, spec.targets is not None
+    if (name in OF_TARGETS) != targets:
+        raise UserError(
+            f"config.loss.name={name!r} is no loss for data with "
+            f"{'targets' if targets else 'classes'}; valid: {', '.join(losses_for(targets))}"
+        )
+    return Scoring(create_loss(config.loss.to_dict(), train=False), means_for(spec))
+
+
+def _recipe_and_rules(
+    config: ConfigDict, model: Classifier, spec: DataSpec, length: RunLength, schedule: Schedule
+) -> tuple[Recipe, tuple[str, ...]]:
+    params = abstract_variables(model, spec.image_shape)["params"]
+    groups, rules = parameter_groups(config.parameters.to_dict(), params)
+    averaging = create_averaging(config.averaging.to_dict(), length)
+    optimizer = config.optimizer.to_dict()
+    check_averages(optimizer, averaging)
+    recipe = Recipe(
+        optimizer=create_optimizer(optimizer, schedule, groups),
+        loss=create_loss(config.loss.to_dict(), train=True),
+        scoring=_scoring_for(config, spec),
+        l2_regularization=config.loss.l2_regularization or None,
+        groups=groups,
+        clipping=gradient_clipping(optimizer),
+        averaging=averaging,
+        mixes=create_mixes(config.data.mix),
+        microbatches=config.train.microbatches,
+    )
+    return recipe, rules
 
 
 def _check_batch(config: ConfigDict, examples: int, devices: int) -> None:
@@ -127,85 +205,17 @@ def _check_batch(config: ConfigDict, examples: int, devices: int) -> None:
         )
 
 
-def measures(
-    config: ConfigDict, targets: TargetScale | None
-) -> tuple[Callable[..., Loss], Callable[..., Means]]:
-    """What a model is judged by: the loss in evaluation, and the means that are reported.
-
-    Args:
-      targets: of the data, where it is a regression's.
-
-    Raises:
-      UserError: the config's loss is not one for such data.
-    """
-    for_targets = LOSSES[config.loss.name] in losses.OF_TARGETS
-    if for_targets != (targets is not None):
-        valid = losses.OF_TARGETS if targets else losses.OF_CLASSES
-        raise UserError(
-            f"config.loss.name={config.loss.name!r} is no loss for data with "
-            f"{'targets' if targets else 'classes'}; "
-            f"valid: {', '.join(loss.__name__ for loss in valid)}"
-        )
-    means = target_means(targets.std) if targets else class_means
-    return create_loss(config.loss.to_dict(), train=False), means
-
-
-def recipe_for(
-    config: ConfigDict,
-    model: Classifier,
-    image_shape: tuple[int, int, int],
-    targets: TargetScale | None,
-    length: RunLength,
-    schedule: Schedule,
-) -> Recipe:
-    """How a resolved config trains a model.
-
-    Args:
-      targets: of the data, where it is a regression's.
-      length: of the run, which says when averages are taken.
-
-    Raises:
-      UserError: the loss is not one for such data, or parameters are named that the model lacks.
-    """
-    eval_loss, means = measures(config, targets)
-    params = abstract_variables(model, image_shape)["params"]
-    groups = parameter_groups(config.parameters.to_dict(), params)
-    averaging = create_averaging(config.averaging.to_dict(), length)
-    optimizer = config.optimizer.to_dict()
-    check_averages(optimizer, averaging)
-    return Recipe(
-        tx=create_optimizer(optimizer, schedule, groups),
-        loss=create_loss(config.loss.to_dict(), train=True),
-        eval_loss=eval_loss,
-        means=means,
-        l2_regularization=config.loss.l2_regularization,
-        groups=groups,
-        clipping=gradient_clipping(optimizer),
-        averaging=averaging,
-        microbatches=config.train.microbatches,
-        mixes=create_mixes(config.data.mix),
-    )
-
-
-def model_for(
-    config: ConfigDict,
-    image_shape: tuple[int, int, int],
-    outputs: int,
-    batch_size: int | None = None,
-) -> Classifier:
-    """The config's model, tried on images of that shape without computing anything.
-
-    Args:
-      outputs: how many numbers it gives for an image.
-      batch_size: of the training that it is to be tried in too.
-
-    Raises:
-      UserError: a field has an impossible value, or the images are too small for the model; then the
-        message says what the smallest size is.
-    """
-    fields = config.model.to_dict()
-    name = fields.pop("name")
-    model = create_model(name, num_classes=outputs, **fields)
-    advice = "--config.data.resize={size} scales the images"
-    check_fits(name, model, image_shape, advice, batch_size)
-    return model
+def _check_deciding_metrics(config: ConfigDict, schedule: Schedule, spec: DataSpec) -> None:
+    """What reacts to validation needs a validation split; what decides, a metric that it has."""
+    if "validation" not in spec.sizes and (schedule.plateau or config.early_stopping.patience):
+        setting = "config.schedule.name='reduce_on_plateau'"
+        if not schedule.plateau:
+            setting = f"config.early_stopping.patience={config.early_stopping.patience}"
+        raise UserError(f"{setting} needs a validation split, and the data has none")
+    valid = metrics_of(spec)
+    for setting, metric in deciding_metrics(config).items():
+        if metric not in valid:
+            what = "targets" if spec.targets else f"{spec.outputs} classes"
+            raise UserError(
+                f"{setting}={metric!r} must be {' or '.join(valid)}, for data with {what}"
+            )

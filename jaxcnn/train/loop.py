@@ -4,34 +4,43 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from tqdm.contrib.logging import logging_redirect_tqdm
 
+from jaxcnn import hosts
 from jaxcnn.data.dataset import Dataset, load_dataset
+from jaxcnn.data.feeding.preparation import first_images
 from jaxcnn.errors import UserError
-from jaxcnn.layout import make_mesh, replicated
-from jaxcnn.optim.chain import hyperparameters
-from jaxcnn.plots.curves import draw_curves
+from jaxcnn.layout import Layout
 from jaxcnn.train.batch_stats import make_statistics_step, reestimate
-from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.engine import create_engine
 from jaxcnn.train.evaluate import evaluate
-from jaxcnn.train.experiment import Experiment, resolve
-from jaxcnn.train.feed import DeviceFeed, HostFeed, feed_for
-from jaxcnn.train.metrics import is_better
+from jaxcnn.train.experiment import Experiment, check_trainable, create_feed, resolve
+from jaxcnn.train.history import History
+from jaxcnn.train.judge import Judge
+from jaxcnn.train.keeping import Keeper
+from jaxcnn.train.metrics import Reading
+from jaxcnn.train.observers import Start, create_observers
+from jaxcnn.train.observers.console import Console, ProgressBar
+from jaxcnn.train.observers.files import Curves, MetricsFile
+from jaxcnn.train.observers.tensorboard import TensorBoard
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.pretrained import load_pretrained
-from jaxcnn.train.reactions import Reactions
-from jaxcnn.train.report import divergence_advice, in_words, introduce, progress_bar
-from jaxcnn.train.state import TrainState, abstract_state, evaluation_variables, init_state
-from jaxcnn.train.step import make_eval_step
-from jaxcnn.train.workdir import MetricsWriter, Workdir
+from jaxcnn.train.resuming import check_continues, check_same_run
+from jaxcnn.train.state import (
+    evaluation_variables,
+    init_state,
+    learning_rate_of,
+    with_learning_rate_scale,
+)
+from jaxcnn.train.step import make_eval_step, make_train_step
+from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +52,18 @@ class DivergedError(UserError):
 def train(
     config: ConfigDict,
     workdir: str | Path,
-    overwrite: bool = False,
     dataset: Dataset | None = None,
+    observers: Iterable[Any] = (),
+    overwrite: bool = False,
 ) -> dict:
     """Trains from a config, or goes on with the run that the workdir holds.
 
     Args:
       config: from `load_config`, or made in Python from `default_config()`.
       workdir: where everything goes; a run of the same config in it is resumed.
-      overwrite: removes a run that is there, and starts anew.
       dataset: data in memory, in place of what `config.data` names.
+      observers: objects with methods of `observers.Observer`, beside those that the config names.
+      overwrite: removes a run that is there, and starts anew.
 
     Returns:
       What `result.json` holds.
@@ -61,23 +72,33 @@ def train(
       UserError: the config, the data or the workdir is wrong; nothing has been written then.
       DivergedError: the loss became NaN or infinite; the last good checkpoint is kept.
     """
-    config = resolve(config)
-    directory = Workdir(workdir)
-    directory.check(config, overwrite)
-    finished = None if overwrite else directory.read_result()
-    if finished and finished["status"] in ("completed", "early_stopped"):
-        log.info("%s holds the finished run of this config; nothing to do", workdir)
-        return finished
+    hosts.require_one()
+    config, directory = resolve(config), Workdir(workdir)
+    former = None
+    if not overwrite:
+        directory.check()
+        former = directory.read_config() if directory.config.exists() else None
+    longer = former is not None and former.train.duration != config.train.duration
+    if former is not None:
+        check_same_run(former, config, directory)
+        result = directory.read_result()
+        if result and result["status"] in ("completed", "early_stopped") and not longer:
+            log.info("%s holds the finished run of this config; nothing to do", workdir)
+            return result
 
     dataset = dataset or load_dataset(config.data.to_dict())
-    mesh = make_mesh()
-    experiment = Experiment.of(config, dataset, devices=mesh.size)
-    feed = feed_for(config, dataset, experiment, mesh)
-    pretrained = None
-    if config.init_from and (overwrite or not directory.has_checkpoint()):
-        pretrained = load_pretrained(config.init_from, experiment.model, dataset.image_shape)
+    layout = Layout.over_all_devices()
+    experiment = Experiment.of(config, dataset.spec, layout)
+    check_trainable(config, experiment, dataset.spec, layout)
+    if longer:
+        check_continues(Experiment.of(former, dataset.spec, layout), experiment, config)
+    observers = [*create_observers(config.observers), *observers]
+    run = Run(config, directory, dataset, layout, experiment, observers)
+    resumes = not overwrite and directory.has_checkpoint()
+    pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
     directory.create(config, overwrite)
-    with closing(Run(config, directory, dataset, mesh, experiment, feed, pretrained)) as run:
+    with closing(run):
+        run.begin(pretrained)
         return run.run()
 
 
@@ -89,32 +110,41 @@ class Run:
         config: ConfigDict,
         directory: Workdir,
         dataset: Dataset,
-        mesh: Mesh,
+        layout: Layout,
         experiment: Experiment,
-        feed: HostFeed | DeviceFeed,
-        pretrained: Mapping | None = None,
+        observers: Iterable[Any] = (),
     ):
-        self.config, self.directory, self.dataset = config, directory, dataset
-        self.mesh, self.experiment, self.feed = mesh, experiment, feed
-        self.batch_size, recipe = config.train.global_batch_size, experiment.recipe
-        self.latest = Checkpoints(directory.latest, keep=2)
-        self.best = Checkpoints(directory.best, keep=1)
-        self.eval_step = jax.jit(make_eval_step(experiment.model, recipe.eval_loss, recipe.means))
+        self.config, self.dataset, self.experiment = config, dataset, experiment
+        self.layout, self.directory, self.total_steps = layout, directory, experiment.length.steps
+        self.feed = create_feed(config, dataset, experiment, layout)
+        self.scoring = layout.replicate(experiment.recipe.scoring)
+        self.eval_step = jax.jit(make_eval_step(experiment.model))
         self.statistics_step = jax.jit(make_statistics_step(experiment.model))
-        self.reactions = Reactions(config, experiment.schedule)
-        self.seconds = 0.0
-        self.fingerprint = dataset.fingerprint()
-        self.state = self._initial_or_resumed_state(pretrained)
-        self.step = int(self.state.step)
-        self.writer = MetricsWriter(directory, self.step)
-        self.best_metrics = self._metrics_of_best()
-        introduce(config, dataset, experiment, self._parameters(), mesh.size)
+        self.judge = Judge(config, experiment.schedule)
+        files = [MetricsFile(directory), TensorBoard(directory.tensorboard), Curves(directory)]
+        told = [*files, Console(), ProgressBar(), *observers]
+        self.history = History(told, experiment.length)
+
+    # --- before ---
+
+    def begin(self, pretrained: Mapping | None = None) -> None:
+        """Restores or initialises the state, compiles the step, tells the observers of the start."""
+        model, recipe, spec = self.experiment.model, self.experiment.recipe, self.dataset.spec
+        self.keeper = Keeper(self.directory, self.dataset, self.experiment, self.layout, self.judge)
+        state = self.keeper.resumed()
+        if state is None:
+            seed = self.config.seed
+            state = init_state(model, recipe, spec.image_shape, seed, self.layout, pretrained)
+        self.step = int(state.step)
+        self.parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+        self.engine = create_engine(make_train_step(model), state, recipe, self.feed)
+        self.history.start(self._start())
+        start = time.perf_counter()
+        self.engine.compile()
+        log.info("compiled the training step in %.1f s", time.perf_counter() - start)
 
     def run(self) -> dict:
         """Trains to the end, or to a signal; returns the result."""
-        start = time.perf_counter()
-        self.feed.compile(self.experiment.model, self.experiment.recipe, self.state)
-        log.info("compiled the training step in %.1f s", time.perf_counter() - start)
         try:
             status = self.train()
         except DivergedError:
@@ -122,106 +152,78 @@ class Run:
             raise
         return self._finish(status)
 
-    def close(self) -> None:
-        self.writer.close()
-        self.latest.close()
-        self.best.close()
-
     # --- the loop ---
 
     def train(self) -> str:
         """Trains with the compiled step until something ends the run; returns its status then."""
-        experiment, total_steps = self.experiment, self.experiment.length.steps
+        experiment, engine = self.experiment, self.engine
         events = experiment.log, experiment.eval, experiment.checkpoint
-        metrics = behind = None
-        stop = False
-        with (
-            Preemption() as preemption,
-            self.feed.from_step(self.step) as advance,
-            progress_bar(self.config.model.name, self.step, total_steps, self.batch_size) as bar,
-            logging_redirect_tqdm(),
-        ):
+        preempted = stopped = False
+        with Preemption() as preemption:
+            engine.start(self.step)
             since, since_step = time.perf_counter(), self.step
-            while self.step < total_steps and not (stop or self.reactions.should_stop):
-                until = min(total_steps, *(event.next_after(self.step) for event in events))
-                self.state, metrics, taken = advance(self.state, metrics, until - self.step)
-                self.step += taken
-                # The device works on one dispatch while the next waits in its queue, no more: a
-                # signal is answered, and the bar is true, to within two of them.
-                jax.block_until_ready(behind)
-                behind = metrics
-                bar.update(taken * self.batch_size)
-
-                stop = preemption.requested
-                is_last = self.step == total_steps
-                save = stop or is_last or experiment.checkpoint.due(self.step)
+            while self.step < self.total_steps and not (
+                preempted or stopped or self.judge.should_stop
+            ):
+                until = min(self.total_steps, *(event.next_after(self.step) for event in events))
+                self.step += engine.advance(until - self.step)
+                self.history.steps(self.step)
+                preempted = preemption.requested
+                is_last = self.step == self.total_steps
+                save = preempted or is_last or experiment.checkpoint.due(self.step)
                 validate = is_last or experiment.eval.due(self.step)
                 if not (save or validate or experiment.log.due(self.step)):
                     continue
 
-                values, divergence = metrics.read()
-                elapsed = time.perf_counter() - since
-                self.seconds += elapsed
-                if divergence:
-                    raise self._divergence(*divergence)
-                self._report(values, (self.step - since_step) * self.batch_size / elapsed)
-                metrics = None
-                if validate or (save and not stop):
-                    self._reestimate_batch_stats()
-                if validate:
-                    self._validate()
-                if save or self.reactions.should_stop:
-                    self.latest.save(self.step, self.state, self._notes())
+                (reading,) = engine.read()
+                seconds = time.perf_counter() - since
+                self.keeper.seconds += seconds
+                speed = (self.step - since_step) * experiment.length.batch_size / seconds
+                stopped = self._event(reading, speed, validate, save, preempted)
                 since, since_step = time.perf_counter(), self.step
-        self.latest.wait()
-        self.best.wait()
-        if self.step == total_steps:
+        self.keeper.wait()
+        if self.step == self.total_steps:
             return "completed"
-        return "early_stopped" if self.reactions.should_stop else "preempted"
+        if self.judge.should_stop:
+            return "early_stopped"
+        return "stopped" if stopped else "preempted"
 
-    def _report(self, values: dict, examples_per_second: float) -> None:
-        """Writes a training line."""
-        values = {**values, "examples_per_second": round(examples_per_second, 1)}
-        self.writer.write(self.step, self._epoch(), "train", values)
-        log.info(
-            "step %d/%d  epoch %.2f  %s  learning rate %.3g  %.0f images/s",
-            self.step,
-            self.experiment.length.steps,
-            self._epoch(),
-            in_words(values),
-            values["learning_rate"],
-            examples_per_second,
-        )
+    def _event(
+        self, reading: Reading, speed: float, validate: bool, save: bool, preempted: bool
+    ) -> bool:
+        """Validates, saves and tells, as is due; True where an observer wants the run to stop."""
+        step = self.step
+        if reading.divergence:
+            raise self._divergence(*reading.divergence)
+        if validate or (save and not preempted):
+            self._reestimate_batch_stats()
+        validation = self._validate() if validate else None
+        stopped = False
+        try:
+            self.history.training(step, reading.values, speed)
+            if validation:
+                stopped = self.history.validation(step, *validation, self.judge.scale)
+        except Exception:  # an observer's, which ends the run; it can be resumed from here
+            self.keeper.save_latest(step, self.engine.state)
+            self.keeper.wait()
+            raise
+        if save or stopped or self.judge.should_stop:
+            self.keeper.save_latest(step, self.engine.state)
+        return stopped
 
-    def _validate(self) -> None:
-        """Evaluates on the validation split; keeps the state apart where it is the best so far."""
+    def _validate(self) -> tuple[dict, bool] | None:
+        """Evaluates on the validation split: the metrics, and whether they are the best so far."""
         if "validation" not in self.dataset.splits:
-            return
-        values = self._evaluate(self.state, "validation")
+            return None
+        values = self._evaluate(evaluation_variables(self.engine.state), "validation")
         if not math.isfinite(values["loss"]):
-            rate = hyperparameters(self.state.opt_state)["learning_rate"]
-            raise self._divergence(self.step, float(jax.device_get(rate)))
-        metric = self.config.checkpoint.best_metric
-        best = self.best_metrics
-        better = best is None or is_better(metric, values[metric], best[metric])
-        reduced = self.reactions.take_in(values, self.step > self.experiment.length.warmup)
-        if reduced:
-            self._scale_learning_rate(self.reactions.scale)
-        remarks = {
-            "  (best so far)": better,
-            f"  (learning rate × {self.reactions.scale})": reduced,
-            "  (stopping early)": self.reactions.should_stop,
-        }
-        log.info(
-            "validation       %s%s", in_words(values), "".join(r for r in remarks if remarks[r])
-        )
-        scale = {"learning_rate_scale": self.reactions.scale} if self.reactions.scale else {}
-        self.writer.write(self.step, self._epoch(), "validation", {**values, **scale})
-        if better:
-            self.best_metrics = values
-            self.best.save(self.step, self.state, {**self._notes(), "validation": values})
-            # Before the latest: a run killed between the two comes by this step again.
-            self.best.wait()
+            raise self._divergence(self.step, learning_rate_of(self.engine.state))
+        verdict = self.judge.judge(values, self.step > self.experiment.length.warmup)
+        if verdict.reduce:
+            self.engine.state = with_learning_rate_scale(self.engine.state, self.judge.scale)
+        if verdict.best:
+            self.keeper.save_best(self.step, self.engine.state, values)
+        return values, verdict.best
 
     def _reestimate_batch_stats(self) -> None:
         """Measures the statistics that evaluation uses, where the recipe says so, over an epoch.
@@ -230,122 +232,70 @@ class Run:
         """
         if self.experiment.recipe.averaging.batch_stats != "reestimated":
             return
-        count = math.ceil(len(self.dataset.splits["train"]) / self.batch_size)
+        length, state = self.experiment.length, self.engine.state
+        count = math.ceil(length.examples / length.batch_size)
         with closing(self.feed.train_batches(self.step)) as batches:
-            epoch, variables = itertools.islice(batches, count), evaluation_variables(self.state)
+            epoch, variables = itertools.islice(batches, count), evaluation_variables(state)
             batch_stats = reestimate(self.statistics_step, variables, epoch)
-        self.state = self.state.replace(eval_batch_stats=batch_stats)
-
-    def _scale_learning_rate(self, scale: float) -> None:
-        opt_state = self.state.opt_state
-        scale = np.asarray(scale, opt_state.scale.dtype)
-        scale = jax.device_put(scale, replicated(self.mesh))
-        self.state = self.state.replace(opt_state=opt_state._replace(scale=scale))
-
-    # --- before ---
-
-    def _initial_or_resumed_state(self, pretrained: Mapping | None) -> TrainState:
-        resumed = self.latest.restore_newest(self._abstract_state(), self._check_same_data)
-        if resumed is None:
-            model, recipe = self.experiment.model, self.experiment.recipe
-            shape, sharding = self.dataset.image_shape, replicated(self.mesh)
-            return init_state(model, recipe, shape, self.config.seed, sharding, pretrained)
-        state, notes = resumed
-        self.seconds = notes["seconds"]
-        self.reactions.restore(notes["reactions"])
-        log.info("resuming %s at step %d", self.directory.path, int(state.step))
-        return state
-
-    def _check_same_data(self, notes: dict) -> None:
-        if notes["fingerprint"] != self.fingerprint:
-            raise UserError(
-                f"--workdir={self.directory.path} holds a run on other data: the images or labels of "
-                "its source have changed since; take another workdir, or --overwrite to start anew"
-            )
-
-    def _metrics_of_best(self) -> dict | None:
-        try:
-            best = self.best.restore_newest(self._abstract_state())
-        except UserError:
-            log.warning("the best checkpoint so far is damaged; the best is chosen anew from here")
-            self.best.set_all_aside()
-            return None
-        return best and best[1]["validation"]
+        self.engine.state = state.replace(eval_batch_stats=batch_stats)
 
     # --- after ---
 
     def _finish(self, status: str) -> dict:
-        """Evaluates the final and the best weights, draws the curves, writes the result."""
-        steps = self.best.steps()
-        best = {"step": steps[-1], "validation": self.best_metrics} if steps else None
-        draw_curves(
-            self.directory.read_metrics(),
-            self.directory.curves,
-            f"{self.config.model.name} on {self._data_name()}",
-            best and best["step"],
-            stopped_early=status == "early_stopped",
-        )
-        final = None
+        """Evaluates the final and the best weights, writes the result, tells of the end."""
+        best, final = self.keeper.best(), None
         if status in ("completed", "early_stopped"):
-            final = {"step": self.step, **self._evaluate_held_out(self.state)}
-            best = {**best, **self._evaluate_held_out(self._best_state())} if best else final
+            final_variables = evaluation_variables(self.engine.state)
+            final = {"step": self.step, **self._evaluate_held_out(final_variables)}
+            best = (
+                {**best, **self._evaluate_held_out(self.keeper.best_variables())} if best else final
+            )
         result = {
             "status": status,
             "steps": self.step,
             "best": best,
             "final": final,
-            "parameters": self._parameters(),
-            "images": self.step * self.batch_size,
-            "seconds": round(self.seconds, 3),
+            "parameters": self.parameters,
+            "images": self.step * self.experiment.length.batch_size,
+            "seconds": round(self.keeper.seconds, 3),
         }
         self.directory.write_result(result)
+        self.history.end(result)
         return result
 
-    def _best_state(self) -> TrainState:
-        """The weights of the best checkpoint."""
-        return self.best.restore(self.best.steps()[-1], self._abstract_state())[0]
+    def close(self) -> None:
+        """Closes what is open, of a run that has begun or not."""
+        for part in ("engine", "history", "keeper"):
+            if hasattr(self, part):
+                getattr(self, part).close()
 
-    def _abstract_state(self) -> TrainState:
-        experiment, shape = self.experiment, self.dataset.image_shape
-        return abstract_state(experiment.model, experiment.recipe, shape, replicated(self.mesh))
+    def _evaluate_held_out(self, variables: Mapping) -> dict:
+        held_out = [split for split in ("validation", "test") if split in self.dataset.splits]
+        return {split: self._evaluate(variables, split) for split in held_out}
 
-    def _evaluate_held_out(self, state: TrainState) -> dict:
-        return {
-            split: self._evaluate(state, split)
-            for split in ("validation", "test")
-            if split in self.dataset.splits
-        }
-
-    def _evaluate(self, state: TrainState, split: str) -> dict:
-        batch_size = self.config.eval.global_batch_size
-        variables = evaluation_variables(state)
-        return evaluate(self.eval_step, variables, self.feed, split, batch_size)
+    def _evaluate(self, variables: Mapping, split: str) -> dict:
+        size = self.config.eval.global_batch_size
+        return evaluate(self.eval_step, variables, self.scoring, self.feed, split, size)
 
     def _divergence(self, step: int, learning_rate: float) -> DivergedError:
-        return DivergedError(divergence_advice(step, learning_rate, self.latest.steps()))
+        kept = self.keeper.latest_step()
+        return DivergedError(
+            f"the loss became NaN or infinite at step {step} (learning rate {learning_rate:.3g}); "
+            "try a smaller config.optimizer.learning_rate or a longer config.schedule.warmup; "
+            + (f"the checkpoint of step {kept} is kept" if kept else "no checkpoint was saved yet")
+        )
 
-    def _notes(self) -> dict:
-        """What a checkpoint holds beside the state: all that using it needs, without the data."""
-        targets = self.dataset.targets
-        return {
-            "seconds": self.seconds,
-            "reactions": self.reactions.state(),
-            "examples": len(self.dataset.splits["train"]),
-            "class_names": list(self.dataset.class_names),
-            "image_shape": list(self.dataset.image_shape),
-            "mean": self.dataset.mean.tolist(),
-            "std": self.dataset.std.tolist(),
-            "pixels": self.dataset.pixel_dtype,
-            "targets": targets and {"mean": targets.mean.tolist(), "std": targets.std.tolist()},
-            "fingerprint": self.fingerprint,
-        }
-
-    def _epoch(self) -> float:
-        return self.step * self.batch_size / len(self.dataset.splits["train"])
-
-    def _parameters(self) -> int:
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.state.params))
-
-    def _data_name(self) -> str:
-        data = self.config.data
-        return data.get("name") or data.get("root") or data.get("path") or data.source
+    def _start(self) -> Start:
+        experiment, dataset = self.experiment, self.dataset
+        return Start(
+            config=self.config,
+            workdir=self.directory.path,
+            spec=dataset.spec,
+            step=self.step,
+            total_steps=self.total_steps,
+            parameters=self.parameters,
+            devices=self.layout.replicas,
+            remarks=dataset.remarks,
+            rules=experiment.rules,
+            first_images=partial(first_images, dataset, experiment.augmentations, self.config.seed),
+        )

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import Partial
 
+from jaxcnn.limits import FRACTION, POSITIVE
 from jaxcnn.registry import Registry
 
 
@@ -28,7 +30,10 @@ def _over(mask: jax.Array, per_example: jax.Array) -> Loss:
 
 
 def softmax_cross_entropy(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array, label_smoothing: float = 0.0
+    logits: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array,
+    label_smoothing: Annotated[float, FRACTION] = 0.0,
 ) -> Loss:
     """−Σₖ qₖ log softmax(logits)ₖ, with q = (1 − ε)·label + ε/C.
 
@@ -48,7 +53,10 @@ def softmax_cross_entropy(
 
 
 def sigmoid_cross_entropy(
-    logits: jax.Array, labels: jax.Array, mask: jax.Array, label_smoothing: float = 0.0
+    logits: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array,
+    label_smoothing: Annotated[float, FRACTION] = 0.0,
 ) -> Loss:
     """−Σₖ qₖ log σ(logits)ₖ + (1 − qₖ) log(1 − σ(logits)ₖ): a binary question for each class.
 
@@ -80,7 +88,9 @@ def l2(outputs: jax.Array, targets: jax.Array, mask: jax.Array) -> Loss:
     return _over(mask, _of_entries(jnp.square, outputs, targets))
 
 
-def huber(outputs: jax.Array, targets: jax.Array, mask: jax.Array, delta: float = 1.0) -> Loss:
+def huber(
+    outputs: jax.Array, targets: jax.Array, mask: jax.Array, delta: Annotated[float, POSITIVE] = 1.0
+) -> Loss:
     """½e² where |e| ≤ δ, else δ(|e| − ½δ), e = output − target; Huber 1964. Takes what `l1` takes."""
     return _over(mask, _of_entries(partial(optax.huber_loss, delta=delta), outputs, targets))
 
@@ -93,21 +103,47 @@ def _of_entries(function: Callable, outputs: jax.Array, targets: jax.Array) -> j
 # --- by name ------------------------------------------------------------------------------------
 
 LOSSES = Registry("loss")
-OF_CLASSES = (softmax_cross_entropy, sigmoid_cross_entropy)
-OF_TARGETS = (l1, l2, huber)
-for _loss in (*OF_CLASSES, *OF_TARGETS):
-    LOSSES.register(_loss.__name__, _loss)
+OF_TARGETS: set[str] = set()  # the names of those that are for targets; the others are for classes
 
 
-def create_loss(settings: Mapping, train: bool) -> Callable[..., Loss]:
+def register_loss(name: str, loss: Callable[..., Loss] | None = None, targets: bool = False):
+    """Adds a loss (outputs, labels, mask, **settings) → Loss; a decorator where none is given.
+
+    Args:
+      targets: whether it is for targets of a regression, not for classes.
+    """
+    if loss is None:
+        return lambda loss: register_loss(name, loss, targets)
+    LOSSES.register(name, loss)
+    if targets:
+        OF_TARGETS.add(name)
+    return loss
+
+
+for _loss in (softmax_cross_entropy, sigmoid_cross_entropy):
+    register_loss(_loss.__name__, _loss)
+for _loss in (l1, l2, huber):
+    register_loss(_loss.__name__, _loss, targets=True)
+
+
+def losses_for(targets: bool) -> list[str]:
+    """The names of the losses for targets, or for classes."""
+    return [name for name in LOSSES.names() if (name in OF_TARGETS) == targets]
+
+
+def create_loss(settings: Mapping, train: bool) -> Partial:
     """(outputs, labels, mask) → Loss, as a config's `loss` section names it.
 
-    Labels are smoothed in training alone.
+    Its numbers are leaves of the returned pytree. Labels are smoothed in training alone.
     """
-    own = {key: settings[key] for key in LOSSES.settings(settings["name"]) if key in settings}
+    name = settings["name"]
+    chosen = {key: settings[key] for key in LOSSES.settings(name) if key in settings}
     if not train:
-        own.pop("label_smoothing", None)
-    return partial(LOSSES.constructor(settings["name"], own), **own)
+        chosen.pop("label_smoothing", None)
+    loss = LOSSES.constructor(name, chosen)
+    numbers = {key: value for key, value in chosen.items() if isinstance(value, float)}
+    others = {key: value for key, value in chosen.items() if key not in numbers}
+    return Partial(partial(loss, **others) if others else loss, **numbers)
 
 
 def l2_penalty(params, decayed=None) -> jax.Array:

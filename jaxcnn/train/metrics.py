@@ -1,18 +1,29 @@
 """Metrics, accumulated on the device and read only where a line is written."""
 
+from typing import NamedTuple
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 from clu import metrics
+from jax.tree_util import Partial
 
+from jaxcnn.data.spec import DataSpec
 from jaxcnn.train.losses import Loss
 
 NEVER = 2**31 - 1
+TOP_5_FROM = 10  # classes; among fewer, five guesses say little
 
-# The metrics that a run can be judged by, and which of them are better when higher.
-OF_CLASSES = ("loss", "accuracy")
-OF_TARGETS = ("loss", "mae")
-HIGHER_IS_BETTER = ("accuracy",)
+HIGHER_IS_BETTER = ("accuracy", "top5_accuracy")
+ALL = ("loss", "accuracy", "top5_accuracy", "mae")  # that a run can be judged by
+
+
+def metrics_of(spec: DataSpec) -> tuple[str, ...]:
+    """The metrics that a run on such data can be judged by."""
+    if spec.targets:
+        return ("loss", "mae")
+    top_5 = ("top5_accuracy",) if spec.outputs >= TOP_5_FROM else ()
+    return ("loss", "accuracy", *top_5)
 
 
 def is_better(metric: str, value: float, other: float) -> bool:
@@ -39,6 +50,15 @@ class ClassMeans(Means):
 
 
 @flax.struct.dataclass
+class ManyClassMeans(Means):
+    """The same, and the share of examples whose label is among the five largest logits."""
+
+    loss: metrics.Average.from_output("loss")
+    accuracy: metrics.Average.from_output("correct")
+    top5_accuracy: metrics.Average.from_output("among_five")
+
+
+@flax.struct.dataclass
 class TargetMeans(Means):
     """Of a regression: the loss, and the mean absolute error over examples and entries."""
 
@@ -46,27 +66,44 @@ class TargetMeans(Means):
     mae: metrics.Average.from_output("error")
 
 
-def class_means(loss: Loss, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> ClassMeans:
+def classification_means(
+    loss: Loss, logits: jax.Array, labels: jax.Array, mask: jax.Array
+) -> ClassMeans | ManyClassMeans:
     """Of a batch; labels are (batch,) numbers or (batch, classes) probabilities."""
     classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
-    correct = logits.argmax(axis=1) == classes
-    return ClassMeans.single_from_model_output(loss=loss.per_example, correct=correct, mask=mask)
+    found = {"loss": loss.per_example, "correct": logits.argmax(axis=1) == classes, "mask": mask}
+    if logits.shape[1] < TOP_5_FROM:
+        return ClassMeans.single_from_model_output(**found)
+    among_five = _rank(logits, classes) < 5
+    return ManyClassMeans.single_from_model_output(**found, among_five=among_five)
 
 
-def target_means(scale):
-    """Of a batch: a function like `class_means`.
+def _rank(logits: jax.Array, classes: jax.Array) -> jax.Array:
+    """How many classes come before the label's: of equal logits the first, as in `argmax`."""
+    of_label = jnp.take_along_axis(logits, classes[:, None], axis=1)
+    earlier = jnp.arange(logits.shape[1]) < classes[:, None]
+    before = (logits > of_label) | ((logits == of_label) & earlier) | jnp.isnan(of_label)
+    return before.sum(axis=1)
+
+
+def regression_means(
+    loss: Loss, outputs: jax.Array, targets: jax.Array, mask: jax.Array, scale: jax.Array
+) -> TargetMeans:
+    """Of a batch.
 
     Args:
-      scale: array of a target's shape; errors are multiplied by it, which brings them to the unit that
-        the data has.
+      scale: of a target's shape; errors are multiplied by it, which brings them to the data's unit.
     """
+    errors = jnp.abs(outputs.reshape(targets.shape) - targets) * scale
+    error = errors.reshape(len(targets), -1).mean(axis=1)
+    return TargetMeans.single_from_model_output(loss=loss.per_example, error=error, mask=mask)
 
-    def means(loss: Loss, outputs: jax.Array, targets: jax.Array, mask: jax.Array) -> TargetMeans:
-        errors = jnp.abs(outputs.reshape(targets.shape) - targets) * scale
-        error = errors.reshape(len(targets), -1).mean(axis=1)
-        return TargetMeans.single_from_model_output(loss=loss.per_example, error=error, mask=mask)
 
-    return means
+def means_for(spec: DataSpec) -> Partial:
+    """(loss, outputs, labels, mask) → the means for such data."""
+    if spec.targets:
+        return Partial(regression_means, scale=spec.targets.std)
+    return Partial(classification_means)
 
 
 @flax.struct.dataclass
@@ -85,9 +122,16 @@ class Divergence(metrics.Metric):
         return jax.tree.map(lambda mine, its: jnp.where(earlier, mine, its), self, other)
 
 
+class Reading(NamedTuple):
+    """What a training line says: numbers by name; and (step, learning rate) of a divergence."""
+
+    values: dict[str, float]
+    divergence: tuple[int, float] | None
+
+
 @flax.struct.dataclass
 class TrainMetrics:
-    """What a training line says: means since the line before, and the last step's numbers."""
+    """Means since the line before, and the last step's numbers; of one run, or of several trials."""
 
     means: Means
     last_step: dict[str, jax.Array]  # 'learning_rate', 'grad_norm', …
@@ -112,18 +156,25 @@ class TrainMetrics:
             self.divergence.merge(other.divergence),
         )
 
-    def read(self) -> tuple[dict[str, float], tuple[int, float] | None]:
-        """Fetches from the device: the one transfer.
+    def read(self) -> list[Reading]:
+        """Fetches from the device: the one transfer. One reading; or, of (trials,) leaves, each's."""
+        fetched = jax.device_get(self)
+        trials = fetched.divergence.step.size
+        each = jax.tree.map(lambda leaf: leaf.reshape(trials), fetched)
+        return [_reading(_entry(each, i)) for i in range(trials)]
 
-        Returns:
-          The means and the last step's numbers, and (step, learning rate) where the run diverged.
-        """
-        own = jax.device_get(self)
-        values = own.means.read()
-        values.pop("count")
-        values |= {name: float(value) for name, value in own.last_step.items()}
-        step = int(own.divergence.step)
-        return values, None if step == NEVER else (step, float(own.divergence.learning_rate))
+
+def _entry(tree, index: int):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _reading(metrics: TrainMetrics) -> Reading:
+    values = metrics.means.read()
+    values.pop("count")
+    values |= {name: float(value) for name, value in metrics.last_step.items()}
+    step = int(metrics.divergence.step)
+    diverged = None if step == NEVER else (step, float(metrics.divergence.learning_rate))
+    return Reading(values, diverged)
 
 
 merge = jax.jit(lambda old, new: old.merge(new))

@@ -1,32 +1,26 @@
 """Mixing of images and their labels within a batch, on the device, inside the training step."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from jaxcnn.errors import UserError
+from jaxcnn.limits import POSITIVE, UP_TO_1
 from jaxcnn.registry import Registry
 
 
-@dataclass(frozen=True)
-class Mix(ABC):
+class Mix(flax.struct.PyTreeNode):
     """Applied to a batch with `probability`; each example's partner is the one opposite in the batch.
 
     The share of an example's own label, λ, is of the distribution Beta(α, α), one for the whole batch.
     """
 
-    probability: float = 1.0
-    alpha: float = 1.0
-
-    def __post_init__(self):
-        name = type(self).__name__.lower()
-        if not 0 < self.probability <= 1:
-            raise UserError(f"{name}: probability={self.probability!r} must be in (0, 1]")
-        if self.alpha <= 0:
-            raise UserError(f"{name}: alpha={self.alpha!r} must be more than 0")
+    probability: Annotated[float, UP_TO_1] = 1.0
+    alpha: Annotated[float, POSITIVE] = 1.0
 
     @abstractmethod
     def images(
@@ -35,17 +29,15 @@ class Mix(ABC):
         """Mixed images, and the share of their own that is really in them."""
 
 
-@dataclass(frozen=True)
 class Mixup(Mix):
     """λx + (1 − λ)x′; Zhang et al. 2018."""
 
-    alpha: float = 0.2
+    alpha: Annotated[float, POSITIVE] = 0.2
 
     def images(self, key, images, share):
         return share * images + (1 - share) * images[::-1], share
 
 
-@dataclass(frozen=True)
 class Cutmix(Mix):
     """x, with a box of x′ that has 1 − λ of the area, cut off at the image's edge; Yun et al. 2019."""
 
@@ -69,7 +61,7 @@ MIXES.register("mixup", Mixup)
 MIXES.register("cutmix", Cutmix)
 
 
-def create_mixes(entries: Sequence[Mapping]) -> list[Mix]:
+def create_mixes(entries: Sequence[Mapping]) -> tuple[Mix, ...]:
     """The mixes that a config's `data.mix` lists.
 
     Raises:
@@ -83,7 +75,7 @@ def create_mixes(entries: Sequence[Mapping]) -> list[Mix]:
             "config.data.mix: a batch is mixed in one way at most, but the probabilities add up to "
             f"{total:g}"
         )
-    return mixes
+    return tuple(mixes)
 
 
 def mixed(mixes: Sequence[Mix], key: jax.Array, batch: Mapping, num_classes: int) -> dict:
@@ -92,7 +84,7 @@ def mixed(mixes: Sequence[Mix], key: jax.Array, batch: Mapping, num_classes: int
     Its labels are probabilities (batch, num_classes) that add up to 1, unless they were targets, which
     are mixed themselves.
     """
-    choice_key, share_key, own_key = jax.random.split(key, 3)
+    choice_key, share_key, images_key = jax.random.split(key, 3)
     labels = batch["label"]
     if jnp.issubdtype(labels.dtype, jnp.integer):
         labels = jax.nn.one_hot(labels, num_classes, dtype=batch["image"].dtype)
@@ -103,12 +95,12 @@ def mixed(mixes: Sequence[Mix], key: jax.Array, batch: Mapping, num_classes: int
     def by(mix: Mix):
         def apply(_):
             share = jax.random.beta(share_key, mix.alpha, mix.alpha).astype(labels.dtype)
-            images, own = mix.images(own_key, batch["image"], share)
-            return images, own * labels + (1 - own) * labels[::-1]
+            images, share = mix.images(images_key, batch["image"], share)
+            return images, share * labels + (1 - share) * labels[::-1]
 
         return apply
 
-    ends = jnp.cumsum(jnp.array([mix.probability for mix in mixes]))
+    ends = jnp.cumsum(jnp.stack([jnp.asarray(mix.probability, float) for mix in mixes]))
     choice = (jax.random.uniform(choice_key) >= ends).sum()
     images, labels = jax.lax.switch(choice, [*map(by, mixes), unmixed], None)
     return {**batch, "image": images, "label": labels}

@@ -1,27 +1,26 @@
 """Weights to start from: a converted model's, or another run's."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+import logging
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import load_dataset
+from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
-from jaxcnn.layout import make_mesh, replicated
-from jaxcnn.models.classifier import Classifier, abstract_variables
+from jaxcnn.layout import Layout
+from jaxcnn.models.classifier import Classifier
 from jaxcnn.train.evaluate import evaluate
-from jaxcnn.train.experiment import measures, model_for
-from jaxcnn.train.feed import HostFeed
+from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.saved_run import load_run
-from jaxcnn.train.state import evaluation_variables
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.views import check_views
+from jaxcnn.transfer.adopt import Weights, adopt
 from jaxcnn.transfer.converted import MODEL_FILE, load_converted
+
+log = logging.getLogger(__name__)
 
 
 def load_model(directory: str | Path) -> tuple[Classifier, dict]:
@@ -35,108 +34,85 @@ def load_model(directory: str | Path) -> tuple[Classifier, dict]:
     Raises:
       UserError: the directory holds neither, or is damaged.
     """
+    weights = load_weights(directory)
+    return weights.model, weights.variables
+
+
+def load_weights(directory: str | Path) -> Weights:
+    """The same, and the names of its classes."""
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory}: there is no such directory")
     if (directory / MODEL_FILE).exists():
-        return load_converted(directory)
+        return Weights(*load_converted(directory), class_names=None)
     if not (directory / "config.json").exists():
         raise UserError(
             f"{directory} holds neither a converted model (model.json) nor a run (config.json)"
         )
     run = load_run(directory)
-    variables = evaluation_variables(run.state)
-    return run.model, {name: tree for name, tree in variables.items() if tree}
+    variables = {name: tree for name, tree in run.variables.items() if tree}
+    return Weights(run.model, variables, run.spec.class_names)
 
 
-# Settings under which the same weights are the same function in evaluation.
-_ANOTHER_TRAINING = {
-    "num_classes", "parent", "name", "dropout_rate", "aux_dropout_rate", "drop_path_rate", "dtype",
-    "param_dtype", "remat", "kernel_init", "head_init", "zero_init_residual", "batch_norm_mode",
-    "batch_norm_momentum", "ghost_batch_size", "aux_heads", "aux_weight", "dense_as_conv",
-}  # fmt: skip
-
-
-def load_pretrained(
-    directory: str, model: Classifier, image_shape: tuple[int, int, int]
-) -> dict[str, Mapping]:
-    """The variables of `directory` that a model starts from.
-
-    All of them, but for heads where the classes are others in number, and for auxiliary heads where the
-    model has none.
+def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> dict | None:
+    """The variables of `config.init_from` that a model starts from; None where it names none.
 
     Raises:
       UserError: the directory cannot be read, or holds the weights of another network.
     """
-    source, variables = load_model(directory)
-    problem = f"config.init_from={directory!r} holds the weights of another network"
-    if type(source) is not type(model):
-        raise UserError(
-            f"{problem}: a {type(source).__name__}, and this is a {type(model).__name__}"
-        )
-    settings = {field.name for field in fields(model)} - _ANOTHER_TRAINING
-    changed = [
-        f"{name} is {_value(source, name)} there and {_value(model, name)} here"
-        for name in sorted(settings)
-        if _value(source, name) != _value(model, name)
-    ]
-    if changed:
-        raise UserError(f"{problem}: {'; '.join(changed)}")
-
-    given = flatten_dict(variables)
-    expected = flatten_dict(abstract_variables(model, image_shape))
-    if source.num_classes != model.num_classes:
-        given = {path: value for path, value in given.items() if not path[1].endswith("head")}
-    if not getattr(model, "aux_heads", False):
-        given = {path: value for path, value in given.items() if not path[1].startswith("aux")}
-    wrong = [
-        f"{'/'.join(path)} is {given[path].shape} there and {expected[path].shape} here"
-        for path in given
-        if path in expected and given[path].shape != expected[path].shape
-    ]
-    if wrong:
-        raise UserError(f"{problem}, for other images: {wrong[0]}")
-    return unflatten_dict({path: np.asarray(value) for path, value in given.items()})
+    if not config.init_from:
+        if config.reinitialize:
+            raise UserError(
+                f"config.reinitialize={list(config.reinitialize)} is for weights of config.init_from, "
+                "which names none"
+            )
+        return None
+    variables, lines = _adopted(config, model, spec)
+    for line in lines:
+        log.info("weights of %s: %s", config.init_from, line)
+    return variables
 
 
-def _value(model: Classifier, setting: str) -> Any:
-    value = getattr(model, setting)
-    return tuple(value) if isinstance(value, list) else value
+def _adopted(config: ConfigDict, model: Classifier, spec: DataSpec) -> tuple[dict, list[str]]:
+    setting = f"config.init_from={config.init_from!r}"
+    source, shape = load_weights(config.init_from), spec.image_shape
+    return adopt(source, model, shape, spec.class_names, setting, config.reinitialize)
 
 
-def evaluate_pretrained(config: ConfigDict, split: str, views: str = "") -> dict[str, float | int]:
+def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[str, float | int]:
     """Evaluates the weights of `config.init_from` on a split of the config's data.
 
     Args:
-      views: of `views.VIEWS`, those whose class probabilities are averaged; or ''.
+      tta: of `views.VIEWS`, those whose class probabilities are averaged; or ''.
 
     Returns:
-      {'loss', 'accuracy', 'count'}
+      Each metric by name, and 'count'.
 
     Raises:
-      UserError: there are no such weights, or they are for another number of classes.
+      UserError: there are no such weights, or they are for other classes.
     """
-    check_views(views, config)
+    check_views(tta, config)
     if not config.init_from:
         raise UserError("config.init_from='' must be the directory of the weights to evaluate")
     dataset = load_dataset(config.data.to_dict())
+    spec = dataset.spec
     if split not in dataset.splits:
-        raise UserError(f"--split={split}: {suggestion(split, dataset.splits)}")
-    if dataset.targets:
+        raise UserError(f"split={split!r}: {suggestion(split, dataset.splits)}")
+    if spec.targets:
         raise UserError(
             "config.init_from: a regression's weights answer in the unit of the data that they were "
-            "trained on; evaluate its run, with --workdir"
+            "trained on; evaluate its run, by its workdir"
         )
-    outputs = dataset.outputs
-    model = model_for(config, dataset.image_shape, outputs)
-    variables = load_pretrained(config.init_from, model, dataset.image_shape)
+    layout = Layout.over_all_devices()
+    experiment = Experiment.of(config, spec, layout)
+    variables, lines = _adopted(config, experiment.model, spec)
     if "head" not in variables.get("params", {}):
-        raise UserError(
-            f"config.init_from={config.init_from!r} has a head for another number of classes than the "
-            f"data's {outputs}; train it first"
-        )
-    mesh = make_mesh()
-    variables = jax.device_put(variables, replicated(mesh))
-    eval_step = jax.jit(make_eval_step(model, *measures(config, dataset.targets), views))
-    batch_size = config.eval.global_batch_size
-    return evaluate(eval_step, variables, HostFeed(dataset, mesh), split, batch_size)
+        raise UserError(f"config.init_from={config.init_from!r}: {lines[0]}; train it first")
+    return evaluate(
+        jax.jit(make_eval_step(experiment.model, tta)),
+        layout.replicate(variables),
+        layout.replicate(experiment.recipe.scoring),
+        HostFeed(dataset, layout),
+        split,
+        config.eval.global_batch_size,
+    )

@@ -1,42 +1,53 @@
 """How a model is trained: what its step, its state and its evaluation are made from."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
-import optax
+import flax.struct
+from jax.tree_util import Partial
 
-from jaxcnn.optim.averaging import NO_AVERAGING, Averaging
-from jaxcnn.optim.chain import NO_CLIPPING
+from jaxcnn.optim.averaging import Averaging
+from jaxcnn.optim.chain import Clipping, Optimizer
 from jaxcnn.optim.groups import ParameterGroups
-from jaxcnn.train.losses import Loss, softmax_cross_entropy
-from jaxcnn.train.metrics import Means, class_means
+from jaxcnn.train.losses import softmax_cross_entropy
+from jaxcnn.train.metrics import classification_means
 from jaxcnn.train.mixing import Mix
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The parts of a training that a config chooses.
+class Scoring(flax.struct.PyTreeNode):
+    """What a model is judged by.
 
     Attributes:
-      tx: the optimizer, as `create_optimizer` makes it.
-      loss: (outputs, labels, mask) → Loss, in training.
-      eval_loss: the same in evaluation, where labels are not smoothed.
+      loss: (outputs, labels, mask) → Loss, without smoothed labels.
       means: (loss, outputs, labels, mask) → the metrics of a batch.
-      l2_regularization: factor of ½Σw² over the parameters that decay.
+    """
+
+    loss: Partial = Partial(softmax_cross_entropy)
+    means: Partial = Partial(classification_means)
+
+
+class Recipe(flax.struct.PyTreeNode):
+    """The parts of a training that a config chooses, as a pytree.
+
+    Its structure shapes the compiled program: which optimizer, whether there is clipping. Its leaves
+    are the hyperparameters, values that the program is given: two recipes of one structure share a
+    program, and a leading axis of trials on every leaf trains them side by side.
+
+    Attributes:
+      loss: (outputs, labels, mask) → Loss, in training.
+      l2_regularization: factor of ½Σw² over the parameters that decay; None: no such term.
       groups: which those are, and which are frozen; None: all, and none.
       clipping: of the gradient, before the optimizer.
       averaging: of the weights, for evaluation.
-      microbatches: parts of a batch that go through the network one by one.
       mixes: of a batch's images and labels, one of which is chosen for each batch.
+      microbatches: parts of a batch that go through the network one by one.
     """
 
-    tx: optax.GradientTransformationExtraArgs
-    loss: Callable[..., Loss] = softmax_cross_entropy
-    eval_loss: Callable[..., Loss] = softmax_cross_entropy
-    means: Callable[..., Means] = class_means
-    l2_regularization: float = 0.0
+    optimizer: Optimizer
+    loss: Partial = Partial(softmax_cross_entropy)
+    scoring: Scoring = Scoring()
+    l2_regularization: Any = None
     groups: ParameterGroups | None = None
-    clipping: optax.GradientTransformation = NO_CLIPPING
-    averaging: Averaging = NO_AVERAGING
-    microbatches: int = 1
-    mixes: Sequence[Mix] = ()
+    clipping: Clipping = Clipping()
+    averaging: Averaging = Averaging()
+    mixes: tuple[Mix, ...] = ()
+    microbatches: int = flax.struct.field(pytree_node=False, default=1)

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jax.sharding import NamedSharding
 
+from jaxcnn.layout import Layout
+from jaxcnn.models.classifier import Classifier
 from jaxcnn.optim.averaging import Averaging
-from jaxcnn.optim.chain import evaluation_params
+from jaxcnn.optim.chain import averages_by_itself, evaluation_params, hyperparameters
 from jaxcnn.train.recipe import Recipe
 
 _KERNELS_AT_ONCE = 300
@@ -55,50 +56,74 @@ def evaluation_variables(state: TrainState) -> dict[str, Any]:
     }
 
 
+def evaluation_parts(state: TrainState) -> dict[str, Any]:
+    """The fields that `evaluation_variables` needs: without the optimizer's state, if it can be."""
+    parts = {"params": state.params, "batch_stats": state.batch_stats}
+    if state.averaged_params is not None:
+        parts["averaged_params"] = state.averaged_params
+    elif averages_by_itself(state.opt_state):
+        parts["opt_state"] = state.opt_state
+    if state.eval_batch_stats is not None:
+        parts["eval_batch_stats"] = state.eval_batch_stats
+    return parts
+
+
+def learning_rate_of(state: TrainState) -> float:
+    """The learning rate of the last update; a transfer from the device."""
+    return float(jax.device_get(hyperparameters(state.opt_state)["learning_rate"]))
+
+
+def with_learning_rate_scale(state: TrainState, scale: float) -> TrainState:
+    """The state with another factor of the learning rate, for the steps to come."""
+    former = state.opt_state.scale
+    scale = jax.device_put(np.asarray(scale, former.dtype), former.sharding)
+    return state.replace(opt_state=state.opt_state._replace(scale=scale))
+
+
 def init_state(
-    model: nn.Module,
+    model: Classifier,
     recipe: Recipe,
     image_shape: tuple[int, int, int],
     seed: int,
-    sharding: NamedSharding,
+    layout: Layout,
     pretrained: Mapping | None = None,
 ) -> TrainState:
     """Initialises on the devices, in place: nothing random is first built on one and then copied.
 
-    Only the deepest networks are: a program that draws a thousand kernels compiles for ten minutes, and
-    one by one they share their programs, by shape.
+    The deepest networks are the exception: a program that draws a thousand kernels compiles for ten
+    minutes, and one by one they share their programs, by shape.
 
     Args:
       pretrained: {'params': …, 'batch_stats': …}, on the host: what begins with these values in place
         of random ones; it may leave variables out.
     """
-    init = _initializer(model, recipe, image_shape)
+    init = _initializer(model, image_shape)
     key, pretrained = jax.random.key(seed), pretrained or {}
-    kernels = [
-        leaf for leaf in jax.tree.leaves(jax.eval_shape(init, key, {}).params) if leaf.ndim > 1
-    ]
+    shapes = jax.eval_shape(init, key, pretrained, recipe)
+    shardings = layout.of_state(shapes)
+    kernels = [leaf for leaf in jax.tree.leaves(shapes.params) if leaf.ndim > 1]
     if len(kernels) > _KERNELS_AT_ONCE:
-        return jax.device_put(init(key, pretrained), sharding)
+        return jax.device_put(init(key, pretrained, recipe), shardings)
     # Threefry's code is long; optimised less, it compiles in a third of the time, to the same bits.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return jax.jit(init, out_shardings=sharding, compiler_options=options)(key, pretrained)
+    compiled = jax.jit(init, out_shardings=shardings, compiler_options=options)
+    return compiled(key, pretrained, recipe)
 
 
 def abstract_state(
-    model: nn.Module,
-    recipe: Recipe,
-    image_shape: tuple[int, int, int],
-    sharding: NamedSharding,
+    model: Classifier, recipe: Recipe, image_shape: tuple[int, int, int], layout: Layout
 ) -> TrainState:
-    """The state's shapes, dtypes and sharding, without its numbers."""
-    shapes = jax.eval_shape(_initializer(model, recipe, image_shape), jax.random.key(0), {})
+    """The state's shapes, dtypes and shardings, without its numbers."""
+    shapes = jax.eval_shape(_initializer(model, image_shape), jax.random.key(0), {}, recipe)
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        layout.of_state(shapes),
     )
 
 
-def _initializer(model, recipe, image_shape):
-    def init(key: jax.Array, pretrained: Mapping) -> TrainState:
+def _initializer(model: Classifier, image_shape: tuple[int, int, int]):
+    def init(key: jax.Array, pretrained: Mapping, recipe: Recipe) -> TrainState:
         params_key, state_key = jax.random.split(key)
         images = jnp.zeros((1, *image_shape), model.dtype)
         variables = flatten_dict(model.init(params_key, images, train=False))
@@ -119,7 +144,7 @@ def _initializer(model, recipe, image_shape):
             step=jnp.zeros((), jnp.int32),
             params=params,
             batch_stats=batch_stats,
-            opt_state=copy(recipe.tx.init(params)),
+            opt_state=copy(recipe.optimizer.init(params)),
             rng=state_key,
             averaged_params=copy(params) if averaging.share else None,
             eval_batch_stats=copy(batch_stats) if averaging.batch_stats != "running" else None,

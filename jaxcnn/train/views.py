@@ -44,10 +44,10 @@ def check_views(name: str, config: ConfigDict) -> None:
       UserError: the name, and what would be valid.
     """
     if name and name not in VIEWS:
-        raise UserError(f"--tta={name}: {suggestion(name, VIEWS)}")
+        raise UserError(f"tta={name!r}: {suggestion(name, VIEWS)}")
     if name and config.loss.name != "softmax_cross_entropy":
         raise UserError(
-            f"--tta={name} averages class probabilities, and config.loss.name={config.loss.name!r} "
+            f"tta={name!r} averages class probabilities, and config.loss.name={config.loss.name!r} "
             "gives none that add up to 1"
         )
 

@@ -162,9 +162,9 @@ def test_split_over_devices():
     script = f"""
 import jax, jax.numpy as jnp, numpy as np
 from jaxcnn.layers.conv import Conv
-from jaxcnn.layout import make_mesh, replicated, split_by_example
+from jaxcnn.layout import Layout
 assert jax.device_count() == 8
-mesh = make_mesh()
+layout = Layout.over_all_devices()
 for name, fields in {FORMS!r}.items():
     images = np.random.default_rng(0).normal(size=(16, 9, 9, 2 if name == "banded" else 8))
     images = jnp.asarray(images, jnp.float32)
@@ -173,7 +173,7 @@ for name, fields in {FORMS!r}.items():
     gradient = jax.jit(jax.grad(lambda v, x: jnp.sum(jnp.sin(layer.apply(v, x))), argnums=(0, 1)))
     one = gradient(variables, images)
     eight = gradient(
-        jax.device_put(variables, replicated(mesh)), jax.device_put(images, split_by_example(mesh))
+        jax.device_put(variables, layout.replicated), jax.device_put(images, layout.batch)
     )
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight)):
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-6 * np.abs(a).max())

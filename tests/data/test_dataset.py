@@ -42,14 +42,14 @@ def test_what_is_held_out_hangs_on_split_seed_alone():
 def test_statistics_are_those_of_train_alone():
     dataset = load(validation_fraction=0.5)
     pixels = dataset.splits["train"].images.astype(np.float64)
-    np.testing.assert_allclose(dataset.mean, [pixels.mean()], rtol=1e-6)
-    np.testing.assert_allclose(dataset.std, [pixels.std()], rtol=1e-6)
+    np.testing.assert_allclose(dataset.spec.mean, [pixels.mean()], rtol=1e-6)
+    np.testing.assert_allclose(dataset.spec.std, [pixels.std()], rtol=1e-6)
 
 
 def test_statistics_may_be_given_in_units_of_the_whole_range():
     dataset = load(mean=(0.5,), std=(0.25,))
-    assert dataset.mean.tolist() == [127.5]
-    assert dataset.std.tolist() == [63.75]
+    assert dataset.spec.mean.tolist() == [127.5]
+    assert dataset.spec.std.tolist() == [63.75]
     with pytest.raises(UserError, match="must hold 1 numbers, one per channel"):
         load(mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     with pytest.raises(UserError, match="are given together or not at all"):
@@ -59,7 +59,7 @@ def test_statistics_may_be_given_in_units_of_the_whole_range():
 def test_a_constant_channel_is_not_divided_by_zero():
     images = np.full((10, 4, 4, 1), 7, np.uint8)
     dataset = dataset_from_arrays((images, np.arange(10) % 2))
-    assert dataset.std.tolist() == [1.0]
+    assert dataset.spec.std.tolist() == [1.0]
 
 
 def test_resize():
@@ -99,8 +99,8 @@ def test_folder_statistics_are_those_of_the_decoded_images(tmp_path, rng):
     dataset = load(source="folder", root=str(tmp_path))
     files = dataset.splits["train"].images
     pixels = np.stack([files.decoded(i) for i in range(len(files))]).astype(np.float64)
-    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.spec.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.spec.std, pixels.std((0, 1, 2)), rtol=1e-6)
     assert {name: len(split) for name, split in dataset.splits.items()} == {
         "train": 16,
         "validation": 2,
@@ -159,8 +159,8 @@ def test_the_fingerprint_changes_with_any_pixel_or_label(rng):
 def test_statistics_by_name_are_the_published_ones():
     images, labels = np.zeros((20, 4, 4, 3), np.uint8), np.arange(20) % 2
     dataset = _prepared(Source({"train": Split(images, labels)}, ("a", "b")), statistics="cifar10")
-    np.testing.assert_allclose(dataset.mean / 255, [0.4914, 0.4822, 0.4465], rtol=1e-6)
-    np.testing.assert_allclose(dataset.std / 255, [0.2470, 0.2435, 0.2616], rtol=1e-6)
+    np.testing.assert_allclose(dataset.spec.mean / 255, [0.4914, 0.4822, 0.4465], rtol=1e-6)
+    np.testing.assert_allclose(dataset.spec.std / 255, [0.2470, 0.2435, 0.2616], rtol=1e-6)
     grey = Source({"train": Split(images[..., :1], labels)}, ("a", "b"))
     with pytest.raises(UserError, match="must hold 1 numbers, one per channel.*; cifar10 has 3"):
         _prepared(grey, statistics="cifar10")

@@ -68,7 +68,7 @@ def lines_of(name: str, workdir: Path) -> list[dict]:
 
 
 def _train(name: str, workdir: str) -> None:
-    from jaxcnn.train.loop import train
+    from jaxcnn import train
 
     train(config_of(name), workdir)
 

@@ -58,13 +58,13 @@ def test_frozen_statistics_are_used_and_stand_still(rng):
 PER_REPLICA = """
 import jax, numpy as np
 from jaxcnn.layers.norm import normalization
-from jaxcnn.layout import make_mesh, split_by_example
+from jaxcnn.layout import Layout
 
 x = np.random.default_rng(0).normal(3, 2, size=(16, 3, 3, 2)).astype(np.float32)
-layer = normalization("batch", train=True, mode="per_replica")(name="norm")
+layer = normalization("batch", train=True, mode="per_replica", replicas=8)(name="norm")
 variables = layer.init(jax.random.key(0), x)
 apply = jax.jit(lambda x: layer.apply(variables, x, mutable=["batch_stats"]))
-shared = jax.device_put(x, split_by_example(make_mesh()))
+shared = jax.device_put(x, Layout.over_all_devices().batch)
 outputs, _ = apply(shared)
 sync = normalization("batch", train=True)(name="norm")
 for share in range(8):

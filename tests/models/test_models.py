@@ -170,11 +170,11 @@ def test_remat_keeps_the_names(name):
 ON_DEVICES = """
 import sys
 import jax, numpy as np
-from jaxcnn.layout import make_mesh, split_by_example, replicated
+from jaxcnn.layout import Layout
 from tests.models.zoo import QUICK, small, variables_for
 
 assert jax.device_count() == 8
-mesh = make_mesh()
+layout = Layout.over_all_devices()
 for name in sys.argv[1:]:
     model, shape = small(name)
     variables = variables_for(model, shape)
@@ -186,8 +186,8 @@ for name in sys.argv[1:]:
         )[0]
 
     alone = jax.jit(apply).lower(variables, images).compile(QUICK)(variables, images)
-    shared = jax.device_put(images, split_by_example(mesh))
-    weights = jax.device_put(variables, replicated(mesh))
+    shared = jax.device_put(images, layout.batch)
+    weights = jax.device_put(variables, layout.replicated)
     together = jax.jit(apply).lower(weights, shared).compile(QUICK)(weights, shared)
     error = np.abs(np.asarray(together) - alone).max() / np.abs(alone).max()
     assert error < 1e-3, (name, error)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from jaxcnn.optim.chain import create_optimizer, hyperparameters
 from jaxcnn.optim.schedules import Schedule
@@ -11,8 +12,8 @@ MATRIX = np.array([[3.0, 0.5], [0.5, 1.0]])
 START = np.array([1.0, -2.0])
 # The learning rate of each of fifty steps, and the schedule that gives it for a peak of 0.02.
 RATE = [0.02 * (1 - step / 100) for step in range(50)]
-FALLING = Schedule(lambda step: 1 - jnp.asarray(step, float) / 100)
-CONSTANT = Schedule(lambda step: 1.0)
+FALLING = Schedule(Partial(lambda step: 1 - jnp.asarray(step, float) / 100))
+CONSTANT = Schedule(Partial(lambda step: 1.0))
 # Two layers, as a model names them.
 PARAMS = {
     "conv1": {"kernel": np.linspace(-1, 1, 36).reshape(3, 3, 2, 2), "bias": np.ones(2)},

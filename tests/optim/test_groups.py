@@ -15,17 +15,17 @@ DEFAULT = {"decayed": ["(^|/)kernel$"], "frozen": [], "learning_rates": []}
 
 
 def test_by_default_kernels_decay_and_all_learn_alike():
-    groups = parameter_groups(DEFAULT, PARAMS)
-    assert groups.decayed == {
+    groups, rules = parameter_groups(DEFAULT, PARAMS)
+    assert groups.decay_mask(PARAMS) == {
         "stem_conv": {"kernel": True, "bias": False},
         "stage1_block1": {"norm1": {"scale": False, "bias": False}},
         "head": {"kernel": True, "bias": False},
     }
     assert groups.uniform
-    assert groups.rules == ("decayed ((^|/)kernel$): 76 parameters in 2 of 6 arrays",)
+    assert rules == ("decayed ((^|/)kernel$): 76 parameters in 2 of 6 arrays",)
 
 
-def test_rules_say_what_they_caught_and_the_last_rate_counts():
+def test_rules_say_what_they_matched_and_the_last_rate_counts():
     settings = {
         "decayed": ["kernel$"],
         "frozen": ["^stem", "norm"],
@@ -34,14 +34,17 @@ def test_rules_say_what_they_caught_and_the_last_rate_counts():
             {"pattern": "^head/bias", "multiplier": 3},
         ],
     }
-    groups = parameter_groups(settings, PARAMS)
-    assert groups.multipliers == {
+    groups, rules = parameter_groups(settings, PARAMS)
+    assert groups.multipliers == {"head/bias": 3.0}
+    ones = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), PARAMS)
+    factors = jax.tree.map(lambda leaf: float(leaf.max()), groups.scaled(ones))
+    assert factors == {
         "stem_conv": {"kernel": 0.0, "bias": 0.0},
         "stage1_block1": {"norm1": {"scale": 0.0, "bias": 0.0}},
         "head": {"kernel": 1.0, "bias": 3.0},
     }
-    assert not groups.decayed["stem_conv"]["kernel"]  # frozen
-    assert groups.rules[1:] == (
+    assert not groups.decay_mask(PARAMS)["stem_conv"]["kernel"]  # frozen
+    assert rules[1:] == (
         "learning rate × 2 (bias$): 18 parameters in 3 of 6 arrays",
         "learning rate × 3 (^head/bias): 10 parameters in 1 of 6 arrays",
         "frozen (^stem | norm): 48 parameters in 4 of 6 arrays",
@@ -49,11 +52,11 @@ def test_rules_say_what_they_caught_and_the_last_rate_counts():
 
 
 def test_nothing_is_computed_for_what_is_frozen():
-    groups = parameter_groups(DEFAULT | {"frozen": ["^stem"]}, PARAMS)
+    groups, _ = parameter_groups(DEFAULT | {"frozen": ["^stem"]}, PARAMS)
 
     def objective(params):
-        held = groups.held(params)
-        return (held["stem_conv"]["kernel"].sum() * held["head"]["kernel"] ** 2).sum()
+        cut = groups.without_frozen_gradients(params)
+        return (cut["stem_conv"]["kernel"].sum() * cut["head"]["kernel"] ** 2).sum()
 
     grads = jax.grad(objective)(jax.tree.map(jnp.array, PARAMS))
     assert not grads["stem_conv"]["kernel"].any()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.layout import make_mesh, replicated
+from jaxcnn.layout import Layout
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.state import TrainState
 
@@ -22,7 +22,9 @@ def state_at(step):
 
 
 LIKE = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(make_mesh())),
+    lambda leaf: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=Layout.over_all_devices().replicated
+    ),
     state_at(0),
 )
 
@@ -102,7 +104,9 @@ def test_all_damaged(tmp_path):
     saved(tmp_path).close()
     for step in (2, 3):
         (tmp_path / str(step) / "state" / "_METADATA").write_text("{")
-    with pytest.raises(UserError, match=r"all checkpoints are damaged \(steps 2, 3\); --overwrite"):
+    with pytest.raises(
+        UserError, match=r"all checkpoints are damaged \(steps 2, 3\); overwrite=True"
+    ):
         Checkpoints(tmp_path, keep=2).restore_newest(LIKE)
 
 

@@ -8,7 +8,7 @@ from jaxcnn.train.experiment import resolve
 from jaxcnn.train.loop import train
 
 
-def test_count_and_accuracy_do_not_hang_on_the_batch_size(tfds_dir, tmp_path):
+def test_count_and_accuracy_do_not_depend_on_the_batch_size(tfds_dir, tmp_path):
     config = default_config()
     config.model.name = "linear"
     config.data.update({"source": "tfds", "name": "fashion_mnist", "data_dir": tfds_dir})

@@ -9,16 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcnn.train.losses import (
-    OF_CLASSES,
-    OF_TARGETS,
+    LOSSES,
     create_loss,
     huber,
     l1,
     l2,
     l2_penalty,
+    losses_for,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
+
+OF_CLASSES = [LOSSES[name] for name in losses_for(targets=False)]
+OF_TARGETS = [LOSSES[name] for name in losses_for(targets=True)]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

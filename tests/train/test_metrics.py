@@ -7,10 +7,10 @@ from jaxcnn.train.metrics import (
     ClassMeans,
     Divergence,
     TrainMetrics,
-    class_means,
+    classification_means,
     is_better,
     merge,
-    target_means,
+    regression_means,
 )
 
 
@@ -27,7 +27,7 @@ def train_metrics(step, loss, finite=True):
 
 def test_means_run_over_all_examples_that_count():
     merged = merge(train_metrics(1, [1.0, 2.0, 99.0]), train_metrics(2, [3.0, 6.0, 99.0]))
-    values, divergence = merged.read()
+    ((values, divergence),) = merged.read()
     assert values == {
         "loss": 3.0,
         "accuracy": 0.5,
@@ -41,7 +41,7 @@ def test_the_first_step_that_is_not_finite_is_kept():
     merged = train_metrics(1, [1.0, 2.0, 3.0])
     for step in (2, 3, 4):
         merged = merge(merged, train_metrics(step, [1.0, 2.0, 3.0], finite=step == 2))
-    _, divergence = merged.read()
+    ((_, divergence),) = merged.read()
     assert divergence == (3, pytest.approx(0.3))
 
 
@@ -64,14 +64,14 @@ def test_errors_are_in_the_unit_of_the_data_and_what_is_masked_does_not_count():
     outputs = jnp.array([[1.0, 2.0], [0.0, 0.0], [9.0, 9.0]])
     targets = jnp.array([[0.0, 0.0], [0.5, -1.0], [0.0, 0.0]])
     mask = jnp.array([True, True, False])
-    found = target_means(np.array([10.0, 1.0]))(loss, outputs, targets, mask).read()
+    found = regression_means(loss, outputs, targets, mask, np.array([10.0, 1.0])).read()
     assert found == {"loss": 1.0, "mae": pytest.approx((10 + 2 + 5 + 1) / 4), "count": 2}
 
 
 def test_probabilities_as_labels_count_by_their_largest():
     loss = Loss(jnp.float32(0), jnp.int32(2), jnp.zeros(2))
     logits, labels = jnp.array([[2.0, 1.0], [0.0, 1.0]]), jnp.array([[0.6, 0.4], [0.9, 0.1]])
-    found = class_means(loss, logits, labels, jnp.ones(2, bool)).read()
+    found = classification_means(loss, logits, labels, jnp.ones(2, bool)).read()
     assert found["accuracy"] == 0.5
 
 

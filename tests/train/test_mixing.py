@@ -80,8 +80,11 @@ def test_targets_are_mixed_themselves():
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([{"name": "mixup", "alpha": 0.0}], "mixup: alpha=0.0 must be more than 0"),
-        ([{"name": "cutmix", "probability": 1.5}], "cutmix: probability=1.5 must be in (0, 1]"),
+        ([{"name": "mixup", "alpha": 0.0}], "mix 'mixup': alpha=0.0 must be more than 0"),
+        (
+            [{"name": "cutmix", "probability": 1.5}],
+            "mix 'cutmix': probability=1.5 must be more than 0 and at most 1",
+        ),
         ([{"name": "mixup"}, {"name": "cutmix"}], "the probabilities add up to 2"),
         ([{"name": "mixupp"}], "mix 'mixupp' does not exist; did you mean 'mixup'?"),
     ],

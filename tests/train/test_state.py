@@ -1,9 +1,10 @@
 import jax
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from jaxcnn import create_model
-from jaxcnn.layout import make_mesh, replicated
+from jaxcnn.layout import Layout
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer
 from jaxcnn.optim.optimizers import OPTIMIZERS
@@ -15,9 +16,10 @@ from jaxcnn.train.recipe import Recipe
 def initial_state(**kwargs):
     model = create_model("resnet20_cifar", num_classes=3, width=4, stage_sizes=(1, 1))
     tx = create_optimizer(
-        {"name": "nesterov", "learning_rate": 0.1, "momentum": 0.9}, Schedule(lambda step: 1.0)
+        {"name": "nesterov", "learning_rate": 0.1, "momentum": 0.9},
+        Schedule(Partial(lambda step: 1.0)),
     )
-    return state.init_state(model, Recipe(tx), (8, 8, 3), 0, replicated(make_mesh()), **kwargs)
+    return state.init_state(model, Recipe(tx), (8, 8, 3), 0, Layout.over_all_devices(), **kwargs)
 
 
 def test_kernel_by_kernel_is_the_same_state(monkeypatch):
@@ -39,9 +41,11 @@ def test_no_array_is_there_twice_which_could_not_be_donated(monkeypatch, name):
     """Initialised outside of one program, an optimizer's state may hold the parameters themselves."""
     monkeypatch.setattr(state, "_KERNELS_AT_ONCE", 0)
     model = create_model("linear", num_classes=3)
-    tx = create_optimizer({"name": name, **OPTIMIZERS.settings(name)}, Schedule(lambda step: 1.0))
-    recipe = Recipe(tx, averaging=Averaging(lambda step: 0.1, "averaged"))
-    made = state.init_state(model, recipe, (8, 8, 3), 0, replicated(make_mesh()))
+    tx = create_optimizer(
+        {"name": name, **OPTIMIZERS.settings(name)}, Schedule(Partial(lambda step: 1.0))
+    )
+    recipe = Recipe(tx, averaging=Averaging(Partial(lambda step: 0.1), "averaged"))
+    made = state.init_state(model, recipe, (8, 8, 3), 0, Layout.over_all_devices())
     jax.jit(lambda state: state.replace(step=state.step + 1), donate_argnums=0)(made)
 
 

@@ -3,9 +3,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from jaxcnn import create_model
-from jaxcnn.layout import make_mesh, replicated
+from jaxcnn.layout import Layout
 from jaxcnn.models.inception import AuxiliaryHeads
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer, gradient_clipping
@@ -31,7 +32,13 @@ def batch(rng):
 
 
 def initial_state(model, recipe, seed=0):
-    return init_state(model, recipe, SHAPE, seed, sharding=replicated(make_mesh()))
+    return init_state(model, recipe, SHAPE, seed, Layout.over_all_devices())
+
+
+def step_of(model, recipe):
+    """The compiled step of a recipe: (state, batch) → (state, metrics)."""
+    train_step = jax.jit(make_train_step(model))
+    return lambda state, batch: train_step(state, batch, recipe)
 
 
 def setting(name="linear", optimizer=None, recipe=None, **fields):
@@ -39,7 +46,7 @@ def setting(name="linear", optimizer=None, recipe=None, **fields):
     model = create_model(name, num_classes=3, **fields)
     optimizer = optimizer or {"name": "sgd", "learning_rate": 0.1}
     groups = (recipe or {}).get("groups")
-    tx = create_optimizer(optimizer, Schedule(lambda step: 1.0), groups)
+    tx = create_optimizer(optimizer, Schedule(Partial(lambda step: 1.0)), groups)
     recipe = Recipe(tx, **(recipe or {}))
     return model, recipe, initial_state(model, recipe)
 
@@ -54,12 +61,12 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss(batch):
         return loss.summed / 8 + 0.01 * 0.5 * squares
 
     grads = jax.grad(objective)(state.params)
-    new, metrics = jax.jit(make_train_step(model, recipe))(state, batch)
+    new, metrics = step_of(model, recipe)(state, batch)
     expected = jax.tree.map(lambda w, g: w - 0.1 * g, state.params, grads)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), new.params, expected
     )
-    values, divergence = metrics.read()
+    ((values, divergence),) = metrics.read()
     norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
     assert values["grad_norm"] == pytest.approx(norm, rel=1e-5)
     assert values["learning_rate"] == pytest.approx(0.1)
@@ -83,44 +90,48 @@ def test_auxiliary_heads_are_trained_by_their_weight_and_dropped_at_evaluation(b
     model = TwoHeads(num_classes=3, head_init="zeros", aux_heads=True, aux_weight=0.3)
     _, recipe, _ = setting()
     state = initial_state(model, recipe)
-    new, metrics = jax.jit(make_train_step(model, recipe))(state, batch)
+    new, metrics = step_of(model, recipe)(state, batch)
     assert np.abs(new.params["head"]["kernel"]).max() > 0.01
     jax.tree.map(
         lambda main, aux: np.testing.assert_allclose(aux, 0.3 * main, rtol=1e-4, atol=1e-7),
         new.params["head"],
         new.params["aux1_head"],
     )
-    assert metrics.read()[0]["loss"] == pytest.approx(np.log(3), rel=1e-5)  # the main head's alone
+    assert metrics.read()[0].values["loss"] == pytest.approx(
+        np.log(3), rel=1e-5
+    )  # the main head's alone
 
-    evaluate = make_eval_step(model, recipe.eval_loss, recipe.means)
+    evaluate = make_eval_step(model)
     without = {"params": {"head": new.params["head"]}}
-    assert evaluate({"params": new.params}, batch).read() == evaluate(without, batch).read()
+    assert evaluate({"params": new.params}, batch, recipe.scoring).read() == (
+        evaluate(without, batch, recipe.scoring).read()
+    )
 
 
 def test_the_reported_loss_leaves_the_penalty_out(batch):
     reported = []
     for l2 in (0.0, 10.0):
         model, recipe, state = setting(recipe={"l2_regularization": l2})
-        _, metrics = jax.jit(make_train_step(model, recipe))(state, batch)
-        reported.append(metrics.read()[0]["loss"])
+        _, metrics = step_of(model, recipe)(state, batch)
+        reported.append(metrics.read()[0].values["loss"])
     assert reported[0] == reported[1]
 
 
-def test_the_step_is_pure_and_dropout_hangs_on_the_step(batch):
+def test_the_step_is_pure_and_dropout_depends_on_the_step(batch):
     model, recipe, state = setting(
         "mlp", {"name": "sgd", "learning_rate": 1e-30}, widths=(16,), dropout_rate=0.5
     )
-    train_step = jax.jit(make_train_step(model, recipe))
+    train_step = step_of(model, recipe)
     first, again = train_step(state, batch), train_step(state, batch)
     jax.tree.map(np.testing.assert_array_equal, first[0].params, again[0].params)
     assert first[1].read() == again[1].read()
     later = train_step(first[0], batch)
-    assert later[1].read()[0]["loss"] != first[1].read()[0]["loss"]
+    assert later[1].read()[0].values["loss"] != first[1].read()[0].values["loss"]
 
 
 def test_what_is_masked_changes_nothing(batch):
     model, recipe, state = setting()
-    train_step = jax.jit(make_train_step(model, recipe))
+    train_step = step_of(model, recipe)
     half = {**batch, "mask": jnp.arange(8) < 4}
     other = {**half, "image": batch["image"].at[4:].set(7.0)}
     one, two = train_step(state, half), train_step(state, other)
@@ -129,18 +140,16 @@ def test_what_is_masked_changes_nothing(batch):
 
 def test_divergence_names_its_step(batch):
     model, recipe, state = setting()
-    train_step = jax.jit(make_train_step(model, recipe))
+    train_step = step_of(model, recipe)
     state, _ = train_step(state, batch)
     _, metrics = train_step(state, {**batch, "image": batch["image"].at[0, 0].set(jnp.nan)})
-    assert metrics.read()[1] == (2, pytest.approx(0.1))
+    assert metrics.read()[0].divergence == (2, pytest.approx(0.1))
 
 
 def test_evaluation_uses_running_statistics_and_no_dropout(batch):
     model, recipe, state = setting("simple_cnn", widths=(4,), dropout_rate=0.5)
     variables = evaluation_variables(state)
-    metrics = jax.jit(make_eval_step(model, recipe.eval_loss, recipe.means))(
-        variables, batch
-    ).read()
+    metrics = jax.jit(make_eval_step(model))(variables, batch, recipe.scoring).read()
     logits = model.apply(variables, batch["image"], train=False)
     loss = softmax_cross_entropy(logits, batch["label"], batch["mask"])
     assert metrics["loss"] == pytest.approx(float(loss.summed) / 8, rel=1e-5)
@@ -150,7 +159,7 @@ def test_evaluation_uses_running_statistics_and_no_dropout(batch):
 
 def test_the_abstract_state_is_the_state_without_numbers():
     model, recipe, state = setting("simple_cnn", widths=(4,))
-    abstract = abstract_state(model, recipe, SHAPE, replicated(make_mesh()))
+    abstract = abstract_state(model, recipe, SHAPE, Layout.over_all_devices())
     assert jax.tree.structure(abstract) == jax.tree.structure(state)
     for shape, leaf in zip(jax.tree.leaves(abstract), jax.tree.leaves(state), strict=True):
         assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
@@ -184,13 +193,15 @@ def test_microbatches_add_up_to_the_batch(parts):
                 "mlp", recipe={**common, "microbatches": microbatches},
                 widths=(16,), activation="tanh", dtype="float64", param_dtype="float64",
             )  # fmt: skip
-            steps.append(jax.jit(make_train_step(model, recipe))(state, batch))
+            steps.append(step_of(model, recipe)(state, batch))
         (whole, whole_metrics), (parted, parted_metrics) = steps
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15),
             parted.params, whole.params,
         )  # fmt: skip
-        assert parted_metrics.read()[0] == pytest.approx(whole_metrics.read()[0], rel=1e-9)
+        assert parted_metrics.read()[0].values == pytest.approx(
+            whole_metrics.read()[0].values, rel=1e-9
+        )
 
 
 def test_microbatches_in_a_higher_precision_than_the_parameters():
@@ -199,7 +210,7 @@ def test_microbatches_in_a_higher_precision_than_the_parameters():
         batch = {
             "image": jnp.ones((4, *SHAPE)), "label": jnp.zeros(4, jnp.int32), "mask": jnp.ones(4, bool)
         }  # fmt: skip
-        new, _ = jax.jit(make_train_step(model, recipe))(state, batch)
+        new, _ = step_of(model, recipe)(state, batch)
     assert new.params["head"]["kernel"].dtype == jnp.float32
 
 
@@ -208,7 +219,7 @@ def test_microbatches_normalise_one_by_one(batch):
     model, recipe, state = setting(
         "simple_cnn", recipe={"microbatches": 2}, widths=(4,), dropout_rate=0.0
     )
-    new, _ = jax.jit(make_train_step(model, recipe))(state, batch)
+    new, _ = step_of(model, recipe)(state, batch)
     batch_stats = state.batch_stats
     for first in (0, 1):
         variables = {"params": state.params, "batch_stats": batch_stats}
@@ -226,14 +237,14 @@ def test_microbatches_normalise_one_by_one(batch):
 
 def test_a_frozen_backbone_keeps_its_bits_for_a_hundred_steps(batch):
     rules = {"decayed": ["kernel$"], "frozen": ["^(?!head)"], "learning_rates": []}
-    groups = parameter_groups(rules, setting("simple_cnn", widths=(4,))[2].params)
+    groups, _ = parameter_groups(rules, setting("simple_cnn", widths=(4,))[2].params)
     model, recipe, state = setting(
         "simple_cnn",
         {"name": "adamw", **OPTIMIZERS.settings("adamw"), "weight_decay": 0.1},
         {"groups": groups},
         widths=(4,),
     )
-    train_step, new = jax.jit(make_train_step(model, recipe)), state
+    train_step, new = step_of(model, recipe), state
     for _ in range(100):
         new, _ = train_step(new, batch)
     backbone, head = dict(new.params), dict(new.params).pop("head")
@@ -247,10 +258,10 @@ def test_sam_s_second_gradient_leaves_the_running_averages_alone(batch):
     """They are of the pass at the weights themselves, as with any other optimizer."""
     fields = {"widths": (4,), "dropout_rate": 0.0}
     model, plain, state = setting("simple_cnn", **fields)
-    without, _ = jax.jit(make_train_step(model, plain))(state, batch)
+    without, _ = step_of(model, plain)(state, batch)
     sam = {"name": "sam", "learning_rate": 0.1, "momentum": 0.0, "rho": 0.5}
     model, recipe, state = setting("simple_cnn", sam, **fields)
-    new, _ = jax.jit(make_train_step(model, recipe))(state, batch)
+    new, _ = step_of(model, recipe)(state, batch)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
         new.batch_stats,
@@ -265,9 +276,9 @@ def test_sam_s_second_gradient_leaves_the_running_averages_alone(batch):
 def test_an_average_is_evaluated_and_trains_nothing(batch):
     fields = {"widths": (4,), "dropout_rate": 0.0}
     model, plain, state = setting("simple_cnn", **fields)
-    averaging = Averaging(lambda step: 0.25, "averaged")
+    averaging = Averaging(Partial(lambda step: 0.25), "averaged")
     _, recipe, averaged = setting("simple_cnn", recipe={"averaging": averaging}, **fields)
-    step, averaging_step = (jax.jit(make_train_step(model, r)) for r in (plain, recipe))
+    step, averaging_step = (step_of(model, r) for r in (plain, recipe))
     expected = evaluation_variables(state)
     for _ in range(3):
         state, averaged = step(state, batch)[0], averaging_step(averaged, batch)[0]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import create_model
-from jaxcnn.train.losses import softmax_cross_entropy
-from jaxcnn.train.metrics import class_means
+from jaxcnn.train.recipe import Scoring
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.views import VIEWS
 
@@ -35,9 +34,7 @@ def test_probabilities_are_averaged(views, rng):
     images = jnp.array(rng.normal(size=(5, 16, 16, 1)), jnp.float32)
     batch = {"image": images, "label": jnp.array([0, 1, 2, 0, 1]), "mask": jnp.arange(5) < 4}
     variables = model.init(jax.random.key(0), images, train=False)
-    found = make_eval_step(model, softmax_cross_entropy, class_means, views)(
-        variables, batch
-    ).read()
+    found = make_eval_step(model, views)(variables, batch, Scoring()).read()
     answers = [
         jax.nn.softmax(model.apply(variables, view, train=False)) for view in VIEWS[views](images)
     ]

@@ -5,7 +5,10 @@ import pytest
 from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.workdir import MetricsWriter, Workdir, environment
+from jaxcnn.train.observers import Start
+from jaxcnn.train.observers.files import MetricsFile
+from jaxcnn.train.resuming import check_same_run
+from jaxcnn.train.workdir import Workdir, environment
 
 
 @pytest.fixture
@@ -17,10 +20,10 @@ def workdir(tmp_path):
 
 def test_the_config_comes_back_and_is_its_own(workdir):
     config = resolve(default_config())
-    workdir.check(config, overwrite=False)
-    assert workdir.read_config().to_dict() == json.loads(json.dumps(config.to_dict()))
+    check_same_run(workdir.read_config(), config, workdir)
+    assert workdir.read_config().to_dict() == config.to_dict()
     with pytest.raises(UserError, match=r"another config \(config.seed: 0 → 1\)"):
-        workdir.check(resolve(default_config(), {"seed": "1"}), overwrite=False)
+        check_same_run(workdir.read_config(), resolve(default_config(), {"seed": "1"}), workdir)
 
 
 def test_files_are_whole_or_not_there(workdir, monkeypatch):
@@ -28,7 +31,7 @@ def test_files_are_whole_or_not_there(workdir, monkeypatch):
         raise OSError(28, "No space left on device")
 
     workdir.write_result({"status": "completed"})
-    monkeypatch.setattr("pathlib.Path.write_text", full_disk)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         workdir.write_result({"status": "diverged"})
     assert workdir.read_result() == {"status": "completed"}
@@ -41,12 +44,20 @@ def test_a_config_json_that_cannot_be_read(workdir):
         workdir.read_config()
 
 
-def test_the_writer_takes_back_what_comes_after_its_step(workdir):
-    writer = MetricsWriter(workdir, step=0)
+def start_at(step):
+    nothing = dict.fromkeys(Start.__dataclass_fields__)
+    return Start(**{**nothing, "step": step})
+
+
+def test_the_metrics_after_a_resumed_step_are_removed(workdir):
+    writer = MetricsFile(workdir)
+    writer.on_start(start_at(0))
     for step in (1, 2, 3):
-        writer.write(step, step / 10, "train", {"loss": 1.0 / step})
+        writer.on_log({"step": step, "epoch": step / 10, "split": "train", "loss": 1.0 / step})
     writer.close()
-    MetricsWriter(workdir, step=2).close()
+    again = MetricsFile(workdir)
+    again.on_start(start_at(2))
+    again.close()
     assert [line["step"] for line in workdir.read_metrics()] == [1, 2]
     assert workdir.read_metrics()[1] == {"step": 2, "epoch": 0.2, "split": "train", "loss": 0.5}
 
@@ -68,4 +79,4 @@ def test_a_config_of_an_earlier_version_is_completed(small_config, tmp_path):
     del stored["data"]["placement"], stored["data"]["statistics"]
     workdir.config.write_text(json.dumps(stored))
     assert workdir.read_config().data.placement == "host"
-    workdir.check(config, overwrite=False)
+    check_same_run(workdir.read_config(), config, workdir)

@@ -1,1 +1,1 @@
-"""Which examples a batch holds, and how batches come to the devices."""
+"""Which examples a batch holds, how its images are prepared, and how it comes to the devices."""

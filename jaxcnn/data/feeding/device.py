@@ -1,6 +1,7 @@
-"""A data set that lies on the devices as it is stored; its batches are made in a compiled program."""
+"""Data that lies on the devices as it is stored; its batches are made in a compiled program."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import flax.struct
 import jax
@@ -11,11 +12,16 @@ import psutil
 from jaxcnn.data.augment.arrays import jax_arrays
 from jaxcnn.data.augment.base import Augmentation
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.feeding.host import preparation
-from jaxcnn.data.feeding.selection import Selection
+from jaxcnn.data.feeding.preparation import preparation
+from jaxcnn.data.feeding.selection import Selection, TrainSelection, eval_selection
+from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
+from jaxcnn.layout import Layout
 
 SHARE_OF_MEMORY = 0.8  # the rest is for the network
+
+# By platform; 16 on any other. A signal waits for the end of a dispatch, and a CPU gains nothing by it.
+STEPS_PER_DISPATCH = {"cpu": 1}
 
 
 class DeviceSplit(flax.struct.PyTreeNode):
@@ -23,6 +29,91 @@ class DeviceSplit(flax.struct.PyTreeNode):
 
     images: jax.Array
     labels: jax.Array
+
+
+class DeviceFeed:
+    """A data set in batches that are made on the devices, where it lies.
+
+    The host sends which examples a batch holds and their augmentation's numbers, nothing else: for
+    `steps_per_dispatch` steps at once. `batch` is to be traced into a program that takes the steps.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        layout: Layout,
+        augmentations: Sequence[Augmentation],
+        batch_size: int,
+        seed: int,
+    ):
+        check_placement(dataset)
+        self.steps_per_dispatch = STEPS_PER_DISPATCH.get(jax.default_backend(), 16)
+        self.dataset, self.layout = dataset, layout
+        examples = len(dataset.splits["train"])
+        self._select = TrainSelection(examples, augmentations, batch_size, seed)
+        self._splits: dict[str, DeviceSplit] = {}
+        self.batch, self._eval_batch = self._maker(augmentations), self._maker(())
+
+    def train_batches(self, start_step: int) -> Iterator[dict]:
+        """Endless training batches, from the one of `start_step` on."""
+        split = self.split("train")
+        for step in itertools.count(start_step):
+            yield self.batch(split, self._put(self._select([step])))
+
+    def eval_batches(self, split: str, batch_size: int) -> Iterator[dict]:
+        """A split once, in batches of `batch_size`, which divides by the devices."""
+        examples = len(self.dataset.splits[split])
+        select, on_device = eval_selection(examples, batch_size), self.split(split)
+        for step in range(-(-examples // batch_size)):
+            yield self._eval_batch(on_device, self._put(select([step])))
+
+    def split(self, name: str) -> DeviceSplit:
+        """A split on the devices, where it stays."""
+        if name not in self._splits:
+            split = self.dataset.splits[name]
+            self._splits[name] = self.layout.replicate(DeviceSplit(split.images, split.labels))
+        return self._splits[name]
+
+    def selections(self, start_step: int) -> Selection:
+        """What the batches of a dispatch hold, on the devices, each of which has its part of them."""
+        return self._put(self._select(range(start_step, start_step + self.steps_per_dispatch)))
+
+    def _put(self, selection: Selection) -> Selection:
+        return jax.device_put(selection, self.layout.batches)
+
+    def _maker(self, augmentations: Sequence[Augmentation]) -> Callable[..., dict]:
+        """(split, selections, number) → the batch of the selected step of that number, from 0."""
+
+        @jax.jit
+        def batch(split, selections, number=0):
+            selection = jax.tree.map(lambda array: array[number], selections)
+            made = batch_of(split, selection, self.dataset.spec, augmentations)
+            return jax.lax.with_sharding_constraint(made, self.layout.batch)
+
+        return batch
+
+
+def batch_of(
+    split: DeviceSplit,
+    selection: Selection,
+    spec: DataSpec,
+    augmentations: Sequence[Augmentation] = (),
+) -> dict[str, jax.Array]:
+    """The batch of one step, as `host.train_batches` describes it; to be traced.
+
+    Args:
+      selection: of one step, arrays (batch, …) on the devices.
+      spec: says how the images are normalised.
+    """
+    images = jnp.take(split.images, selection.index, axis=0)
+    for step in preparation(jax_arrays, spec, augmentations):
+        # Of several together XLA would make one loop that computes much twice.
+        images = jax.lax.optimization_barrier(step(images, selection.draws))
+    return {
+        "image": images,
+        "label": jnp.take(split.labels, selection.index, axis=0),
+        "mask": selection.mask,
+    }
 
 
 def check_placement(dataset: Dataset) -> None:
@@ -42,35 +133,11 @@ def check_placement(dataset: Dataset) -> None:
     device = jax.local_devices()[0]
     memory = device.memory_stats() or {}
     copies = jax.local_device_count() if device.platform == "cpu" else 1
-    free = memory.get("bytes_limit", psutil.virtual_memory().available) - memory.get(
-        "bytes_in_use", 0
-    )
+    free = memory.get("bytes_limit", psutil.virtual_memory().available)
+    free -= memory.get("bytes_in_use", 0)
     if needed * copies > SHARE_OF_MEMORY * free:
         raise UserError(
             f"config.data.placement='device': the images take {needed * copies / 1e9:.1f} GB, and "
             f"{device.device_kind} has {free / 1e9:.1f} GB free, a part of which the network needs; "
             "valid: 'host'"
         )
-
-
-def batch_of(
-    split: DeviceSplit,
-    selection: Selection,
-    dataset: Dataset,
-    augmentations: Sequence[Augmentation] = (),
-) -> dict[str, jax.Array]:
-    """The batch of one step, as `pipeline.train_batches` describes it; to be traced.
-
-    Args:
-      selection: of one step, arrays (batch, …) on the devices.
-      dataset: says how the images are normalised.
-    """
-    images = jnp.take(split.images, selection.index, axis=0)
-    for step in preparation(jax_arrays, dataset, augmentations):
-        # Of several together XLA would make one loop that computes much twice.
-        images = jax.lax.optimization_barrier(step(images, selection.draws))
-    return {
-        "image": images,
-        "label": jnp.take(split.labels, selection.index, axis=0),
-        "mask": selection.mask,
-    }

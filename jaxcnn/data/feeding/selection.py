@@ -4,7 +4,6 @@ Both are functions of the seed and the step. So a run resumes from its step, and
 is ever saved.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,51 +23,54 @@ class Selection(NamedTuple):
     draws: np.ndarray  # float32 (steps, batch, draws per example), uniform in [0, 1)
     mask: np.ndarray  # bool (steps, batch)
 
-
-Select = Callable[[Sequence[int]], Selection]  # of steps that follow each other
-
-
-class Host(NamedTuple):
-    """Which of the processes that train together this is; each makes an equal part of every batch."""
-
-    index: int = 0
-    count: int = 1
-
-    def part(self, selection: Selection) -> Selection:
-        """This host's examples of each batch, whose size divides by the hosts."""
-        size = selection.index.shape[1] // self.count
-        rows = slice(self.index * size, (self.index + 1) * size)
-        return Selection(*(array[:, rows] for array in selection))
+    def rows(self, rows: np.ndarray) -> "Selection":
+        """These rows of each batch."""
+        return Selection(*(array[:, rows] for array in self))
 
 
-ALONE = Host()
+Select = Callable[[Sequence[int]], Selection]  # of consecutive steps
 
 
-def train_selection(
-    examples: int, augmentations: Sequence[Augmentation], batch_size: int, seed: int
-) -> Select:
+class TrainSelection:
     """What the batches of training steps hold.
 
     Every epoch is a new permutation of all examples; batches run on over its end.
     """
-    draws = max(1, sum(augmentation.draws for augmentation in augmentations))
 
-    def select(steps: Sequence[int]) -> Selection:
-        start, stop = steps[0] * batch_size, (steps[-1] + 1) * batch_size
+    def __init__(
+        self, examples: int, augmentations: Sequence[Augmentation], batch_size: int, seed: int
+    ):
+        self._examples, self._batch_size, self._seed = examples, batch_size, seed
+        self._draws = max(1, sum(augmentation.draws for augmentation in augmentations))
+        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __call__(self, steps: Sequence[int]) -> Selection:
+        """The selection of consecutive steps."""
+        examples = self._examples
+        start, stop = steps[0] * self._batch_size, (steps[-1] + 1) * self._batch_size
         index, uniform = [], []
         for epoch in range(start // examples, -(-stop // examples)):
-            order, numbers = _epoch(seed, epoch, examples, draws)
+            order, numbers = self._epoch(epoch)
             begin = epoch * examples
             index.append(order[max(start - begin, 0) : stop - begin])
             uniform.append(numbers[index[-1]])
-        shape = len(steps), batch_size
+        shape = len(steps), self._batch_size
         return Selection(
             np.concatenate(index).reshape(shape),
-            np.concatenate(uniform).reshape(*shape, draws),
+            np.concatenate(uniform).reshape(*shape, self._draws),
             np.ones(shape, bool),
         )
 
-    return select
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of an epoch, and each example's uniform numbers in it."""
+        if epoch not in self._epochs:
+            order = np.random.default_rng((self._seed, epoch, 0)).permutation(self._examples)
+            shape = self._examples, self._draws
+            numbers = np.random.default_rng((self._seed, epoch, 1)).random(shape, np.float32)
+            # The next selection may begin in this epoch; no selection goes back to one before.
+            recent = {e: known for e, known in self._epochs.items() if e == epoch - 1}
+            self._epochs = {**recent, epoch: (order.astype(np.int32), numbers)}
+        return self._epochs[epoch]
 
 
 def eval_selection(examples: int, batch_size: int) -> Select:
@@ -81,11 +83,3 @@ def eval_selection(examples: int, batch_size: int) -> Select:
         return Selection(np.where(mask, positions, 0).astype(np.int32), draws, mask)
 
     return select
-
-
-@functools.lru_cache(maxsize=2)  # two epochs may meet between one selection and the next
-def _epoch(seed: int, epoch: int, examples: int, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch, and each example's uniform numbers in it."""
-    order = np.random.default_rng((seed, epoch, 0)).permutation(examples).astype(np.int32)
-    numbers = np.random.default_rng((seed, epoch, 1)).random((examples, draws), np.float32)
-    return order, numbers

@@ -9,7 +9,6 @@ from jaxcnn.data.augment.table import HorizontalFlip, PadAndCrop, create_augment
 from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.data.feeding import host as pipeline
 from jaxcnn.data.feeding.host import eval_batches, train_batches
-from jaxcnn.data.feeding.selection import Host
 from tests.data.test_dataset import load
 
 AUGMENTATIONS = (HorizontalFlip(), PadAndCrop(1))
@@ -23,7 +22,7 @@ def numbered():
 
 
 def numbers_in(dataset, batch):
-    return np.round(batch["image"][:, 0, 0, 0] * dataset.std + dataset.mean).astype(int)
+    return np.round(batch["image"][:, 0, 0, 0] * dataset.spec.std + dataset.spec.mean).astype(int)
 
 
 def take(batches, count):
@@ -47,7 +46,7 @@ def test_every_epoch_is_every_example_once_in_another_order(numbered):
     assert len({tuple(epoch) for epoch in stream}) == 4
 
 
-def test_the_stream_does_not_hang_on_the_batch_size(numbered):
+def test_the_stream_does_not_depend_on_the_batch_size(numbered):
     streams = [
         np.concatenate(
             [
@@ -78,18 +77,18 @@ def test_a_later_start_gives_the_same_batches(blobs, start):
 def test_the_hosts_parts_are_the_batches_of_one_host(blobs, monkeypatch, hosts, installed):
     monkeypatch.setattr(pipeline, "tensorflow_installed", lambda: installed)
     for batches_of in (
-        lambda host: take(train_batches(blobs, AUGMENTATIONS, 32, 1, 3, host), 12),
-        lambda host: list(eval_batches(blobs, "test", 32, host)),
+        lambda rows: take(train_batches(blobs, AUGMENTATIONS, 32, 1, 3, rows), 12),
+        lambda rows: list(eval_batches(blobs, "test", 32, rows)),
     ):
-        parts = [batches_of(Host(index, hosts)) for index in range(hosts)]
+        parts = [batches_of(rows) for rows in np.arange(32).reshape(hosts, -1)]
         joined = [
             {key: np.concatenate([part[key] for part in of_step]) for key in of_step[0]}
             for of_step in zip(*parts, strict=True)
         ]
-        assert_equal(batches_of(Host(0, 1)), joined)
+        assert_equal(batches_of(slice(None)), joined)
 
 
-def test_the_order_does_not_hang_on_the_threads(blobs, monkeypatch):
+def test_the_order_does_not_depend_on_the_threads(blobs, monkeypatch):
     streams = []
     for threads in (1, 8):
         monkeypatch.setattr(pipeline.os, "cpu_count", lambda threads=threads: threads)
@@ -106,7 +105,7 @@ def test_every_augmentation_trains_through_tensorflow_as_through_numpy(name, rng
     compiled = next(train_batches(dataset, augmentations, 32, seed=0))["image"]
     monkeypatch.setattr(pipeline, "tensorflow_installed", lambda: False)
     plain = next(train_batches(dataset, augmentations, 32, seed=0))["image"]
-    apart = np.abs(compiled - plain) * dataset.std
+    apart = np.abs(compiled - plain) * dataset.spec.std
     assert (apart > 0.5).mean() < 2e-3
 
 
@@ -117,7 +116,9 @@ def test_evaluation_never_sees_an_augmentation(blobs):
     assert (changed != plain).any(axis=(1, 2, 3)).mean() > 0.8
     for name, split in blobs.splits.items():
         (batch,) = eval_batches(blobs, name, len(split))
-        np.testing.assert_array_equal(batch["image"], (split.images - blobs.mean) * (1 / blobs.std))
+        np.testing.assert_array_equal(
+            batch["image"], (split.images - blobs.spec.mean) * (1 / blobs.spec.std)
+        )
 
 
 def test_tensorflow_and_numpy_give_the_same_bits(blobs, monkeypatch):
@@ -137,7 +138,7 @@ def test_evaluation_counts_every_example_once(blobs, batch_size):
     mask = np.concatenate([batch["mask"] for batch in batches])
     images = np.concatenate([batch["image"] for batch in batches])[mask]
     stored = blobs.splits["test"]
-    np.testing.assert_array_equal(images, (stored.images - blobs.mean) * (1 / blobs.std))
+    np.testing.assert_array_equal(images, (stored.images - blobs.spec.mean) * (1 / blobs.spec.std))
     labels = np.concatenate([batch["label"] for batch in batches])[mask]
     np.testing.assert_array_equal(labels, stored.labels)
 
@@ -159,9 +160,7 @@ def test_files_give_the_same_batches_as_arrays(tmp_path, rng):
     split = files.splits["train"]
     pixels = np.stack([split.images.decoded(i) for i in range(len(split))])
     np.testing.assert_array_equal(pixels, images[[*range(0, 40, 2), *range(1, 40, 2)]])
-    arrays = type(files)(
-        {"train": type(split)(pixels, split.labels)}, files.class_names, files.mean, files.std
-    )
+    arrays = type(files)({"train": type(split)(pixels, split.labels)}, files.spec)
     assert_equal(
         take(train_batches(files, AUGMENTATIONS, 16, seed=0), 6),
         take(train_batches(arrays, AUGMENTATIONS, 16, seed=0), 6),

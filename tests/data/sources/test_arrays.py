@@ -219,11 +219,11 @@ def test_targets_are_standardised_by_the_training_split(tmp_path, rng, shape):
             test_targets=test,
         )
     )
-    assert dataset.class_names == ()
-    assert dataset.outputs == int(np.prod(shape))
-    np.testing.assert_allclose(dataset.targets.mean, train.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(dataset.targets.std, train.std(axis=0), rtol=1e-5)
-    found = dataset.splits["test"].labels * dataset.targets.std + dataset.targets.mean
+    assert dataset.spec.class_names == ()
+    assert dataset.spec.outputs == int(np.prod(shape))
+    np.testing.assert_allclose(dataset.spec.targets.mean, train.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(dataset.spec.targets.std, train.std(axis=0), rtol=1e-5)
+    found = dataset.splits["test"].labels * dataset.spec.targets.std + dataset.spec.targets.mean
     np.testing.assert_allclose(np.sort(found, axis=0), np.sort(test, axis=0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(dataset.splits["train"].labels.mean(axis=0), 0, atol=1e-5)
 

@@ -16,7 +16,6 @@ from jaxcnn.data.dataset import load_dataset
 from jaxcnn.data.feeding import host as pipeline
 from jaxcnn.data.feeding import selection as selections
 from jaxcnn.data.feeding.host import augmentation_stages, eval_batches, train_batches
-from jaxcnn.data.feeding.selection import Host
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
@@ -182,23 +181,23 @@ def test_photographs_do_not_lie_on_a_device(dataset, small_config, tmp_path):
 def test_statistics_are_those_of_the_centres(dataset):
     split = dataset.splits["train"]
     pixels = np.stack([split.images.decoded(i) for i in range(len(split))]).astype(np.float64)
-    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(dataset.spec.mean, pixels.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(dataset.spec.std, pixels.std((0, 1, 2)), rtol=1e-5)
 
 
 def test_published_statistics_spare_the_measuring(photographs, monkeypatch):
     monkeypatch.setattr(EncodedImages, "sums", None)
     named = load_dataset(settings_for(photographs, statistics="imagenet"))
-    np.testing.assert_allclose(named.mean, 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-6)
+    np.testing.assert_allclose(named.spec.mean, 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-6)
 
 
 def test_order_threads_resume_and_hosts(dataset, monkeypatch):
-    def batches(start=0, host=selections.ALONE):
-        return take(train_batches(dataset, AUGMENTATIONS, 16, 3, start, host), 6 - start)
+    def batches(start=0, rows=slice(None)):
+        return take(train_batches(dataset, AUGMENTATIONS, 16, 3, start, rows), 6 - start)
 
     whole = batches()  # 96 of 40 images: over two ends of an epoch
     assert_equal(whole[4:], batches(4))
-    parts = zip(batches(0, Host(0, 2)), batches(0, Host(1, 2)), strict=True)
+    parts = zip(batches(0, slice(8)), batches(0, slice(8, None)), strict=True)
     assert_equal(whole, [{k: np.concatenate([a[k], b[k]]) for k in a} for a, b in parts])
     for threads in (1, 8):
         monkeypatch.setattr(pipeline.os, "cpu_count", lambda threads=threads: threads)
@@ -211,8 +210,8 @@ def test_the_crop_is_decoded_out_of_the_photograph(dataset):
     """As the drawn box of the whole photograph, scaled, is, but for the edges' colour."""
     split, crop = dataset.splits["train"], AUGMENTATIONS[0]
     (batch,) = take(train_batches(dataset, AUGMENTATIONS[:1], 8, seed=3), 1)
-    selection = selections.train_selection(len(split), AUGMENTATIONS[:1], 8, 3)([0])
-    ours = batch["image"] * dataset.std + dataset.mean
+    selection = selections.TrainSelection(len(split), AUGMENTATIONS[:1], 8, 3)([0])
+    ours = batch["image"] * dataset.spec.std + dataset.spec.mean
     for image, index, draws in zip(ours, selection.index[0], selection.draws[0], strict=True):
         (encoded,) = split.images.read(np.array([index]))
         whole = Image.open(io.BytesIO(encoded))
@@ -234,7 +233,7 @@ def test_the_stages_that_are_drawn_are_those_that_are_trained_on(dataset):
     batch = next(itertools.islice(train_batches(dataset, AUGMENTATIONS, 8, seed=3), 1))
     assert len(stages) == 4
     np.testing.assert_array_equal(labels, batch["label"])
-    trained_on = batch["image"] * dataset.std + dataset.mean
+    trained_on = batch["image"] * dataset.spec.std + dataset.spec.mean
     apart = np.abs(stages[-1].astype(float) - trained_on)
     assert apart.max() < 1.01  # a pixel may be rounded to the other side
     assert (apart > 0.01).mean() < 1e-3
@@ -242,7 +241,9 @@ def test_the_stages_that_are_drawn_are_those_that_are_trained_on(dataset):
 
 def test_evaluation_shows_the_centre_alone(dataset):
     batches = list(eval_batches(dataset, "test", 5))
-    images = np.concatenate([batch["image"] for batch in batches]) * dataset.std + dataset.mean
+    images = (
+        np.concatenate([batch["image"] for batch in batches]) * dataset.spec.std + dataset.spec.mean
+    )
     split = dataset.splits["test"]
     stored = np.stack([split.images.decoded(i) for i in range(len(split))])
     np.testing.assert_allclose(images, stored, atol=1e-3)

@@ -1,0 +1,73 @@
+"""What a network must know of a data set, without the data: shapes, classes, normalisation, sizes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Mean and standard deviation, float32 of a target's shape, over the training split.
+
+    The targets in the splits are standardised: (target − mean)/std.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set's description. It stands in a data set, in each checkpoint, and in a saved run.
+
+    Attributes:
+      image_shape: (height, width, channels).
+      class_names: in the order of their numbers; empty where the labels are targets.
+      mean, std: float32 (channels,), of the stored pixels of the training split: images become
+        (pixel − mean)/std.
+      pixel_dtype: 'uint8' (0 … 255) or 'float32' (on the source's own scale).
+      targets: of a regression.
+      sizes: examples by split.
+    """
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    pixel_dtype: str
+    targets: TargetScale | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for an image: one per class, or a target's entries."""
+        return self.targets.mean.size if self.targets else len(self.class_names)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same in JSON's types; float32 numbers come back exactly."""
+        targets = self.targets
+        return {
+            "image_shape": list(self.image_shape),
+            "class_names": list(self.class_names),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "pixel_dtype": self.pixel_dtype,
+            "targets": targets and {"mean": targets.mean.tolist(), "std": targets.std.tolist()},
+            "sizes": dict(self.sizes),
+        }
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> "DataSpec":
+        """What `to_json` described."""
+        targets = described["targets"]
+        return cls(
+            image_shape=tuple(described["image_shape"]),
+            class_names=tuple(described["class_names"]),
+            mean=np.array(described["mean"], np.float32),
+            std=np.array(described["std"], np.float32),
+            pixel_dtype=described["pixel_dtype"],
+            targets=targets and TargetScale(*(np.float32(targets[k]) for k in ("mean", "std"))),
+            sizes=dict(described["sizes"]),
+        )

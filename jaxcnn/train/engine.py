@@ -1,0 +1,128 @@
+"""What trains: the compiled step, the state that it changes, and the feed that it is fed by."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcnn.data.feeding.device import DeviceFeed
+from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.train.metrics import Reading, TrainMetrics, merge
+from jaxcnn.train.recipe import Recipe
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import TrainStep
+
+
+class Engine:
+    """Takes the steps of a training, one by one, on batches that the host makes.
+
+    The step may be any function (state, batch, recipe) → (state, metrics), as `make_train_step` gives
+    one; `jax.vmap` of it over the state trains several seeds side by side. `state` is donated to each
+    step; who keeps a former one keeps arrays that are gone.
+    """
+
+    def __init__(
+        self, step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+    ):
+        self.state, self.feed = state, feed
+        self._step, self._recipe = step, feed.layout.replicate(recipe)
+        self._batches: Iterator[dict] | None = None
+        self._metrics: TrainMetrics | None = None  # of the steps since the last `read`
+        self._behind: TrainMetrics | None = None  # of the last dispatch but one
+        self._program = None
+
+    def compile(self) -> None:
+        """Compiles the step ahead of time for the feed's batches."""
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
+        jitted = jax.jit(self._step, donate_argnums=0, out_shardings=(shardings, None))
+        batch = self.feed.abstract_batch()
+        self._program = jitted.lower(self.state, batch, self._recipe).compile()
+
+    def start(self, step: int) -> None:
+        """Begins to draw batches, from the one of that step on."""
+        self.close()
+        self._batches = self.feed.train_batches(step)
+
+    def advance(self, limit: int) -> int:
+        """Dispatches at most `limit` steps, at least one; returns how many.
+
+        The device works on one dispatch while the next waits in its queue, no more: a signal is
+        answered, and a progress bar is true, to within two of them.
+        """
+        taken = self._dispatch(limit)
+        jax.block_until_ready(self._behind)
+        self._behind = self._metrics
+        return taken
+
+    def read(self) -> list[Reading]:
+        """What the steps since the last call measured: the one transfer from the device."""
+        metrics, self._metrics = self._metrics, None
+        return metrics.read()
+
+    def close(self) -> None:
+        """Ends the drawing of batches."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
+
+    def _dispatch(self, limit: int) -> int:
+        del limit
+        self.state, metrics = self._program(self.state, next(self._batches), self._recipe)
+        self._metrics = metrics if self._metrics is None else merge(self._metrics, metrics)
+        return 1
+
+
+class DeviceEngine(Engine):
+    """The same on data that lies on the devices: several steps in one dispatch, batches made in it.
+
+    The program takes any number of steps up to the feed's `steps_per_dispatch`, so that how they are
+    grouped does not change their bits.
+    """
+
+    feed: DeviceFeed
+
+    def compile(self) -> None:
+        step, feed, layout = self._step, self.feed, self.feed.layout
+
+        def steps(state, metrics, split, selections, count, recipe):
+            def one(number, carry):
+                state, metrics = carry
+                state, new = step(state, feed.batch(split, selections, number), recipe)
+                return state, metrics.merge(new)
+
+            return jax.lax.fori_loop(0, count, one, (state, metrics))
+
+        split, selections = feed.split("train"), feed.selections(0)
+        batch = jax.eval_shape(feed.batch, split, selections)
+        _, metrics = jax.eval_shape(step, self.state, batch, self._recipe)
+        self._no_metrics = layout.replicate(TrainMetrics.none_yet(metrics))
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
+        jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.replicated))
+        inputs: Any = self.state, self._no_metrics, split, selections, self._count(1), self._recipe
+        self._program = jitted.lower(*inputs).compile()
+
+    def start(self, step: int) -> None:
+        self._next_step = step
+
+    def _dispatch(self, limit: int) -> int:
+        feed, count = self.feed, min(limit, self.feed.steps_per_dispatch)
+        # As many selections as a program takes, of which it goes through `count`.
+        selections = feed.selections(self._next_step)
+        before = self._no_metrics if self._metrics is None else self._metrics
+        self.state, self._metrics = self._program(
+            self.state, before, feed.split("train"), selections, self._count(count), self._recipe
+        )
+        self._next_step += count
+        return count
+
+    def _count(self, count: int) -> jax.Array:
+        return self.feed.layout.replicate(np.int32(count))
+
+
+def create_engine(
+    step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+) -> Engine:
+    """The engine for a feed."""
+    engine = DeviceEngine if isinstance(feed, DeviceFeed) else Engine
+    return engine(step, state, recipe, feed)

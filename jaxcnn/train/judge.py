@@ -1,0 +1,71 @@
+"""What validation decides: the best checkpoint, a lower learning rate on a plateau, an early end."""
+
+from dataclasses import asdict
+from typing import NamedTuple
+
+from flax.training.early_stopping import EarlyStopping
+from ml_collections import ConfigDict
+
+from jaxcnn.optim.plateau import ReduceOnPlateau
+from jaxcnn.optim.schedules import Schedule
+from jaxcnn.train.metrics import HIGHER_IS_BETTER, is_better
+
+
+class Verdict(NamedTuple):
+    """What one evaluation means: it is the best so far; the learning rate is to be lowered."""
+
+    best: bool
+    reduce: bool
+
+
+class Judge:
+    """Plain numbers on the host, since it is asked once an evaluation. Checkpoints keep its state."""
+
+    def __init__(self, config: ConfigDict, schedule: Schedule):
+        stopping = config.early_stopping
+        self.best: dict | None = None  # the metrics of the best evaluation so far
+        self._best_metric = config.checkpoint.best_metric
+        self._plateau = schedule.plateau and ReduceOnPlateau(**asdict(schedule.plateau))
+        self._stopping: EarlyStopping | None = None
+        if stopping.patience:
+            # Flax stops at the first evaluation beyond its patience; ours are counted up to the last.
+            self._stopping = EarlyStopping(stopping.min_delta, stopping.patience - 1)
+        self._stopping_metric = stopping.metric
+
+    @property
+    def should_stop(self) -> bool:
+        return self._stopping is not None and self._stopping.should_stop
+
+    @property
+    def scale(self) -> float | None:
+        """The plateau's factor of the learning rate; None where there is no such schedule."""
+        return self._plateau and self._plateau.scale
+
+    def judge(self, values: dict, past_warmup: bool) -> Verdict:
+        """Considers an evaluation's metrics, once."""
+        metric, reduce = self._best_metric, False
+        best = self.best is None or is_better(metric, values[metric], self.best[metric])
+        if best:
+            self.best = values
+        if self._stopping:
+            value = values[self._stopping_metric]
+            lower_is_better = self._stopping_metric not in HIGHER_IS_BETTER
+            self._stopping = self._stopping.update(value if lower_is_better else -value)
+        if self._plateau and past_warmup:
+            metric = self._plateau.metric
+            reduce = self._plateau.update(values[metric], metric in HIGHER_IS_BETTER)
+        return Verdict(best, reduce)
+
+    def state(self) -> dict:
+        """What a checkpoint keeps: JSON."""
+        return {
+            "plateau": self._plateau and asdict(self._plateau),
+            "early_stopping": self._stopping and asdict(self._stopping),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Continues from what `state` gave."""
+        if self._plateau:
+            self._plateau = ReduceOnPlateau(**state["plateau"])
+        if self._stopping:
+            self._stopping = EarlyStopping(**state["early_stopping"])

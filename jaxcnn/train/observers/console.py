@@ -1,0 +1,127 @@
+"""What a run says on the terminal while it goes on."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import jax
+from ml_collections import ConfigDict
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from jaxcnn.optim.chain import takes_mask
+from jaxcnn.train.observers.base import Observer, Start
+
+log = logging.getLogger(__name__)
+
+
+class Console(Observer):
+    """Logs what will be trained, and a line for each of the run's."""
+
+    def __init__(self):
+        self._total_steps = 0
+
+    def on_start(self, start: Start) -> None:
+        self._total_steps = start.total_steps
+        config, spec = start.config, start.spec
+        for remark in start.remarks:
+            log.warning(remark)
+        splits = ", ".join(f"{size:,} {name}" for name, size in spec.sizes.items())
+        log.info(
+            "%s: %s parameters; %s images of %s, %s; %d %s device(s)",
+            config.model.name,
+            f"{start.parameters:,}",
+            splits,
+            "×".join(map(str, spec.image_shape)),
+            f"{spec.outputs} {'numbers' if spec.targets else 'classes'}",
+            start.devices,
+            jax.default_backend(),
+        )
+        for section in ("optimizer", "schedule", "averaging"):
+            if config[section].name != "none":
+                log.info("%s: %s", section, section_in_words(config[section]))
+        for rule in start.rules:
+            if rule := _applied(rule, config):
+                log.info(rule)
+
+    def on_log(self, line: dict) -> None:
+        log.info(
+            "step %d/%d  epoch %.2f  %s  learning rate %.3g  %.0f images/s",
+            line["step"],
+            self._total_steps,
+            line["epoch"],
+            in_words(line),
+            line["learning_rate"],
+            line["examples_per_second"],
+        )
+
+    def on_validation(self, line: dict) -> None:
+        remarks = "  (best so far)" if line["best"] else ""
+        if "learning_rate_scale" in line:
+            remarks += f"  (learning rate × {line['learning_rate_scale']:g})"
+        log.info("validation       %s%s", in_words(line), remarks)
+
+    def on_end(self, result: dict) -> None:
+        if result["status"] == "early_stopped":
+            log.info("stopped early, at step %d", result["steps"])
+
+
+class ProgressBar(Observer):
+    """Counts images; not drawn where nobody looks at it. Log lines go above it."""
+
+    def __init__(self):
+        self._open, self._bar, self._batch_size = ExitStack(), None, 0
+
+    def on_start(self, start: Start) -> None:
+        self._batch_size = start.config.train.global_batch_size
+        bar = tqdm(
+            total=start.total_steps * self._batch_size,
+            initial=start.step * self._batch_size,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            desc=start.config.model.name,
+        )
+        self._bar = self._open.enter_context(bar)
+        if not bar.disable:
+            self._open.enter_context(logging_redirect_tqdm())
+
+    def on_steps(self, step: int) -> None:
+        self._bar.update(step * self._batch_size - self._bar.n)
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def _applied(rule: str, config: ConfigDict) -> str:
+    """A rule about parameters as the optimizer applies it; '' where nothing decays."""
+    decoupled = config.optimizer.get("weight_decay", 0.0)
+    if not rule.startswith("decayed"):
+        return rule
+    if decoupled and not takes_mask(config.optimizer.name):
+        return f"decayed: all parameters, since {config.optimizer.name} takes no mask"
+    return rule if decoupled or config.loss.l2_regularization else ""
+
+
+def in_words(values: Mapping[str, float]) -> str:
+    """A line's metrics: 'loss 0.1234  accuracy 97.50%'."""
+    words = [f"loss {values['loss']:.4f}"]
+    if "accuracy" in values:
+        words.append(f"accuracy {values['accuracy']:.2%}")
+    if "top5_accuracy" in values:
+        words.append(f"top-5 {values['top5_accuracy']:.2%}")
+    if "mae" in values:
+        words.append(f"mean absolute error {values['mae']:.4g}")
+    return "  ".join(words)
+
+
+def section_in_words(section: ConfigDict) -> str:
+    """'adam, b1=0.9, b2=0.999, …': what is chosen, and its settings in alphabetical order."""
+    settings = sorted((key, value) for key, value in section.items() if key != "name")
+    return ", ".join([section.name, *(f"{key}={_short(value)}" for key, value in settings)])
+
+
+def _short(value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,60 @@
+"""What a run leaves in its workdir while it goes on: metrics.jsonl, and the curves at its end."""
+
+import json
+
+from jaxcnn.files import write_text
+from jaxcnn.plots.curves import draw_curves
+from jaxcnn.train.observers.base import Observer, Start
+from jaxcnn.train.workdir import Workdir
+
+
+class MetricsFile(Observer):
+    """Appends lines to metrics.jsonl; a resumed run's begin where its checkpoint was."""
+
+    def __init__(self, workdir: Workdir):
+        self._workdir, self._file = workdir, None
+
+    def on_start(self, start: Start) -> None:
+        """Removes the lines after the start's step: the run will write them again."""
+        path = self._workdir.metrics
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
+            before = [line for line in whole if json.loads(line)["step"] <= start.step]
+            write_text(path, "".join(before))
+        self._file = path.open("a")
+
+    def on_log(self, line: dict) -> None:
+        self._write(line)
+
+    def on_validation(self, line: dict) -> None:
+        self._write({key: value for key, value in line.items() if key != "best"})
+
+    def _write(self, line: dict) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class Curves(Observer):
+    """Draws plots/curves.png at the end, from metrics.jsonl."""
+
+    def __init__(self, workdir: Workdir):
+        self._workdir, self._title = workdir, ""
+
+    def on_start(self, start: Start) -> None:
+        data = start.config.data
+        name = data.get("name") or data.get("root") or data.get("path") or data.source
+        self._title = f"{start.config.model.name} on {name}"
+
+    def on_end(self, result: dict) -> None:
+        draw_curves(
+            self._workdir.read_metrics(),
+            self._workdir.curves,
+            self._title,
+            result["best"] and result["best"]["step"],
+            stopped_early=result["status"] == "early_stopped",
+        )

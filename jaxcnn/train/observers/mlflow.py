@@ -1,0 +1,73 @@
+"""MLflow."""
+
+from jaxcnn.errors import UserError
+from jaxcnn.train.observers.base import Observer, Start
+
+
+class MLflow(Observer):
+    """Logs a run to MLflow's tracking: settings as parameters, lines as metrics.
+
+    `tracking_uri` is a server's address or a folder; empty: WORKDIR/mlruns. A resumed run goes on under
+    the id that its workdir gave it.
+    """
+
+    def __init__(self, experiment: str = "jaxcnn", tracking_uri: str = ""):
+        try:
+            from mlflow.tracking import MlflowClient
+        except ImportError:
+            raise UserError(
+                "config.observers: 'mlflow' needs the package: pip install 'jaxcnn[mlflow]'"
+            ) from None
+        self._make_client, self._experiment, self._uri = MlflowClient, experiment, tracking_uri
+        self._client = self._id = None
+
+    def on_start(self, start: Start) -> None:
+        uri = self._uri or (start.workdir / "mlruns").absolute().as_uri()
+        self._client = self._make_client(tracking_uri=uri)
+        kept = start.workdir / "mlflow_run_id"
+        if kept.exists():
+            self._id = kept.read_text()
+            self._client.update_run(self._id, status="RUNNING")
+            return
+        known = self._client.get_experiment_by_name(self._experiment)
+        experiment = known.experiment_id if known else None
+        experiment = experiment or self._client.create_experiment(self._experiment)
+        run = self._client.create_run(experiment, run_name=start.workdir.name)
+        self._id = run.info.run_id
+        kept.write_text(self._id)
+        for key, value in flat_settings(start.config.to_dict()).items():
+            self._client.log_param(self._id, key, value)
+
+    def on_log(self, line: dict) -> None:
+        self._log(line)
+
+    def on_validation(self, line: dict) -> None:
+        self._log(line)
+
+    def _log(self, line: dict) -> None:
+        for key, value in line.items():
+            if key not in ("step", "split", "best"):
+                name = f"{line['split']}/{key}"
+                self._client.log_metric(self._id, name, value, step=line["step"])
+
+    def on_end(self, result: dict) -> None:
+        self._client.set_tag(self._id, "jaxcnn.status", result["status"])
+        status = "FAILED" if result["status"] == "diverged" else "FINISHED"
+        self._client.set_terminated(self._id, status)
+        self._id = None
+
+    def close(self) -> None:
+        if self._id is not None:
+            self._client.set_terminated(self._id, "KILLED")
+            self._id = None
+
+
+def flat_settings(settings: dict, prefix: str = "") -> dict:
+    """{'optimizer.learning_rate': 0.1, …}; lists as text."""
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float) else str(value)
+    return flat

@@ -1,0 +1,62 @@
+"""Weights & Biases."""
+
+from jaxcnn.errors import UserError
+from jaxcnn.train.observers.base import Observer, Start
+
+
+class WeightsAndBiases(Observer):
+    """Sends a run to Weights & Biases (wandb), or keeps it for `wandb sync` with mode='offline'.
+
+    A resumed run goes on under the id that its workdir gave it. The files are in WORKDIR/wandb.
+    """
+
+    def __init__(self, project: str = "jaxcnn", mode: str = "online"):
+        try:
+            import wandb
+        except ImportError:
+            raise UserError(
+                "config.observers: 'wandb' needs the package: pip install 'jaxcnn[wandb]'"
+            ) from None
+        if mode not in ("online", "offline"):
+            raise UserError(f"config.observers: wandb's mode={mode!r}; valid: 'online', 'offline'")
+        self._wandb, self._project, self._mode, self._run = wandb, project, mode, None
+
+    def on_start(self, start: Start) -> None:
+        kept = start.workdir / "wandb" / "id"
+        kept.parent.mkdir(exist_ok=True)
+        if not kept.exists():
+            kept.write_text(self._wandb.util.generate_id())
+        self._run = self._wandb.init(
+            project=self._project,
+            name=start.workdir.name,
+            id=kept.read_text(),
+            resume="allow",
+            dir=str(start.workdir),
+            mode=self._mode,
+            config=start.config.to_dict(),
+            settings=self._wandb.Settings(console="off"),
+        )
+
+    def on_log(self, line: dict) -> None:
+        self._log(line)
+
+    def on_validation(self, line: dict) -> None:
+        self._log(line)
+
+    def _log(self, line: dict) -> None:
+        split = line["split"]
+        values = {f"{split}/{key}": value for key, value in line.items() if key != "split"}
+        self._run.log({**values, "step": line["step"]}, step=line["step"])
+
+    def on_end(self, result: dict) -> None:
+        for which in ("best", "final"):
+            for split, values in (result[which] or {}).items():
+                if isinstance(values, dict):
+                    for key, value in values.items():
+                        self._run.summary[f"{which}/{split}/{key}"] = value
+        self._run.summary["status"] = result["status"]
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+            self._run = None

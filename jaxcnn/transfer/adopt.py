@@ -1,0 +1,98 @@
+"""Weights of one network taken over into another that computes the same function."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxcnn.errors import UserError
+from jaxcnn.models.classifier import Classifier, abstract_variables
+from jaxcnn.optim.groups import Matcher
+
+
+class Weights(NamedTuple):
+    """A network, its variables, and the names of its classes in order; None where nobody knows them."""
+
+    model: Classifier
+    variables: Mapping
+    class_names: tuple[str, ...] | None
+
+
+def adopt(
+    source: Weights,
+    model: Classifier,
+    image_shape: tuple[int, int, int],
+    class_names: tuple[str, ...],
+    setting: str,
+    reinitialize: Iterable[str] = (),
+) -> tuple[dict, list[str]]:
+    """The variables of `source` that `model` is to start from.
+
+    All of them, but for the heads where the classes are others, for auxiliary heads where the model has
+    none, and for parameters that are to begin anew.
+
+    Args:
+      image_shape: of the images that the model is for.
+      class_names: of the model's classes; empty for a regression.
+      setting: what an error's line begins with.
+      reinitialize: regexes of the paths of parameters that begin anew.
+
+    Returns:
+      The variables, on the host, and lines that say what was left out.
+
+    Raises:
+      UserError: the source is another network, or a regex matches nothing.
+    """
+    problem = f"{setting} holds the weights of another network"
+    if type(source.model) is not type(model):
+        raise UserError(
+            f"{problem}: a {type(source.model).__name__}, and this is a {type(model).__name__}"
+        )
+    if changed := source.model.evaluation_differences(model):
+        raise UserError(f"{problem}: {'; '.join(changed)}")
+    given = flatten_dict(source.variables)
+    expected = flatten_dict(abstract_variables(model, image_shape))
+
+    same_head, said = _same_head(source, model, class_names)
+    if not same_head:
+        given = {path: value for path, value in given.items() if not path[1].endswith("head")}
+    if not getattr(model, "aux_heads", False):
+        given = {path: value for path, value in given.items() if not path[1].startswith("aux")}
+    for path, value in given.items():
+        if path in expected and value.shape != expected[path].shape:
+            raise UserError(
+                f"{problem}, for other images: {'/'.join(path)} is {value.shape} there and "
+                f"{expected[path].shape} here"
+            )
+    matcher = Matcher(unflatten_dict(expected)["params"])
+    anew = matcher.matched_by_any(list(reinitialize), "config.reinitialize", "begins anew")
+    given = {path: value for path, value in given.items() if "/".join(path[1:]) not in anew}
+    variables = unflatten_dict({path: np.asarray(value) for path, value in given.items()})
+    return variables, [said, *matcher.rules]
+
+
+def _same_head(
+    source: Weights, model: Classifier, class_names: tuple[str, ...]
+) -> tuple[bool, str]:
+    """Whether a head answers for the same classes in the same order, and a line about it."""
+    there, here = source.model.num_classes, model.num_classes
+    if there != here:
+        return False, f"the head begins anew: it is for {there} classes, and these are {here}"
+    if source.class_names is None:
+        return (
+            True,
+            f"the head is taken over: it is for {there} classes too, whose names are unknown",
+        )
+    if source.class_names != tuple(class_names):
+        first = next(
+            (
+                pair
+                for pair in zip(source.class_names, class_names, strict=True)
+                if pair[0] != pair[1]
+            ),
+            (),
+        )
+        names = f" ('{first[0]}' there is '{first[1]}' here)" if first else ""
+        return False, f"the head begins anew: it is for other classes{names}"
+    return True, f"the head is taken over: it is for the same {there} classes"
