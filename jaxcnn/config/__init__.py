@@ -1,15 +1,21 @@
 """The config: its defaults, how a file and overrides become a full one, how two compare."""
 
 from jaxcnn.config.comparing import differences
-from jaxcnn.config.defaults import CHOICE_KEYS, LISTS, default_config
-from jaxcnn.config.resolving import load_config_file, resolve, resolve_settings
+from jaxcnn.config.defaults import CHOICE_KEYS, LIMITS, LISTS, STATISTICS, default_config
+from jaxcnn.config.files import load_config_file, shipped_configs, summary_of
+from jaxcnn.config.resolving import import_modules, resolve, resolve_settings
 
 __all__ = [
     "CHOICE_KEYS",
+    "LIMITS",
     "LISTS",
+    "STATISTICS",
     "default_config",
     "differences",
+    "import_modules",
     "load_config_file",
     "resolve",
     "resolve_settings",
+    "shipped_configs",
+    "summary_of",
 ]

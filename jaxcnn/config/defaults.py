@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, SEED, UP_TO_1, one_of
+
 
 def default_config() -> ConfigDict:
     """The settings common to all runs. Config files start from it and change it.
@@ -79,5 +81,29 @@ CHOICE_KEYS = {
 }
 
 
-# The settings of `data` that are lists of entries of a registry.
-LISTS = ("augment", "mix")
+# The settings that are lists of entries of a registry, and the registry's name.
+LISTS = {"data.augment": "augment", "data.mix": "mix", "observers": "observers"}
+
+# Normalisations by name; data/dataset.py has their numbers.
+STATISTICS = ("train", "imagenet", "cifar10", "cifar100")
+
+# What the settings of `default_config` may be.
+LIMITS = {
+    "seed": SEED,
+    "data.resize": AT_LEAST_0,
+    "data.validation_fraction": FRACTION,
+    "data.test_fraction": FRACTION,
+    "data.split_seed": SEED,
+    "data.statistics": one_of(STATISTICS),
+    "data.placement": one_of(("host", "device")),
+    "loss.l2_regularization": AT_LEAST_0,
+    "optimizer.clip_norm": AT_LEAST_0,
+    "optimizer.clip_value": AT_LEAST_0,
+    "optimizer.lookahead_period": AT_LEAST_0,
+    "optimizer.lookahead_step_size": UP_TO_1,
+    "train.global_batch_size": AT_LEAST_1,
+    "train.microbatches": AT_LEAST_1,
+    "eval.global_batch_size": AT_LEAST_1,
+    "early_stopping.patience": AT_LEAST_0,
+    "early_stopping.min_delta": AT_LEAST_0,
+}

@@ -1,4 +1,4 @@
-"""The config: its defaults, and how a file and overrides become a full, checked one.
+"""How a config and overrides become a full, checked one.
 
 A config is an `ml_collections.ConfigDict`. Some of its sections choose one entry of a registry (a
 model, an optimizer, …) and hold that entry's own settings beside the choice. Choosing another entry
@@ -6,48 +6,25 @@ drops the former's settings, so no setting is ever carried over to something it 
 """
 
 import ast
+import importlib
 import math
-import runpy
-import traceback
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcnn.config.defaults import CHOICE_KEYS, LISTS, default_config
+from jaxcnn.config.defaults import CHOICE_KEYS, LIMITS, LISTS, default_config
+from jaxcnn.config.remembering import (
+    ResolvedConfig,
+    ResolvedEntry,
+    meant_settings,
+    resolved_section,
+)
 from jaxcnn.errors import UserError, suggestion
+from jaxcnn.limits import check
 from jaxcnn.registry import Registry
-
-
-def load_config_file(path: str | Path) -> ConfigDict:
-    """Runs a config file and returns what its `get_config()` returns.
-
-    Raises:
-      UserError: the file is missing, fails, or has no `get_config`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        here = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise UserError(
-            f"--config={path}: there is no such file; {suggestion(str(path), here)}"
-            if here
-            else f"--config={path}: there is no such file; --config takes the path of a config file"
-        )
-    try:
-        config = runpy.run_path(str(path))["get_config"]()
-    except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else "?")
-        reason = (
-            "it defines no get_config()"
-            if isinstance(error, KeyError) and error.args == ("get_config",)
-            else " ".join(str(error).split())
-        )
-        raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: get_config() returns {type(config).__name__}, not a ConfigDict")
-    return config
 
 
 def resolve(
@@ -56,45 +33,111 @@ def resolve(
     """The full config: every section completed with the defaults of what it chooses, and checked.
 
     Args:
-      config: what a config file returned; keys it leaves out take their defaults.
+      config: what a config file returned, or a resolved config that was changed since; keys it leaves
+        out take their defaults.
       overrides: dotted key → text, as on the command line: {"optimizer.learning_rate": "0.1"}.
       registries: for each section of `CHOICE_KEYS`, and for each of `LISTS`, where its choices are.
 
     Raises:
-      UserError: an unknown key, a value of the wrong type, or a choice that does not exist.
+      UserError: an unknown key, a value of the wrong type or outside of its limits, a choice that does
+        not exist, or a module of `imports` that cannot be imported.
     """
-    default = default_config()
-    given = config.to_dict()
-    _refuse_unknown_keys(given, default.to_dict(), "config")
+    defaults = default_config().to_dict()
+    _refuse_unknown_keys(config.to_dict(), defaults, "config")
+    _import_modules(config, overrides, defaults)
     resolved = {}
-    for section, defaults in default.to_dict().items():
-        key = CHOICE_KEYS.get(section)
-        values = given.get(section, defaults)
-        if key is None:
-            resolved[section] = _filled(values, defaults, f"config.{section}")
-            continue
-        _require_section(values, f"config.{section}")
-        file_choice = values.get(key, defaults[key])
-        choice = overrides.get(f"{section}.{key}", file_choice)
-        if choice != file_choice:  # the former choice's own settings mean nothing to the new one
-            values = {k: v for k, v in values.items() if k in defaults}
-        settings = _settings(registries[section], choice, f"config.{section}.{key}")
-        values = {**values, key: choice}
-        resolved[section] = _filled(
-            values, {**defaults, **settings}, f"config.{section}", of=choice
-        )
-    data = resolved["data"]
-    for key in LISTS:
-        data[key] = _resolved_list(data[key], registries[key], f"config.data.{key}")
+    for name, section_defaults in defaults.items():
+        given = config.get(name, section_defaults)
+        if name in CHOICE_KEYS:
+            resolved[name] = _resolved_section(name, given, section_defaults, overrides, registries)
+        else:
+            given = given.to_dict() if isinstance(given, ConfigDict) else given
+            resolved[name] = _filled(given, section_defaults, f"config.{name}")
+    _resolve_lists(resolved, registries)
     for dotted, text in overrides.items():
         section, _, key = dotted.partition(".")
         choice = resolved[section][CHOICE_KEYS[section]] if section in CHOICE_KEYS else ""
         if choice and "." not in key:
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _override(resolved, dotted.split("."), text, f"config.{dotted}")
-    for key in LISTS:  # an override may have replaced it
-        data[key] = _resolved_list(data[key], registries[key], f"config.data.{key}")
-    return ConfigDict(resolved)
+    _resolve_lists(resolved, registries)  # an override may have replaced one
+    _check_limits(resolved, registries)
+    for section, key in CHOICE_KEYS.items():
+        resolved[section] = resolved_section(resolved[section], resolved[section][key])
+    return ResolvedConfig(resolved)
+
+
+def _resolved_section(
+    name: str,
+    given: Any,
+    defaults: Mapping,
+    overrides: Mapping[str, str],
+    registries: Mapping[str, Registry],
+) -> dict[str, Any]:
+    """A section that chooses, with the settings of what it chooses."""
+    path, key = f"config.{name}", CHOICE_KEYS[name]
+    _require_section(given, path)
+    own_choice = given.get(key, defaults[key])
+    values = meant_settings(given, own_choice, defaults)
+    choice = overrides.get(f"{name}.{key}", own_choice)
+    if choice != own_choice:  # the former choice's settings mean nothing to the new one
+        values = {k: v for k, v in values.items() if k in defaults}
+    settings = _settings(registries[name], choice, f"{path}.{key}")
+    return _filled({**values, key: choice}, {**defaults, **settings}, path, of=choice)
+
+
+def _resolve_lists(resolved: dict, registries: Mapping[str, Registry]) -> None:
+    for dotted, registry in LISTS.items():
+        *sections, key = dotted.split(".")
+        holder = resolved
+        for section in sections:
+            holder = holder[section]
+        holder[key] = _resolved_list(holder[key], registries[registry], f"config.{dotted}")
+
+
+def _check_limits(resolved: Mapping, registries: Mapping[str, Registry]) -> None:
+    for dotted, limit in LIMITS.items():
+        value = resolved
+        for key in dotted.split("."):
+            value = value[key]
+        check(f"config.{dotted}", value, limit)
+    for section, key in CHOICE_KEYS.items():
+        choice = resolved[section][key]
+        registries[section].check(choice, resolved[section], f"config.{section}.")
+    for dotted, registry in LISTS.items():
+        entries = resolved
+        for key in dotted.split("."):
+            entries = entries[key]
+        for i, entry in enumerate(entries):
+            registries[registry].check(entry["name"], entry, f"config.{dotted}.{i}.")
+
+
+def _import_modules(config: ConfigDict, overrides: Mapping[str, str], defaults: Mapping) -> None:
+    """Imports the modules of `imports`, which may register what the config names."""
+    given = config.get("imports", defaults["imports"])
+    if "imports" in overrides:
+        given = _parsed(overrides["imports"], ())
+    import_modules(_typed(given, ("",), "config.imports"), "config.imports")
+
+
+def import_modules(names: Iterable[str], setting: str) -> None:
+    """Imports a user's modules, from the working directory or an installed package.
+
+    Raises:
+      UserError: a module is not there, or fails.
+    """
+    names = tuple(names)
+    if names and os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{setting}: {name!r} cannot be imported: {type(error).__name__}: {reason}; it takes "
+                "modules of the working directory or of an installed package"
+            ) from error
 
 
 def resolve_settings(
@@ -123,19 +166,22 @@ def _settings(registry: Registry, choice: str, path: str) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _resolved_list(entries: list, registry: Registry, setting: str) -> list[dict[str, Any]]:
+def _resolved_list(entries: Any, registry: Registry, setting: str) -> list[ResolvedEntry]:
     resolved = []
     for i, entry in enumerate(entries):
         path = f"{setting}.{i}"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
             raise UserError(f"{path}={entry!r}: an entry is a dictionary with a 'name'")
-        settings = _settings(registry, entry["name"], f"{path}.name")
-        resolved.append(_filled(entry, {"name": "", **settings}, path, of=entry["name"]))
+        name = entry["name"]
+        settings = _settings(registry, name, f"{path}.name")
+        values = meant_settings(entry, name, {"name": ""})
+        filled = _filled(values, {"name": "", **settings}, path, of=name)
+        resolved.append(ResolvedEntry(filled, name))
     return resolved
 
 
 def _require_section(values: Any, path: str) -> None:
-    if not isinstance(values, Mapping):
+    if not isinstance(values, Mapping | ConfigDict):
         raise UserError(f"{path}={values!r} is a section of settings, not one value")
 
 

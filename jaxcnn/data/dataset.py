@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from jaxcnn.config import LISTS
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.data.spec import DataSpec, TargetScale
@@ -68,7 +67,7 @@ def load_dataset(settings: Mapping) -> Dataset:
     """
     settings = dict(settings)
     common = {key: settings.pop(key) for key in COMMON}
-    for key in (*LISTS, "placement"):
+    for key in ("augment", "mix", "placement"):  # they are for feeding
         settings.pop(key)
     source = SOURCES.create(settings.pop("source"), common["resize"], **settings)
     return _prepared(source, **common)

@@ -7,6 +7,8 @@ from jaxcnn.models.registry import (
     count_parameters,
     create_model,
     list_models,
+    published_for,
+    register_model,
 )
 
 __all__ = [
@@ -16,4 +18,6 @@ __all__ = [
     "create_model",
     "features",
     "list_models",
+    "published_for",
+    "register_model",
 ]

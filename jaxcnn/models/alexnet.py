@@ -1,6 +1,7 @@
 """AlexNet, in its two shapes, and ZFNet."""
 
 from functools import partial
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -8,6 +9,7 @@ import jax
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.lrn import local_response_norm
 from jaxcnn.layers.pooling import pool
+from jaxcnn.limits import AT_LEAST_1
 from jaxcnn.models.classifier import FullyConnectedClassifier
 
 
@@ -19,7 +21,7 @@ class AlexNet(FullyConnectedClassifier):
 
     # The maxima let the numbers grow: with He's, the logits would begin with a deviation of 8.
     kernel_init: str = "lecun_normal"
-    pool_size: int = 6
+    pool_size: Annotated[int, AT_LEAST_1] = 6
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -47,7 +49,7 @@ class AlexNet2012(FullyConnectedClassifier):
 
     kernel_init: str = "normal_0.01"
     head_init: str = "normal_0.01"
-    pool_size: int = 6
+    pool_size: Annotated[int, AT_LEAST_1] = 6
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -74,7 +76,7 @@ class ZFNet(FullyConnectedClassifier):
 
     kernel_init: str = "normal_0.01"
     head_init: str = "normal_0.01"
-    pool_size: int = 6
+    pool_size: Annotated[int, AT_LEAST_1] = 6
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,10 @@ from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.norm import normalization
 from jaxcnn.layers.pooling import adaptive_average_pool
+from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, one_of
+
+DTYPES = ("float32", "bfloat16", "float64")
+PARAM_DTYPES = ("float32", "float64")
 
 
 class Classifier(nn.Module):
@@ -22,19 +26,19 @@ class Classifier(nn.Module):
     images, (batch, height, width, channels) floats.
     """
 
-    num_classes: int
+    num_classes: Annotated[int, AT_LEAST_1]
     norm: str = "none"
     batch_norm_mode: str = "sync"
-    batch_norm_momentum: float = 0.9
-    ghost_batch_size: int = 32
-    norm_groups: int = 32
-    norm_epsilon: float = 1e-5
+    batch_norm_momentum: Annotated[float, FRACTION] = 0.9
+    ghost_batch_size: Annotated[int, AT_LEAST_1] = 32
+    norm_groups: Annotated[int, AT_LEAST_1] = 32
+    norm_epsilon: Annotated[float, POSITIVE] = 1e-5
     activation: str = "relu"
-    dropout_rate: float = 0.0
+    dropout_rate: Annotated[float, FRACTION] = 0.0
     kernel_init: str = "he_normal"
     head_init: str = "lecun_normal"
-    dtype: str = "float32"
-    param_dtype: str = "float32"
+    dtype: Annotated[str, one_of(DTYPES)] = "float32"
+    param_dtype: Annotated[str, one_of(PARAM_DTYPES)] = "float32"
     replicas: int | None = None  # how many devices share a batch, which per_replica must know
 
     # The settings under which the same weights are the same function in evaluation.
@@ -104,9 +108,9 @@ class FullyConnectedClassifier(Classifier):
     num_classes).
     """
 
-    dropout_rate: float = 0.5
-    hidden: int = 4096
-    pool_size: int = 7
+    dropout_rate: Annotated[float, FRACTION] = 0.5
+    hidden: Annotated[int, AT_LEAST_1] = 4096
+    pool_size: Annotated[int, AT_LEAST_1] = 7
     dense_as_conv: bool = False
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"dense_as_conv"}

@@ -1,6 +1,7 @@
 """Densely connected networks. Huang, Liu, van der Maaten & Weinberger 2017."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.limits import AT_LEAST_1, UP_TO_1, each
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.resnet import resnet_stem
 
@@ -47,11 +49,11 @@ class DenseNet(Classifier):
     """
 
     norm: str = "batch"
-    stage_sizes: Sequence[int] = (6, 12, 24, 16)
-    growth_rate: int = 32
-    stem_width: int = 64
+    stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (6, 12, 24, 16)
+    growth_rate: Annotated[int, AT_LEAST_1] = 32
+    stem_width: Annotated[int, AT_LEAST_1] = 64
     bottleneck: bool = True
-    compression: float = 0.5
+    compression: Annotated[float, UP_TO_1] = 0.5
     stem: str = "imagenet"
     remat: bool = False
 

@@ -5,7 +5,7 @@ architecture for computer vision.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,13 +13,14 @@ import jax.numpy as jnp
 
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import adaptive_average_pool, global_average_pool, pool
+from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, POSITIVE
 from jaxcnn.models.classifier import Classifier
 
 
 class C(NamedTuple):
     """A convolution, as a branch lists it; the default padding keeps the size where the stride is 1."""
 
-    width: int
+    width: Annotated[int, AT_LEAST_1]
     kernel: int | tuple[int, int]
     stride: int = 1
     padding: int | None = None
@@ -92,7 +93,7 @@ class AuxiliaryHeads(Classifier):
     """
 
     aux_heads: bool = False
-    aux_weight: float = 0.0
+    aux_weight: Annotated[float, AT_LEAST_0] = 0.0
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"aux_heads", "aux_weight"}
 
@@ -113,10 +114,10 @@ class GoogLeNet(AuxiliaryHeads):
     """
 
     norm: str = "batch"
-    norm_epsilon: float = 1e-3
-    dropout_rate: float = 0.2
-    aux_weight: float = 0.3
-    aux_dropout_rate: float = 0.7
+    norm_epsilon: Annotated[float, POSITIVE] = 1e-3
+    dropout_rate: Annotated[float, FRACTION] = 0.2
+    aux_weight: Annotated[float, AT_LEAST_0] = 0.3
+    aux_dropout_rate: Annotated[float, FRACTION] = 0.7
     remat: bool = False
 
     TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_dropout_rate", "aux_weight", "remat"}
@@ -175,9 +176,9 @@ class InceptionV3(AuxiliaryHeads):
     """
 
     norm: str = "batch"
-    norm_epsilon: float = 1e-3
-    dropout_rate: float = 0.5
-    aux_weight: float = 0.4
+    norm_epsilon: Annotated[float, POSITIVE] = 1e-3
+    dropout_rate: Annotated[float, FRACTION] = 0.5
+    aux_weight: Annotated[float, AT_LEAST_0] = 0.4
     remat: bool = False
 
     TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_weight", "remat"}

@@ -5,6 +5,7 @@ connections on learning; the ResNet as in the authors' own code, from which the 
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ import jax
 from jaxcnn.errors import UserError
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, each
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.inception import Branch, C, ConvNorm, Inception, P
 
@@ -30,9 +32,9 @@ class InceptionV4(Classifier):
     """For 299×299 pixels: a stem that branches too, 4, 7 and 3 modules at 35×35, 17×17 and 8×8."""
 
     norm: str = "batch"
-    norm_epsilon: float = 1e-3
-    dropout_rate: float = 0.2
-    stage_sizes: Sequence[int] = (4, 7, 3)
+    norm_epsilon: Annotated[float, POSITIVE] = 1e-3
+    dropout_rate: Annotated[float, FRACTION] = 0.2
+    stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (4, 7, 3)
     remat: bool = False
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"remat"}
@@ -92,11 +94,11 @@ class InceptionResNetV2(Classifier):
     """
 
     norm: str = "batch"
-    norm_epsilon: float = 1e-3
-    dropout_rate: float = 0.2
-    stage_sizes: Sequence[int] = (10, 20, 10)
+    norm_epsilon: Annotated[float, POSITIVE] = 1e-3
+    dropout_rate: Annotated[float, FRACTION] = 0.2
+    stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (10, 20, 10)
     zero_init_residual: bool = False
-    drop_path_rate: float = 0.0
+    drop_path_rate: Annotated[float, FRACTION] = 0.0
     remat: bool = False
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"drop_path_rate", "remat", "zero_init_residual"}

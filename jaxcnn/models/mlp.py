@@ -1,10 +1,12 @@
 """Softmax regression and the multilayer perceptron: the baselines that every CNN is held against."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 
+from jaxcnn.limits import AT_LEAST_1, each
 from jaxcnn.models.classifier import Classifier
 
 
@@ -26,7 +28,7 @@ class MLP(Classifier):
     Parameters: Σ (fan_in + 1)·fan_out over the layers.
     """
 
-    widths: Sequence[int] = (256, 128)
+    widths: Annotated[Sequence[int], each(AT_LEAST_1)] = (256, 128)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

@@ -5,6 +5,7 @@ Wide residual networks.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,7 @@ import jax
 from jaxcnn.cpu.forms import computed_once
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.limits import AT_LEAST_1, FRACTION, each
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.resnet import resnet_stem
 
@@ -65,13 +67,13 @@ class PreActResNet(Classifier):
 
     norm: str = "batch"
     kernel_init: str = "he_normal_fan_out"
-    stage_sizes: Sequence[int] = (2, 2, 2, 2)
-    width: int = 64
-    widen_factor: int = 1
+    stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (2, 2, 2, 2)
+    width: Annotated[int, AT_LEAST_1] = 64
+    widen_factor: Annotated[int, AT_LEAST_1] = 1
     bottleneck: bool = False
     stem: str = "imagenet"
     zero_init_residual: bool = False
-    drop_path_rate: float = 0.0
+    drop_path_rate: Annotated[float, FRACTION] = 0.0
     remat: bool = False
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"drop_path_rate", "remat", "zero_init_residual"}

@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 
+from jaxcnn.errors import UserError
 from jaxcnn.models.alexnet import AlexNet, AlexNet2012, ZFNet
 from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.models.densenet import DenseNet
@@ -16,7 +17,6 @@ from jaxcnn.models.lenet import LeNet5
 from jaxcnn.models.mlp import MLP, Linear
 from jaxcnn.models.preact_resnet import PreActResNet
 from jaxcnn.models.resnet import ResNet
-from jaxcnn.models.settings import check_settings
 from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
@@ -36,9 +36,40 @@ IMAGENET_299: Task = ((299, 299, 3), 1000)
 PUBLISHED_FOR: dict[str, Task] = {}
 
 
+def register_model(
+    name: str, image_shape: tuple[int, int, int] | None = None, num_classes: int | None = None
+) -> Callable[[Callable], Callable]:
+    """A decorator that adds a `Classifier`, or a function that makes one, under a name.
+
+    Args:
+      image_shape, num_classes: what it was published for, if it is known.
+    """
+
+    def register(constructor: Callable) -> Callable:
+        MODELS.register(name, constructor)
+        if image_shape and num_classes:
+            PUBLISHED_FOR[name] = image_shape, num_classes
+        return constructor
+
+    return register
+
+
+def published_for(name: str) -> Task:
+    """What a model was published for.
+
+    Raises:
+      UserError: there is no such model, or nobody has said it.
+    """
+    if name not in PUBLISHED_FOR:
+        MODELS.constructor(name, ())
+        raise UserError(
+            f"model '{name}' is registered without an image size and a number of classes"
+        )
+    return PUBLISHED_FOR[name]
+
+
 def _register(name: str, task: Task, constructor: Callable, **fields) -> None:
-    MODELS.register(name, partial(constructor, **fields) if fields else constructor)
-    PUBLISHED_FOR[name] = task
+    register_model(name, *task)(partial(constructor, **fields) if fields else constructor)
 
 
 _register("linear", FASHION, Linear)
@@ -142,7 +173,7 @@ def create_model(
     Raises:
       UserError: the model or a field does not exist, or a value is out of its range.
     """
-    check_settings({"num_classes": num_classes, **fields})
+    MODELS.check(name, {"num_classes": num_classes, **fields})
     return MODELS.create(name, num_classes=num_classes, replicas=replicas, **fields)
 
 

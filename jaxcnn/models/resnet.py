@@ -6,6 +6,7 @@ transformations for deep neural networks.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.limits import AT_LEAST_1, FRACTION, each
 from jaxcnn.models.classifier import Classifier
 
 SHORTCUTS = ("projection", "pad", "none")
@@ -95,16 +97,16 @@ class ResNet(Classifier):
 
     norm: str = "batch"
     kernel_init: str = "he_normal_fan_out"
-    stage_sizes: Sequence[int] = (2, 2, 2, 2)
-    width: int = 64
+    stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (2, 2, 2, 2)
+    width: Annotated[int, AT_LEAST_1] = 64
     bottleneck: bool = False
-    cardinality: int = 1
-    inner_factor: int = 1
+    cardinality: Annotated[int, AT_LEAST_1] = 1
+    inner_factor: Annotated[int, AT_LEAST_1] = 1
     stem: str = "imagenet"
     shortcut: str = "projection"
     stride_in_1x1: bool = False
     zero_init_residual: bool = False
-    drop_path_rate: float = 0.0
+    drop_path_rate: Annotated[float, FRACTION] = 0.0
     remat: bool = False
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"drop_path_rate", "remat", "zero_init_residual"}

@@ -1,11 +1,13 @@
 """The first network that a student writes: conv, norm, activation, pool, and again."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 
 from jaxcnn.layers.pooling import pool
+from jaxcnn.limits import AT_LEAST_1, each
 from jaxcnn.models.classifier import Classifier
 
 
@@ -13,8 +15,8 @@ class SimpleCNN(Classifier):
     """A 3×3 convolution and a 2×2 pool per width, then one hidden layer and the logits."""
 
     norm: str = "batch"
-    widths: Sequence[int] = (32, 64)
-    hidden: int = 128
+    widths: Annotated[Sequence[int], each(AT_LEAST_1)] = (32, 64)
+    hidden: Annotated[int, AT_LEAST_1] = 128
     pooling: str = "max"
 
     @nn.compact

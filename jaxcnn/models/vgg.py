@@ -1,12 +1,14 @@
 """VGG. Simonyan & Zisserman 2015, Very deep convolutional networks for large-scale recognition."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 
 from jaxcnn.layers.lrn import local_response_norm
 from jaxcnn.layers.pooling import pool
+from jaxcnn.limits import AT_LEAST_1, each
 from jaxcnn.models.classifier import FullyConnectedClassifier
 
 
@@ -22,8 +24,8 @@ class VGG(FullyConnectedClassifier):
 
     kernel_init: str = "he_normal_fan_out"
     head_init: str = "normal_0.01"
-    stage_sizes: Sequence[int] = (2, 2, 3, 3, 3)
-    width: int = 64
+    stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (2, 2, 3, 3, 3)
+    width: Annotated[int, AT_LEAST_1] = 64
     local_response: bool = False
     pointwise: bool = False
 

@@ -1,14 +1,13 @@
 """Converting weights: from torch's files to a directory of ours, and from there to a file again."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import jax
 from safetensors.numpy import save
 
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_bytes
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.fit import check_fits
 from jaxcnn.models.registry import create_model
@@ -54,7 +53,7 @@ def import_weights(
     if num_classes is None:
         raise UserError(f"{source} is no {name}: it has no head by that model's name for it")
     model = create_model(name, num_classes=num_classes, **fields)
-    check_fits(name, model, image_shape, "--input says for which images the model is")
+    check_fits(name, model, image_shape, "input says for which images the model is")
     strict = classes_if_missing is None
     variables, differing = from_state_dict(model, tensors, image_shape, str(source), strict)
     save_converted(directory, name, num_classes, fields, variables, Path(source).name)
@@ -69,14 +68,10 @@ def export_weights(model: Classifier, variables: Mapping, target: str | Path) ->
     """
     target = Path(target)
     if target.suffix != ".safetensors":
-        raise UserError(f"--to={target} must end in .safetensors")
+        raise UserError(f"to={target} must end in .safetensors")
     tensors = to_state_dict(model, jax.device_get(variables))
-    partial = target.with_name(target.name + ".partial")
     try:
-        partial.write_bytes(save(tensors))
-        os.replace(partial, target)
+        write_bytes(target, save(tensors))
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise UserError(f"--to={target} cannot be written: {error.strerror}") from error
+        raise UserError(f"to={target} cannot be written: {error.strerror}") from error
     return len(tensors)

@@ -1,8 +1,6 @@
 """A directory that holds a model and its weights, and nothing of a run."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from jaxcnn.errors import UserError
+from jaxcnn.files import replacing
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.registry import create_model
 
@@ -45,21 +44,19 @@ def save_converted(
     }
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".converting-") as temporary:
-            partial = Path(temporary) / directory.name
+        with replacing(directory) as partial:
             partial.mkdir()
             contiguous = {key: np.ascontiguousarray(value) for key, value in flat.items()}
             (partial / WEIGHTS_FILE).write_bytes(save(contiguous))
             (partial / MODEL_FILE).write_text(json.dumps(described, indent=2) + "\n")
-            os.replace(partial, directory)
     except OSError as error:
-        raise UserError(f"--to={directory} cannot be written: {error.strerror}") from error
+        raise UserError(f"to={directory} cannot be written: {error.strerror}") from error
 
 
 def refuse_existing(directory: str | Path) -> None:
     """Raises UserError where a directory that is to be new is there already."""
     if Path(directory).exists():
-        raise UserError(f"--to={directory} is there already; it takes a new directory")
+        raise UserError(f"to={directory} is there already; it takes a new directory")
 
 
 def load_converted(directory: str | Path) -> tuple[Classifier, dict]:

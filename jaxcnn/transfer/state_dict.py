@@ -36,7 +36,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"--from={path}: there is no such file")
+        raise UserError(f"from={path}: there is no such file")
     if path.suffix == ".safetensors":
         from safetensors.numpy import load_file
 

@@ -64,7 +64,7 @@ def test_what_goes_around_the_optimizer_stays_when_it_is_switched():
             {"optimizer.name": "adamw", "loss.l2_regularization": "5e-4"},
             "config.loss.l2_regularization=0.0005 and config.optimizer.weight_decay=0.0001 would "
             "both make weights decay; add --config.loss.l2_regularization=0 or "
-            "--config.optimizer.weight_decay=0",
+            "config.optimizer.weight_decay=0",
         ),
         (
             {"loss.name": "l2"},
@@ -190,7 +190,7 @@ def test_override_inside_a_list():
         (
             "model.dtype",
             "int8",
-            "config.model.dtype='int8' must be one of float32, bfloat16, float64",
+            "config.model.dtype='int8' must be one of 'float32', 'bfloat16', 'float64'",
         ),
         ("model.dtype", "float64", "needs the environment variable JAX_ENABLE_X64=1"),
         ("schedule.name", "cosin", "schedule 'cosin' does not exist; did you mean 'cosine'?"),
@@ -213,16 +213,16 @@ def test_override_inside_a_list():
         ("train.duration", "50%", "cannot be a percentage of it"),
         ("eval.every", "often", "config.eval.every='often' is not a duration"),
         ("loss.label_smoothing", "1", "must be at least 0 and less than 1"),
-        ("data.placement", "gpu", "config.data.placement='gpu' must be 'host' or 'device'"),
+        ("data.placement", "gpu", "config.data.placement='gpu' must be one of 'host', 'device'"),
         (
             "data.statistics",
             "imagenat",
-            "config.data.statistics='imagenat' must be 'train' or one of 'imagenet', 'cifar10', 'cifar100'",
+            "config.data.statistics='imagenat' must be one of 'train', 'imagenet', 'cifar10', 'cifar100'",
         ),
         (
             "checkpoint.best_metric",
             "f1",
-            "config.checkpoint.best_metric='f1' must be loss or accuracy, the metrics that go with "
+            "config.checkpoint.best_metric='f1' must be loss or accuracy or top5_accuracy, the metrics that go with "
             "config.loss.name='softmax_cross_entropy'",
         ),
     ],

@@ -43,7 +43,6 @@ def config_of(name: str) -> ConfigDict:
         config.loss.label_smoothing = 0.1
         config.optimizer.learning_rate = 0.01
         config.optimizer.clip_norm = 1.0
-        config.schedule.warmup = "5 steps"
         config.averaging = ConfigDict({"name": "ema", "decay": 0.9})
         config.train.microbatches = 2
     else:

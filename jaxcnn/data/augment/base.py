@@ -9,12 +9,13 @@ workers, or how often the run was interrupted. It is written once, for NumPy, Te
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 
 from jaxcnn.data.augment.arrays import Array, Arrays
 from jaxcnn.errors import UserError
+from jaxcnn.limits import AT_LEAST_1, SHARE, ascending
 
 
 class Pixels(NamedTuple):
@@ -39,13 +40,9 @@ class Augmentation(ABC):
     A subclass says in `change` what is done, with `own_draws` uniform numbers per example.
     """
 
-    probability: float = 1.0
+    probability: Annotated[float, SHARE] = 1.0
     own_draws: ClassVar[int] = 0
     photometric: ClassVar[bool] = False  # for pixels in 0 … 255 alone
-
-    def __post_init__(self):
-        if not 0 <= self.probability <= 1:
-            raise self.refusal("probability", "in [0, 1]")
 
     @property
     def draws(self) -> int:
@@ -74,7 +71,7 @@ def per_image(values: Array) -> Array:
     return values[:, None, None, None]
 
 
-def between(low, high, draw: Array) -> Array:
+def uniform(low, high, draw: Array) -> Array:
     """Uniform in [low, high), of a draw that is uniform in [0, 1)."""
     return low + (high - low) * draw
 
@@ -83,7 +80,7 @@ def between(low, high, draw: Array) -> Array:
 class HorizontalFlip(Augmentation):
     """Mirrors an image left to right."""
 
-    probability: float = 0.5
+    probability: Annotated[float, SHARE] = 0.5
 
     def change(self, arrays, images, draws, pixels):
         return arrays.flip(images, 2)
@@ -93,7 +90,7 @@ class HorizontalFlip(Augmentation):
 class VerticalFlip(Augmentation):
     """Mirrors an image upside down."""
 
-    probability: float = 0.5
+    probability: Annotated[float, SHARE] = 0.5
 
     def change(self, arrays, images, draws, pixels):
         return arrays.flip(images, 1)
@@ -121,12 +118,8 @@ class Rotate90(Augmentation):
 class PadAndCrop(Augmentation):
     """Pads by `padding` black pixels on each side and cuts out a random window of the old size."""
 
-    padding: int = 4
+    padding: Annotated[int, AT_LEAST_1] = 4
     own_draws: ClassVar[int] = 2
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_at_least(self, "padding", 1)
 
     def change(self, arrays, images, draws, pixels):
         batch, height, width, channels = images.shape
@@ -153,12 +146,8 @@ class Cutout(Augmentation):
     Its centre is uniform over the pixels, so that some of it may lie outside, as in the paper.
     """
 
-    size: int = 8
+    size: Annotated[int, AT_LEAST_1] = 8
     own_draws: ClassVar[int] = 2
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_at_least(self, "size", 1)
 
     def change(self, arrays, images, draws, pixels):
         centre = [arrays.floor(draws[:, i] * images.shape[1 + i]) for i in (0, 1)]
@@ -176,20 +165,15 @@ class RandomErasing(Augmentation):
     longer than the image is cut to it.
     """
 
-    probability: float = 0.5
-    area: tuple = (0.02, 0.4)
-    aspect: tuple = (0.3, 1 / 0.3)
+    probability: Annotated[float, SHARE] = 0.5
+    area: Annotated[tuple, ascending(0.0, 1.0)] = (0.02, 0.4)
+    aspect: Annotated[tuple, ascending(0.0)] = (0.3, 1 / 0.3)
     own_draws: ClassVar[int] = 4
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_range(self, "area", 0.0, 1.0)
-        check_range(self, "aspect", 0.0, None)
 
     def change(self, arrays, images, draws, pixels):
         height, width = (np.float32(n) for n in images.shape[1:3])
-        area = height * width * between(*np.float32(self.area), draws[:, 0])
-        aspect = between(*np.float32(self.aspect), draws[:, 1])
+        area = height * width * uniform(*np.float32(self.area), draws[:, 0])
+        aspect = uniform(*np.float32(self.aspect), draws[:, 1])
         rows = arrays.clip(arrays.round(arrays.sqrt(area * aspect)), 1.0, height)
         columns = arrays.clip(arrays.round(arrays.sqrt(area / aspect)), 1.0, width)
         top = arrays.floor(draws[:, 2] * (height - rows + 1))
@@ -207,18 +191,3 @@ def _replaced(arrays: Arrays, images: Array, box, pixels: Pixels) -> Array:
     ]
     fill = np.round(pixels.mean) if pixels.whole else pixels.mean
     return arrays.where(in_box[..., None], np.float32(fill), images)
-
-
-def check_at_least(augmentation: Augmentation, setting: str, least: float) -> None:
-    """Refuses a setting below `least`."""
-    if getattr(augmentation, setting) < least:
-        raise augmentation.refusal(setting, f"at least {least}")
-
-
-def check_range(augmentation: Augmentation, setting: str, low: float, high: float | None) -> None:
-    """Refuses a setting that is no pair of numbers, in order, above `low` and up to `high`."""
-    value = getattr(augmentation, setting)
-    numbers = len(value) == 2 and all(isinstance(v, int | float) for v in value)
-    if not numbers or not low < value[0] <= value[1] or (high is not None and value[1] > high):
-        upper = "" if high is None else f" and at most {high:g}"
-        raise augmentation.refusal(setting, f"two numbers in order, more than {low:g}{upper}")

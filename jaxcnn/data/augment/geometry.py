@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from jaxcnn.data.augment.arrays import Array, Arrays
-from jaxcnn.data.augment.base import Augmentation, between, check_range
+from jaxcnn.data.augment.base import Augmentation, uniform
+from jaxcnn.limits import AT_LEAST_1, SHARE, ascending, between
 
 TRIES = 10  # of a crop box that may not fit, as torchvision's
 
@@ -67,24 +68,17 @@ class Affine(Augmentation):
       shear: the shear's angle is uniform in ± this many degrees, along the rows.
     """
 
-    degrees: float = 0.0
-    scale: tuple = (1.0, 1.0)
-    translate: float = 0.0
-    shear: float = 0.0
+    degrees: Annotated[float, between(0, 180)] = 0.0
+    scale: Annotated[tuple, ascending(0.0)] = (1.0, 1.0)
+    translate: Annotated[float, SHARE] = 0.0
+    shear: Annotated[float, between(0, 80)] = 0.0
     own_draws: ClassVar[int] = 5
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_range(self, "scale", 0.0, None)
-        for setting, limit in (("degrees", 180), ("translate", 1), ("shear", 80)):
-            if not 0 <= getattr(self, setting) <= limit:
-                raise self.refusal(setting, f"at least 0 and at most {limit}")
 
     def change(self, arrays, images, draws, pixels):
         height, width = images.shape[1:3]
         signed = 2 * draws - 1
         angle = np.float32(np.deg2rad(self.degrees)) * signed[:, 0]
-        scale = between(*np.float32(self.scale), draws[:, 1])
+        scale = uniform(*np.float32(self.scale), draws[:, 1])
         down = np.float32(self.translate * height) * signed[:, 2]
         right = np.float32(self.translate * width) * signed[:, 3]
         shear = np.float32(np.deg2rad(self.shear)) * signed[:, 4]
@@ -129,14 +123,9 @@ class RandomResizedCrop(Crop):
     in the middle of an aspect in the range; all as torchvision's RandomResizedCrop.
     """
 
-    area: tuple = (0.08, 1.0)
-    aspect: tuple = (3 / 4, 4 / 3)
+    area: Annotated[tuple, ascending(0.0, 1.0)] = (0.08, 1.0)
+    aspect: Annotated[tuple, ascending(0.0)] = (3 / 4, 4 / 3)
     own_draws: ClassVar[int] = 2 * TRIES + 2
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_range(self, "area", 0.0, 1.0)
-        check_range(self, "aspect", 0.0, None)
 
     def box(self, arrays, height, width, draws):
         low, high = (np.float32(np.log(value)) for value in self.aspect)
@@ -145,8 +134,8 @@ class RandomResizedCrop(Crop):
         columns = arrays.minimum(width, arrays.round(height * fallback)) + 0 * draws[:, 0]
         in_middle = draws[:, 0] >= 0
         for i in reversed(range(TRIES)):
-            area = height * width * between(*np.float32(self.area), draws[:, 2 * i])
-            aspect = arrays.exp(between(low, high, draws[:, 2 * i + 1]))
+            area = height * width * uniform(*np.float32(self.area), draws[:, 2 * i])
+            aspect = arrays.exp(uniform(low, high, draws[:, 2 * i + 1]))
             own_columns = arrays.round(arrays.sqrt(area * aspect))
             own_rows = arrays.round(arrays.sqrt(area / aspect))
             fits = (
@@ -171,18 +160,16 @@ class ScaleJitterCrop(Crop):
     image's size, so only size/L counts.
     """
 
-    short_side: tuple = (256, 480)
-    size: int = 224
+    short_side: Annotated[tuple, ascending(0.0)] = (256, 480)
+    size: Annotated[int, AT_LEAST_1] = 224
     own_draws: ClassVar[int] = 3
 
     def __post_init__(self):
-        super().__post_init__()
-        check_range(self, "short_side", 0.0, None)
-        if not 1 <= self.size <= self.short_side[0]:
+        if self.size > self.short_side[0]:
             raise self.refusal("size", f"at least 1 and at most short_side's {self.short_side[0]}")
 
     def box(self, arrays, height, width, draws):
-        short_side = between(*np.float32(self.short_side), draws[:, 0])
+        short_side = uniform(*np.float32(self.short_side), draws[:, 0])
         side = np.float32(self.size) * arrays.minimum(height, width) / short_side
         return draws[:, 1] * (height - side), draws[:, 2] * (width - side), side, side
 

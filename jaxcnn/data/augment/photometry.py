@@ -2,13 +2,14 @@
 them."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from jaxcnn.data.augment.arrays import Array, Arrays
-from jaxcnn.data.augment.base import Augmentation, between, check_at_least, check_range, per_image
+from jaxcnn.data.augment.base import Augmentation, per_image, uniform
 from jaxcnn.errors import UserError
+from jaxcnn.limits import AT_LEAST_0, ascending, between
 
 # Principal components of the RGB values of ImageNet's training images, as Krizhevsky et al. 2012
 # used them (the figures of fb.resnet.torch), for pixels in 0 … 1.
@@ -69,18 +70,14 @@ class Enhancement(Augmentation):
     `strength` s: the factor is uniform in [max(0, 1 − s), 1 + s].
     """
 
-    strength: float = 0.4
+    strength: Annotated[float, AT_LEAST_0] = 0.4
     kind: ClassVar[str]
     own_draws: ClassVar[int] = 1
     photometric: ClassVar[bool] = True
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_at_least(self, "strength", 0)
-
     def change(self, arrays, images, draws, pixels):
         low, high = np.float32(max(0.0, 1 - self.strength)), np.float32(1 + self.strength)
-        factor = per_image(between(low, high, draws[:, 0]))
+        factor = per_image(uniform(low, high, draws[:, 0]))
         from_image = degenerate(arrays, images, self.kind)
         return pixels.finished(arrays, from_image + factor * (images - from_image))
 
@@ -113,14 +110,9 @@ class Sharpness(Enhancement):
 class Hue(Augmentation):
     """Turns the hue by a share of the colour circle that is uniform in ± `shift`."""
 
-    shift: float = 0.1
+    shift: Annotated[float, between(0, 0.5)] = 0.1
     own_draws: ClassVar[int] = 1
     photometric: ClassVar[bool] = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.shift <= 0.5:
-            raise self.refusal("shift", "at least 0 and at most 0.5")
 
     def change(self, arrays, images, draws, pixels):
         _require_channels(images, "'hue'", (3,))
@@ -147,17 +139,13 @@ class Hue(Augmentation):
 class ColorFactor(Augmentation):
     """Multiplies each channel by a factor of its own, uniform in `factor`."""
 
-    factor: tuple = (0.8, 1.2)
+    factor: Annotated[tuple, ascending(0.0)] = (0.8, 1.2)
     own_draws: ClassVar[int] = 3
     photometric: ClassVar[bool] = True
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_range(self, "factor", 0.0, None)
-
     def change(self, arrays, images, draws, pixels):
         _require_channels(images, "'color_factor'", (1, 3))
-        factor = between(*np.float32(self.factor), draws[:, : images.shape[-1]])
+        factor = uniform(*np.float32(self.factor), draws[:, : images.shape[-1]])
         return pixels.finished(arrays, images * factor[:, None, None, :])
 
 
@@ -165,13 +153,9 @@ class ColorFactor(Augmentation):
 class PCALighting(Augmentation):
     """Adds Σᵢ αᵢλᵢpᵢ to each pixel, αᵢ normal with deviation `strength`; Krizhevsky et al. 2012."""
 
-    strength: float = 0.1
+    strength: Annotated[float, AT_LEAST_0] = 0.1
     own_draws: ClassVar[int] = 6
     photometric: ClassVar[bool] = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_at_least(self, "strength", 0)
 
     def change(self, arrays, images, draws, pixels):
         _require_channels(images, "'pca_lighting'", (3,))

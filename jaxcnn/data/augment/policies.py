@@ -5,7 +5,7 @@ another operation in each image takes one map, four enhancements and one table, 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from jaxcnn.data.augment.arrays import Array, Arrays
 from jaxcnn.data.augment.base import Augmentation, Pixels, per_image
 from jaxcnn.data.augment.geometry import warped
 from jaxcnn.data.augment.photometry import degenerate
+from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, Limit
 
+AT_LEAST_2 = Limit(lambda value: value >= 2, "at least 2")
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness",
     "saturation", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize",
@@ -50,19 +52,14 @@ class RandAugment(Augmentation):
     Cubuk et al. 2020, with torchvision's fourteen operations and ranges. Signs are random.
     """
 
-    operations: int = 2
-    magnitude: int = 9
-    bins: int = 31
+    operations: Annotated[int, AT_LEAST_1] = 2
+    magnitude: Annotated[int, AT_LEAST_0] = 9
+    bins: Annotated[int, AT_LEAST_2] = 31
     photometric: ClassVar[bool] = True
 
     def __post_init__(self):
-        super().__post_init__()
-        if self.operations < 1:
-            raise self.refusal("operations", "at least 1")
-        if self.bins < 2:
-            raise self.refusal("bins", "at least 2")
-        if not 0 <= self.magnitude < self.bins:
-            raise self.refusal("magnitude", f"at least 0 and less than bins={self.bins}")
+        if self.magnitude >= self.bins:
+            raise self.refusal("magnitude", f"less than bins={self.bins}")
 
     @property
     def own_draws(self) -> int:
@@ -81,14 +78,9 @@ class RandAugment(Augmentation):
 class TrivialAugment(Augmentation):
     """One random operation of a random strength, of wide ranges; Müller & Hutter 2021."""
 
-    bins: int = 31
+    bins: Annotated[int, AT_LEAST_2] = 31
     own_draws: ClassVar[int] = 3
     photometric: ClassVar[bool] = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.bins < 2:
-            raise self.refusal("bins", "at least 2")
 
     def change(self, arrays, images, draws, pixels):
         table = strengths(True, self.bins, *images.shape[1:3]).ravel()

@@ -31,6 +31,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.registry import Registry
 
 AUGMENTATIONS = Registry("augmentation")
+register_augmentation = AUGMENTATIONS.register
 for _name, _constructor in {
     "pad_and_crop": PadAndCrop,
     "random_resized_crop": RandomResizedCrop,
@@ -55,7 +56,7 @@ for _name, _constructor in {
     "rand_augment": RandAugment,
     "trivial_augment": TrivialAugment,
 }.items():
-    AUGMENTATIONS.register(_name, _constructor)
+    register_augmentation(_name, _constructor)
 
 
 def create_augmentations(entries: Iterable[Mapping]) -> list[Augmentation]:

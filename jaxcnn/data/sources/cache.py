@@ -1,15 +1,15 @@
-"""What was found out about data, kept beside it or for the user."""
+"""A cache of what was found out about data, beside it or in the user's cache directory."""
 
 import contextlib
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.files import replacing
 from jaxcnn.runtime import cache_directory
 
 Found = Mapping[str, np.ndarray]
@@ -25,11 +25,11 @@ def cached(
     """Arrays that were found out before about the same, or now.
 
     Args:
-      folder: of the data; they are kept in its `.jaxcnn`, or, where that cannot be written or there is
-        no folder, in the user's cache directory.
+      folder: of the data; they are cached in its `.jaxcnn`, or in the user's cache directory where
+        that cannot be written or there is no folder.
       name: of the file.
-      depends_on: what they depend on; its `repr` tells whether they still hold.
-      holds: asked of arrays before they are returned; where it says no, they are found out anew.
+      depends_on: what they depend on; its `repr` tells whether they are still valid.
+      holds: is asked about cached arrays; where it says no, they are found out anew.
     """
     key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
     if folder is None:
@@ -46,9 +46,8 @@ def cached(
     for path in places:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
-                np.savez(Path(unfinished, path.name), key=key, **arrays)
-                Path(unfinished, path.name).replace(path)
+            with replacing(path) as partial, partial.open("wb") as file:
+                np.savez(file, key=key, **arrays)
             break
     return arrays
 

@@ -94,13 +94,6 @@ class Decoder:
         return tf.switch_case(tf.cast(orientation, tf.int32) - 1, turned)
 
 
-def check_central_fraction(central_fraction: float) -> None:
-    if not 0 < central_fraction <= 1:
-        raise UserError(
-            f"config.data.central_fraction={central_fraction} must be more than 0 and at most 1"
-        )
-
-
 def read_image(decoder: Decoder, path: str | Path) -> np.ndarray:
     """The decoded image of a file, uint8 (height, width, channels), as its EXIF data turns it.
 

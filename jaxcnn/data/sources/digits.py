@@ -1,12 +1,15 @@
 """scikit-learn's handwritten digits, upright and turned."""
 
 from importlib import metadata
+from typing import Annotated
 
 import numpy as np
 
 from jaxcnn.data.sources.cache import cached
 from jaxcnn.data.split import Source, Split
-from jaxcnn.errors import UserError
+from jaxcnn.limits import AT_LEAST_1, Limit
+
+UP_TO_180 = Limit(lambda value: 0 < value <= 180, "more than 0 and at most 180")
 
 
 def digits(resize: int) -> Source:
@@ -15,7 +18,7 @@ def digits(resize: int) -> Source:
     Alpaydin & Kaynak 1998, Optical recognition of handwritten digits.
     """
     del resize
-    # Kept, since importing scikit-learn takes a second, a fifth of what a run takes to start.
+    # Cached, since importing scikit-learn takes a second, a fifth of what a run takes to start.
     arrays = cached(None, "digits", metadata.version("scikit-learn"), _digits_of_scikit_learn)
     splits = {
         name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"])
@@ -36,7 +39,11 @@ def _digits_of_scikit_learn() -> dict[str, np.ndarray]:
     return dict(zip(names, parts, strict=True))
 
 
-def rotated_digits(resize: int, copies: int = 10, largest_angle: float = 45.0) -> Source:
+def rotated_digits(
+    resize: int,
+    copies: Annotated[int, AT_LEAST_1] = 10,
+    largest_angle: Annotated[float, UP_TO_180] = 45.0,
+) -> Source:
     """The digits of `digits`, turned; the target is the angle in degrees, anticlockwise.
 
     Args:
@@ -49,10 +56,6 @@ def rotated_digits(resize: int, copies: int = 10, largest_angle: float = 45.0) -
     from scipy.ndimage import affine_transform
 
     size = resize or 24
-    if copies < 1:
-        raise UserError(f"config.data.copies={copies} must be at least 1")
-    if not 0 < largest_angle <= 180:
-        raise UserError(f"config.data.largest_angle={largest_angle} must be in (0, 180]")
     rng = np.random.default_rng(0)
     spacing = 12 / size  # in pixels of the original's 8×8, and a margin for its corners
 

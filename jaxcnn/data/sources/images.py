@@ -152,7 +152,7 @@ def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
         if shape != shapes[0]:
             raise UserError(
                 f"images differ in size: {paths[readable[0]]} is {_size(shapes[0])}, "
-                f"{paths[position]} is {_size(shape)}; --config.data.resize=64, say, makes them equal"
+                f"{paths[position]} is {_size(shape)}; config.data.resize=64, say, makes them equal"
             )
     return {
         "readable": readable,

@@ -1,19 +1,21 @@
 """Noise around a colour for each class."""
 
+from typing import Annotated
+
 import numpy as np
 
 from jaxcnn.data.split import Source, Split
-from jaxcnn.errors import UserError
+from jaxcnn.limits import AT_LEAST_1
 
 
 def synthetic(
     resize: int,
-    height: int = 32,
-    width: int = 32,
-    channels: int = 3,
-    classes: int = 10,
-    train_images: int = 5_000,
-    test_images: int = 1_000,
+    height: Annotated[int, AT_LEAST_1] = 32,
+    width: Annotated[int, AT_LEAST_1] = 32,
+    channels: Annotated[int, AT_LEAST_1] = 3,
+    classes: Annotated[int, AT_LEAST_1] = 10,
+    train_images: Annotated[int, AT_LEAST_1] = 5_000,
+    test_images: Annotated[int, AT_LEAST_1] = 1_000,
 ) -> Source:
     """Noise around a colour for each class: for benchmarks, and to try what needs no real data.
 
@@ -21,12 +23,6 @@ def synthetic(
       resize: pixels per side; 0: height × width.
     """
     size = (resize, resize) if resize else (height, width)
-    for setting, value in (
-        ("height", size[0]), ("width", size[1]), ("channels", channels), ("classes", classes),
-        ("train_images", train_images), ("test_images", test_images),
-    ):  # fmt: skip
-        if value < 1:
-            raise UserError(f"config.data.{setting}={value} must be at least 1")
     rng = np.random.default_rng(0)
     colours = rng.integers(64, 192, (classes, 1, 1, channels))
 

@@ -10,5 +10,6 @@ from jaxcnn.registry import Registry
 
 # `resize` belongs to all of `data`; sources of files of any size need it while they read.
 SOURCES = Registry("data source", not_settings=("resize",))
+register_source = SOURCES.register
 for _source in (digits, rotated_digits, synthetic, tfds, idx, npz, folder):
-    SOURCES.register(_source.__name__, _source)
+    register_source(_source.__name__, _source)

@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import psutil
@@ -14,14 +15,20 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from jaxcnn.data.sources.cache import cached, stamp
-from jaxcnn.data.sources.decoding import Decoder, check_central_fraction
+from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
 from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
+from jaxcnn.limits import UP_TO_1
 from jaxcnn.tensorflow import tensorflow
 
 
-def tfds(resize: int, name: str = "", data_dir: str = "", central_fraction: float = 1.0) -> Source:
+def tfds(
+    resize: int,
+    name: str = "",
+    data_dir: str = "",
+    central_fraction: Annotated[float, UP_TO_1] = 1.0,
+) -> Source:
     """A TensorFlow Datasets image classification set.
 
     One whose images are of one size is read into memory. One of photographs stays on disk: each image
@@ -36,10 +43,33 @@ def tfds(resize: int, name: str = "", data_dir: str = "", central_fraction: floa
     Raises:
       UserError: the set does not exist, is not there and cannot be fetched, or does not fit memory.
     """
-    tf = tensorflow(f"--config.data.source=tfds (name={name!r})")
+    builder = _prepared_builder(name, data_dir)
+    features = builder.info.features
+    shape, class_names = features["image"].shape, tuple(features["label"].names)
+    in_splits = [s for s in ("train", "validation", "test") if s in builder.info.splits]
+    if "train" not in in_splits:
+        raise UserError(f"config.data.name={name!r} has no split 'train'")
+    if None in shape:
+        if not resize:
+            raise UserError(
+                f"the images of {name!r} differ in size; config.data.resize=224, say, makes them equal"
+            )
+        decoder = Decoder(resize, shape[-1], central_fraction)
+        splits = {split: _on_disk(builder, split, decoder) for split in in_splits}
+        return _labelled(splits, class_names)
+    if central_fraction != 1:
+        raise UserError(
+            f"config.data.central_fraction={central_fraction} is for photographs; the images of "
+            f"{name!r} are of one size"
+        )
+    return _labelled(_in_memory(builder, name, in_splits), class_names)
+
+
+def _prepared_builder(name: str, data_dir: str):
+    """TFDS's builder of a set of images and labels, which is there, or was fetched now."""
+    tensorflow(f"config.data.source='tfds' (name={name!r})")
     import tensorflow_datasets
 
-    check_central_fraction(central_fraction)
     if not name:
         raise UserError("config.data.name is empty; it takes the name of a TFDS set, e.g. cifar10")
     if data_dir and not Path(data_dir).is_dir():
@@ -66,28 +96,15 @@ def tfds(resize: int, name: str = "", data_dir: str = "", central_fraction: floa
     if not isinstance(features["label"], tensorflow_datasets.features.ClassLabel):
         kind = type(features["label"]).__name__
         raise UserError(f"config.data.name={name!r} has labels that are no classes, but {kind}")
+    return builder
 
-    shape, names = features["image"].shape, tuple(features["label"].names)
-    in_splits = [s for s in ("train", "validation", "test") if s in builder.info.splits]
-    if "train" not in in_splits:
-        raise UserError(f"config.data.name={name!r} has no split 'train'")
-    if None in shape:
-        if not resize:
-            raise UserError(
-                f"the images of {name!r} differ in size; --config.data.resize=224, say, makes them "
-                "equal"
-            )
-        decoder = Decoder(resize, shape[-1], central_fraction)
-        return _labelled({split: _on_disk(builder, split, decoder) for split in in_splits}, names)
 
-    if central_fraction != 1:
-        raise UserError(
-            f"config.data.central_fraction={central_fraction} is for photographs; the images of "
-            f"{name!r} are of one size"
-        )
+def _in_memory(builder, name: str, in_splits: list[str]) -> dict[str, Split]:
+    tf = tensorflow("reading TFDS sets")
     counts = {split: builder.info.splits[split].num_examples for split in in_splits}
     # Read; sorted and split; held by tf.data.
-    _check_memory(repr(name), 3 * sum(counts.values()) * int(np.prod(shape)))
+    image_bytes = int(np.prod(builder.info.features["image"].shape))
+    _check_memory(repr(name), 3 * sum(counts.values()) * image_bytes)
     splits = {}
     for split, count in counts.items():
         dataset = builder.as_dataset(split=split, shuffle_files=False)
@@ -97,7 +114,7 @@ def tfds(resize: int, name: str = "", data_dir: str = "", central_fraction: floa
         )
         images, labels = dataset.batch(count).get_single_element()
         splits[split] = Split(images.numpy(), labels.numpy().astype(np.int32))
-    return _labelled(splits, names)
+    return splits
 
 
 def _labelled(splits: Mapping[str, Split], names: tuple[str, ...]) -> Source:
@@ -177,7 +194,7 @@ def _records(shard: Path) -> np.ndarray:
 def _download(builder, name: str) -> None:
     advice = (
         f"prepare it on a machine with a network (`tfds build {name}`) and "
-        "set TFDS_DATA_DIR or --config.data.data_dir to the folder that holds it"
+        "set TFDS_DATA_DIR or config.data.data_dir to the folder that holds it"
     )
     try:
         # TFDS asks each of its servers again and again for minutes; a name look-up tells at once.

@@ -1,0 +1,164 @@
+"""jaxcnn models, summary and convert: networks, without a run."""
+
+import argparse
+import json
+from pathlib import Path
+
+from jaxcnn.cli.flags import (
+    add_command,
+    import_named,
+    model_fields,
+    refuse,
+    takes_imports,
+    takes_model_settings,
+)
+from jaxcnn.errors import UserError
+
+_FROM_HELP = "a .pth or .safetensors file with torchvision's names; or a directory, to export it"
+_TO_HELP = "a new directory; or a .safetensors file, to export"
+
+
+def add_commands(commands) -> None:
+    parser = add_command(commands, "models", _models, "list the models; of one, its settings")
+    parser.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'resnet*'")
+    parser.add_argument("--json", action="store_true", help="print JSON, with parameter counts")
+    takes_imports(parser)
+
+    parser = add_command(
+        commands,
+        "summary",
+        _summary,
+        "a model layer by layer: sizes, parameters, receptive fields",
+    )
+    parser.add_argument("model", metavar="MODEL", help="one of jaxcnn models")
+    takes_model_settings(parser)
+    parser.add_argument("--num-classes", type=int, metavar="N", help="default: as published")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    takes_imports(parser)
+
+    parser = add_command(commands, "convert", _convert, "weights from torch's files, and back")
+    parser.add_argument("--from", dest="source", required=True, metavar="FILE|DIR", help=_FROM_HELP)
+    parser.add_argument("--to", required=True, metavar="DIR|FILE", help=_TO_HELP)
+    parser.add_argument("--model", metavar="NAME", help="the model that the file holds")
+    takes_model_settings(parser)
+    parser.add_argument(
+        "--no-strict",
+        dest="strict",
+        action="store_false",
+        help="leave out surplus tensors, and initialise what is missing",
+    )
+    takes_imports(parser)
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    import_named(arguments)
+    from jaxcnn.models import list_models
+
+    names = list_models(arguments.pattern)
+    if not names:
+        raise UserError(f"no model's name matches {arguments.pattern!r}; jaxcnn models lists all")
+    listed = [_described(name, count=arguments.json) for name in names]
+    if arguments.json:
+        print(json.dumps(listed, indent=2))
+        return
+    for model in listed:
+        size = "×".join(map(str, model["input"])) if model["input"] else "any size"
+        classes = f"{model['num_classes'] or 'any':>6} classes"
+        print(f"{model['name']:<26}{size:>11}{classes}  {model['description']}")
+    if len(listed) == 1:
+        print("\nsettings and their defaults:")
+        for setting, default in listed[0]["settings"].items():
+            print(f"  {setting:<22}{default!r}")
+
+
+def _described(name: str, count: bool) -> dict:
+    """A model as JSON; with `count`, its parameters where its image size is known."""
+    from jaxcnn.models import MODELS, PUBLISHED_FOR, count_parameters, create_model
+
+    image_shape, classes = PUBLISHED_FOR.get(name, (None, None))
+    described = {
+        "name": name,
+        "input": image_shape and list(image_shape),
+        "num_classes": classes,
+        "description": MODELS.about(name),
+        "settings": MODELS.settings(name),
+    }
+    if count:
+        known = image_shape and create_model(name, num_classes=classes)
+        described["parameters"] = count_parameters(known, image_shape) if known else None
+    return described
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    import_named(arguments)
+    from jaxcnn.diagnose.summary import summarize
+    from jaxcnn.models import create_model
+    from jaxcnn.models.fit import check_fits
+
+    fields = model_fields(arguments)
+    image_shape, num_classes = _task(arguments)
+    if arguments.num_classes is not None:
+        num_classes = arguments.num_classes
+    refuse(num_classes is None, f"give --num-classes: nothing says how many {arguments.model} has")
+    model = create_model(arguments.model, num_classes=num_classes, **fields)
+    check_fits(arguments.model, model, image_shape, "--input=H,W,C takes it")
+    result = summarize(arguments.model, model, image_shape)
+    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.table())
+
+
+def _task(arguments: argparse.Namespace) -> tuple[tuple[int, int, int], int | None]:
+    """The image size and the number of classes that a model is for: given, or as published."""
+    from jaxcnn.models import PUBLISHED_FOR, published_for
+
+    if arguments.input and arguments.model not in PUBLISHED_FOR:
+        return arguments.input, None
+    image_shape, num_classes = published_for(arguments.model)
+    return arguments.input or image_shape, num_classes
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    import_named(arguments)
+    from jaxcnn.train.pretrained import load_model
+    from jaxcnn.transfer.convert import export_weights, import_weights
+
+    if not Path(arguments.source).exists():
+        raise UserError(f"--from={arguments.source}: there is no such file or directory")
+    if Path(arguments.source).is_dir():
+        reading = arguments.model or arguments.overrides or arguments.input or not arguments.strict
+        refuse(
+            reading,
+            f"--model, --model.KEY, --input and --no-strict are for reading a file; the directory "
+            f"--from={arguments.source} says itself what it holds",
+        )
+        model, variables = load_model(arguments.source)
+        count = export_weights(model, variables, arguments.to)
+        print(f"{count} tensors: {arguments.to}")
+        _say_what_torch_lacks(model)
+        return
+    if not arguments.model:
+        raise UserError(
+            f"--from={arguments.source} is a file; say whose weights it has, --model=NAME"
+        )
+    fields = model_fields(arguments)
+    image_shape, num_classes = _task(arguments)
+    model, differing = import_weights(
+        arguments.model,
+        arguments.source,
+        arguments.to,
+        image_shape,
+        fields,
+        None if arguments.strict else num_classes,
+    )
+    for name in differing:
+        print(f"not matched: {name}")
+    print(f"{arguments.model}, {model.num_classes} classes: {arguments.to}")
+    _say_what_torch_lacks(model)
+
+
+def _say_what_torch_lacks(model) -> None:
+    from jaxcnn.transfer.torch_names import not_in_torch
+
+    for setting in not_in_torch(model):
+        print(
+            f"note: the network that has these names in torch computes something else, not {setting}"
+        )

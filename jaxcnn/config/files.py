@@ -1,0 +1,86 @@
+"""Config files: found by path or by name, and run."""
+
+import ast
+import inspect
+import runpy
+import traceback
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxcnn.errors import UserError, suggestion
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The config files that come with the package, by name: 'digits_lenet'."""
+    # In a wheel they are inside the package, in a checkout beside it.
+    folders = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+def summary_of(path: Path) -> str:
+    """The first line of a config file's docstring; the file is not run."""
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return docstring.partition("\n")[0]
+
+
+def load_config_file(path: str | Path) -> ConfigDict:
+    """Runs a config file and returns what its `get_config` returns.
+
+    Args:
+      path: of a file, or a shipped config's name; ':TEXT' after it is passed to `get_config`.
+
+    Raises:
+      UserError: the file is missing, fails, or has no `get_config`.
+    """
+    path, argument = _located(str(path))
+    try:
+        get_config = runpy.run_path(str(path))["get_config"]
+        config = get_config(*_arguments(get_config, path, argument))
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else "?")
+        reason = (
+            "it defines no get_config()"
+            if isinstance(error, KeyError) and error.args == ("get_config",)
+            else " ".join(str(error).split())
+        )
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config() returns {type(config).__name__}, not a ConfigDict")
+    return config
+
+
+def _located(text: str) -> tuple[Path, str | None]:
+    """The file of a path or a name, and what follows its colon."""
+    before, colon, argument = text.rpartition(":")
+    for name, given in ((text, None), (before, argument)):
+        path = Path(name)
+        if name and path.is_file():
+            return path, given
+        if name in shipped_configs():
+            return shipped_configs()[name], given
+    path = Path(before if colon and before.endswith(".py") else text)
+    here = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    raise UserError(
+        f"config={path}: there is no such file; {suggestion(str(path), {*here, *shipped_configs()})}"
+    )
+
+
+def _arguments(get_config, path: Path, argument: str | None) -> tuple[str, ...]:
+    """What `get_config` is called with."""
+    parameters = inspect.signature(get_config).parameters.values()
+    needs_one = any(p.default is p.empty for p in parameters)
+    if argument is None and needs_one:
+        raise UserError(f"config={path}: its get_config takes an argument; give it as {path}:TEXT")
+    if argument is not None and not parameters:
+        raise UserError(f"config={path}:{argument}: its get_config takes no argument")
+    return () if argument is None else (argument,)

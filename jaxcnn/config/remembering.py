@@ -1,0 +1,84 @@
+"""Parts of a resolved config that remember for which choice their settings were resolved.
+
+A resolved section holds all settings of what it names. Where it names something else afterwards, they
+are the former choice's, and only what has been set since was meant for the new one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class ResolvedConfig(ConfigDict):
+    """A resolved config, or one of its sections, which may be changed like any other."""
+
+    _resolved_for: str | None = None  # the choice; None: there is none, or nothing was resolved yet
+    _set_since: frozenset[str] = frozenset()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if isinstance(value, ConfigDict) and not isinstance(value, ResolvedConfig):
+            value = ResolvedConfig(value)  # a section that replaces one must be of its type
+        super().__setitem__(key, value)
+        if self._resolved_for is not None:
+            self._remember(self._resolved_for, self._set_since | {key})
+
+    def copy_and_resolve_references(self, visit_map=None) -> "ResolvedConfig":
+        copy = super().copy_and_resolve_references(visit_map)
+        copy._remember(self._resolved_for, self._set_since)
+        return copy
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._remember(state.get("_resolved_for"), state.get("_set_since", frozenset()))
+
+    def _remember(self, choice: str | None, set_since: frozenset[str] = frozenset()) -> None:
+        object.__setattr__(self, "_resolved_for", choice)
+        object.__setattr__(self, "_set_since", set_since)
+
+
+class ResolvedEntry(dict):
+    """The same for an entry of a list, such as an augmentation."""
+
+    def __init__(self, entry: Mapping[str, Any], resolved_for: str):
+        super().__init__(entry)
+        self._resolved_for, self._set_since = resolved_for, frozenset()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._set_since |= {key}
+
+    def update(self, *others, **settings) -> None:
+        for key, value in dict(*others, **settings).items():
+            self[key] = value
+
+    def __reduce__(self):
+        return _restored_entry, (dict(self), self._resolved_for, self._set_since)
+
+
+def _restored_entry(entry: dict, resolved_for: str, set_since: frozenset[str]) -> ResolvedEntry:
+    restored = ResolvedEntry(entry, resolved_for)
+    restored._set_since = set_since
+    return restored
+
+
+def resolved_section(values: Mapping[str, Any], choice: str) -> ResolvedConfig:
+    """A section whose settings are those of `choice`."""
+    section = ResolvedConfig(values)
+    section._remember(choice)
+    return section
+
+
+def meant_settings(part: Mapping, choice: str, common: Mapping) -> dict[str, Any]:
+    """A section's or an entry's settings without those that were resolved for another choice.
+
+    Args:
+      choice: what it names now.
+      common: the settings that every choice has.
+    """
+    values = part.to_dict() if isinstance(part, ConfigDict) else dict(part)
+    former = getattr(part, "_resolved_for", None)
+    if former is None or former == choice:
+        return values
+    meant = {*common, *part._set_since}
+    return {key: value for key, value in values.items() if key in meant}
