@@ -37,12 +37,14 @@ def take_steps(name: str, remat: bool) -> dict:
     )
     start = time.perf_counter()
     images, labels = measure.random_batch(SHAPE, BATCH_SIZE)
-    step, state, batch = with_jaxcnn.compiled_step(name, images, labels, "float32", remat=remat)
+    step, state, batch, recipe = with_jaxcnn.compiled_step(
+        name, images, labels, "float32", remat=remat
+    )
     ready, compiled_last = time.perf_counter(), compilations[-1]
-    state, _ = step(state, batch)
+    state, _ = step(state, batch, recipe)
     jax.block_until_ready(state)
     first = time.perf_counter()
-    state, metrics = step(state, batch)
+    state, metrics = step(state, batch, recipe)
     jax.block_until_ready(state)
     loss = metrics.means.read()["loss"]
     assert loss == loss, "the loss is not a number"

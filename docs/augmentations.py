@@ -13,7 +13,8 @@ from sklearn.datasets import load_sample_images
 from jaxcnn.data.augment.arrays import numpy_arrays
 from jaxcnn.data.augment.base import Pixels
 from jaxcnn.data.augment.table import AUGMENTATIONS
-from jaxcnn.diagnose.pictures import augmentation_sheet, save
+from jaxcnn.plots.images import augmentation_sheet
+from jaxcnn.plots.saving import save
 from jaxcnn.train.mixing import MIXES, create_mixes, mixed
 
 OUT = Path(__file__).parent / "images" / "augmentations.jpg"

@@ -31,7 +31,8 @@ def add_commands(commands) -> None:
 
 def _show_batch(arguments: argparse.Namespace) -> None:
     from jaxcnn.data.dataset import load_dataset
-    from jaxcnn.diagnose.pictures import save, training_images
+    from jaxcnn.diagnose.pictures import training_images
+    from jaxcnn.plots.saving import save
     from jaxcnn.train.experiment import load_config
 
     if arguments.count is not None and arguments.count < 1:
@@ -48,8 +49,9 @@ def _show_batch(arguments: argparse.Namespace) -> None:
 
 def _plot_schedule(arguments: argparse.Namespace) -> None:
     from jaxcnn.data.dataset import load_dataset
-    from jaxcnn.diagnose.pictures import save, schedule_plot
+    from jaxcnn.diagnose.pictures import schedule_plot
     from jaxcnn.layout import Layout
+    from jaxcnn.plots.saving import save
     from jaxcnn.train.experiment import Experiment, load_config
     from jaxcnn.train.observers.console import section_in_words
 

@@ -1,8 +1,66 @@
 """The settings that all runs share, and their defaults."""
 
+import copy
+
 from ml_collections import ConfigDict
 
 from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, SEED, UP_TO_1, one_of
+
+_DEFAULTS = {
+    "seed": 0,  # of initialisation, dropout, data order and augmentation
+    "imports": (),  # modules of one's own that register models, optimizers, …
+    "init_from": "",  # weights to start from: a converted model's directory, or a run's
+    "reinitialize": [],  # regexes of the parameters that begin anew although init_from has them
+    "model": {"name": "lenet5"},
+    "data": {
+        "source": "digits",
+        "resize": 0,  # images become resize × resize pixels; 0 leaves them as they are
+        # Held out of train, chosen by split_seed, where the source has no such split.
+        "validation_fraction": 0.1,
+        "test_fraction": 0.1,
+        "split_seed": 0,
+        # Of the channels: 'train', computed from that split; 'imagenet', 'cifar10', 'cifar100';
+        # or mean and std, of pixels in [0, 1].
+        "statistics": "train",
+        "mean": (),
+        "std": (),
+        # Where training batches are made: 'host', or 'device', which then holds all the data.
+        "placement": "host",
+        # Lists of {"name": …, **settings}. In train only: augmentations, applied in order, and
+        # mixes of a batch's images and labels, one of which is chosen for each batch.
+        "augment": [],
+        "mix": [],
+    },
+    "loss": {"name": "softmax_cross_entropy", "l2_regularization": 0.0},
+    "optimizer": {
+        "name": "nesterov",
+        "clip_norm": 0.0,  # the gradient is shortened to this norm; 0: it is not
+        "clip_value": 0.0,  # each of its entries is cut off at ± this; 0: they are not
+        "lookahead_period": 0,  # slow weights follow every so many steps; 0: there are none
+        "lookahead_step_size": 0.5,
+    },
+    "schedule": {"name": "cosine", "warmup": "0 steps"},
+    "parameters": {  # regexes of parameters' paths, such as stage1_block1/conv1/kernel
+        "decayed": ["(^|/)kernel$"],  # by weight decay or by loss.l2_regularization
+        "frozen": [],
+        "learning_rates": [],  # a list of {"pattern": …, "multiplier": …}
+    },
+    "averaging": {"name": "none"},  # of the weights, for evaluation
+    "train": {
+        "duration": "10 epochs",
+        "global_batch_size": 128,
+        "microbatches": 1,  # parts of a batch that go through the network one by one
+    },
+    "eval": {"every": "1 epoch", "global_batch_size": 500},
+    "early_stopping": {
+        "patience": 0,  # evaluations without a better metric, after which a run ends; 0: never
+        "metric": "loss",
+        "min_delta": 0.0,  # what counts as better
+    },
+    "log": {"every": "1 epoch"},
+    "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
+    "observers": [],  # a list of {"name": …, **settings}: who watches the run
+}
 
 
 def default_config() -> ConfigDict:
@@ -11,63 +69,7 @@ def default_config() -> ConfigDict:
     The sections of `CHOICE_KEYS` also take the settings of the entry that they name; `jaxcnn models`,
     `jaxcnn optimizers` and `jaxcnn schedules` list them.
     """
-    return ConfigDict(
-        {
-            "seed": 0,  # of initialisation, dropout, data order and augmentation
-            "imports": (),  # modules of one's own that register models, optimizers, …
-            "init_from": "",  # weights to start from: a converted model's directory, or a run's
-            "reinitialize": [],  # regexes of the parameters that begin anew although init_from has them
-            "model": {"name": "lenet5"},
-            "data": {
-                "source": "digits",
-                "resize": 0,  # images become resize × resize pixels; 0 leaves them as they are
-                # Held out of train, chosen by split_seed, where the source has no such split.
-                "validation_fraction": 0.1,
-                "test_fraction": 0.1,
-                "split_seed": 0,
-                # Of the channels: 'train', computed from that split; 'imagenet', 'cifar10', 'cifar100';
-                # or mean and std, of pixels in [0, 1].
-                "statistics": "train",
-                "mean": (),
-                "std": (),
-                # Where training batches are made: 'host', or 'device', which then holds all the data.
-                "placement": "host",
-                # Lists of {"name": …, **settings}. In train only: augmentations, applied in order, and
-                # mixes of a batch's images and labels, one of which is chosen for each batch.
-                "augment": [],
-                "mix": [],
-            },
-            "loss": {"name": "softmax_cross_entropy", "l2_regularization": 0.0},
-            "optimizer": {
-                "name": "nesterov",
-                "clip_norm": 0.0,  # the gradient is shortened to this norm; 0: it is not
-                "clip_value": 0.0,  # each of its entries is cut off at ± this; 0: they are not
-                "lookahead_period": 0,  # slow weights follow every so many steps; 0: there are none
-                "lookahead_step_size": 0.5,
-            },
-            "schedule": {"name": "cosine", "warmup": "0 steps"},
-            "parameters": {  # regexes of parameters' paths, such as stage1_block1/conv1/kernel
-                "decayed": ["(^|/)kernel$"],  # by weight decay or by loss.l2_regularization
-                "frozen": [],
-                "learning_rates": [],  # a list of {"pattern": …, "multiplier": …}
-            },
-            "averaging": {"name": "none"},  # of the weights, for evaluation
-            "train": {
-                "duration": "10 epochs",
-                "global_batch_size": 128,
-                "microbatches": 1,  # parts of a batch that go through the network one by one
-            },
-            "eval": {"every": "1 epoch", "global_batch_size": 500},
-            "early_stopping": {
-                "patience": 0,  # evaluations without a better metric, after which a run ends; 0: never
-                "metric": "loss",
-                "min_delta": 0.0,  # what counts as better
-            },
-            "log": {"every": "1 epoch"},
-            "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
-            "observers": [],  # a list of {"name": …, **settings}: who watches the run
-        }
-    )
+    return ConfigDict(copy.deepcopy(_DEFAULTS))
 
 
 # The sections that choose an entry of a registry, and the key that holds the choice.

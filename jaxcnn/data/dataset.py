@@ -24,7 +24,7 @@ STATISTICS = {
 IMBALANCE = 1.5
 
 
-# What every source's data takes, in `_prepared`.
+# Settings of `config.data` for any source, which `_prepared` takes.
 COMMON = (
     "resize", "validation_fraction", "test_fraction", "split_seed", "statistics", "mean", "std",
 )  # fmt: skip
@@ -32,7 +32,7 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run trains and is judged on.
+    """What a run is trained and evaluated on.
 
     `splits` has 'train', and 'validation' and 'test' where there are any; `spec` describes them.
     `remarks` are what the user should be told about the data.
@@ -43,7 +43,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """A digest of all that a run takes from its data: images, labels, splits, normalisation."""
+        """A digest of all that a run reads of its data: images, labels, splits, normalisation."""
         digest, spec = hashlib.blake2b(digest_size=16), self.spec
         for name, split in sorted(self.splits.items()):
             images = split.images
@@ -135,7 +135,7 @@ def _prepared(
 def _with_held_out(
     splits: Mapping[str, Split], validation_fraction: float, test_fraction: float, split_seed: int
 ) -> dict[str, Split]:
-    """The splits, and those that the source has not, held out of train."""
+    """The splits; a test or validation split that the source lacks is held out of train."""
     splits, fractions = dict(splits), {"test": test_fraction, "validation": validation_fraction}
     for i, (name, fraction) in enumerate(fractions.items()):
         if name not in splits and fraction > 0:

@@ -1,9 +1,6 @@
-"""Pictures of batches, of filters and of mistakes, as matplotlib figures."""
+"""Pictures of a run: its images, its schedule, its filters and its mistakes, as matplotlib figures."""
 
-import math
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,40 +11,10 @@ from jaxcnn.data.augment.table import check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.preparation import augmentation_stages, pixels_of
 from jaxcnn.durations import RunLength
-from jaxcnn.errors import UserError
-from jaxcnn.optim.schedules import Schedule
+from jaxcnn.optim.schedule import Schedule
+from jaxcnn.plots.images import augmentation_sheet, image_grid
+from jaxcnn.plots.schedule import draw_schedule
 from jaxcnn.train.mixing import create_mixes, mixed
-
-LEARNING_RATE, MOMENTUM = "#0072B2", "#D55E00"
-
-
-def image_grid(
-    images: np.ndarray, titles: Sequence[str] = (), columns: int = 8, heading: str = ""
-) -> Figure:
-    """Images side by side.
-
-    Args:
-      images: (n, height, width, 1 or 3), in 0…1.
-      titles: one per image, or none.
-    """
-    columns = max(1, min(columns, len(images)))
-    rows = max(1, math.ceil(len(images) / columns))
-    figure = Figure(figsize=(1.25 * columns, 1.4 * rows + 0.4), layout="constrained")
-    figure.suptitle(heading)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels:
-        panel.axis("off")
-    for i, (panel, image) in enumerate(zip(panels, np.clip(images, 0, 1), strict=False)):
-        panel.imshow(
-            image[..., 0] if image.shape[-1] == 1 else image,
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            interpolation="nearest",
-        )
-        if len(titles):
-            panel.set_title(titles[i], fontsize=8)
-    return figure
 
 
 def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
@@ -92,38 +59,6 @@ def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:
     return [np.array2string(target, precision=3) for target in targets]
 
 
-def augmentation_sheet(
-    stages: Sequence[np.ndarray], names: Sequence[str], titles: Sequence[str], heading: str = ""
-) -> Figure:
-    """Images in rows, and in columns what becomes of them.
-
-    Args:
-      stages: as many arrays (images, height, width, 1 or 3) as names, in 0 … 1.
-      names: of the columns.
-      titles: of the images, one per row.
-    """
-    rows, columns = len(stages[0]), len(stages)
-    figure = Figure(figsize=(1.45 * columns + 0.6, 1.45 * rows + 0.5), layout="constrained")
-    figure.suptitle(heading)
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for column, (images, name) in enumerate(zip(stages, names, strict=True)):
-        panels[0, column].set_title(name, fontsize=8)
-        for row, image in enumerate(np.clip(images, 0, 1)):
-            panel = panels[row, column]
-            grey = image.shape[-1] == 1
-            panel.imshow(
-                image[..., 0] if grey else image,
-                cmap="gray",
-                vmin=0,
-                vmax=1,
-                interpolation="nearest",
-            )
-            panel.set(xticks=[], yticks=[])
-    for row, title in enumerate(titles):
-        panels[row, 0].set_ylabel(title, fontsize=8)
-    return figure
-
-
 def schedule_plot(
     schedule: Schedule, length: RunLength, learning_rate: float, heading: str = ""
 ) -> Figure:
@@ -133,28 +68,9 @@ def schedule_plot(
       learning_rate: at the schedule's peak.
     """
     steps = np.unique(np.linspace(0, length.steps - 1, 2000).round().astype(int))
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    figure.suptitle(textwrap.fill(heading, 90), fontsize=10)
-    axes = figure.subplots()
     rates = learning_rate * np.broadcast_to(jax.vmap(schedule.factor)(steps), steps.shape)
-    axes.plot(steps, rates, color=LEARNING_RATE)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("step")
-    axes.set_ylabel("learning rate", color=LEARNING_RATE)
-    axes.grid(alpha=0.3)
-    epochs = axes.secondary_xaxis(
-        "top",
-        functions=(
-            lambda step: step * length.batch_size / length.examples,
-            lambda epoch: epoch * length.examples / length.batch_size,
-        ),
-    )
-    epochs.set_xlabel("epoch")
-    if schedule.momentum:
-        right = axes.twinx()
-        right.plot(steps, jax.vmap(schedule.momentum)(steps), color=MOMENTUM, ls="--")
-        right.set_ylabel("momentum", color=MOMENTUM)
-    return figure
+    momentum = jax.vmap(schedule.momentum)(steps) if schedule.momentum else None
+    return draw_schedule(steps, rates, momentum, length.examples / length.batch_size, heading)
 
 
 def first_layer_filters(params: dict) -> Figure:
@@ -185,7 +101,7 @@ def most_confident_mistakes(
     """The wrongly classified images that the network was surest of.
 
     Args:
-      images: (n, height, width, 1 or 3), in 0…1.
+      images: (n, height, width, 1 or 3), in 0 … 1.
       labels: (n,), whole numbers.
       probabilities: (n, classes).
     """
@@ -199,19 +115,6 @@ def most_confident_mistakes(
     return image_grid(
         images[worst], titles, heading=f"most confident of {len(wrong)} mistakes in {len(labels)}"
     )
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _first_convolution(params: dict) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.limits import FRACTION
-from jaxcnn.optim.schedules import passed, period_ends
+from jaxcnn.optim.schedule import passed, period_ends
 from jaxcnn.registry import Registry
 
 AVERAGES = Registry("averaging")

@@ -15,7 +15,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.groups import ParameterGroups
 from jaxcnn.optim.optimizers import MASKS, OPTIMIZERS
-from jaxcnn.optim.schedules import Schedule
+from jaxcnn.optim.schedule import Schedule
 from jaxcnn.optim.transformations import Lookahead, lookahead
 
 _AVERAGING_BY_THEMSELVES = ("schedule_free_sgd", "schedule_free_adamw")

@@ -9,11 +9,8 @@ Lengths are floats, since the quotient of two integers is float32 in a float64 p
 """
 
 import math
-from collections.abc import Callable
-from fractions import Fraction
 from typing import Annotated, Any
 
-import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -30,30 +27,8 @@ from jaxcnn.limits import (
     one_of,
 )  # fmt: skip
 from jaxcnn.optim.plateau import ReduceOnPlateau
+from jaxcnn.optim.schedule import Schedule, as_partial, padded, passed, period_ends
 from jaxcnn.registry import Registry
-
-_NEVER = np.iinfo(np.int32).max
-
-
-class Schedule(flax.struct.PyTreeNode):
-    """What changes along a run, as functions of the step; and what reacts to its validation metrics.
-
-    `plateau`, numbers of the host, is left out of what is compiled (`traced`).
-    """
-
-    factor: Partial  # of the peak learning rate
-    momentum: Partial | None = None  # the momentum itself, where it moves too
-    plateau: ReduceOnPlateau | None = flax.struct.field(pytree_node=False, default=None)
-
-    def traced(self) -> "Schedule":
-        """What of it is in the compiled program, where any function of the step may stand."""
-        momentum = self.momentum and as_partial(self.momentum)
-        return Schedule(as_partial(self.factor), momentum)
-
-
-def as_partial(function: Callable) -> Partial:
-    """A function as a pytree; one that is none yet brings no numbers that could change."""
-    return function if isinstance(function, Partial) else Partial(function)
 
 
 def constant(run: RunLength) -> Partial:
@@ -186,8 +161,8 @@ def cosine_restarts(
     ends = np.cumsum(lengths)
     return Partial(
         _growing_restarts,
-        starts=_padded(ends[:-1]),
-        lengths=_padded(np.array(lengths[1:])),
+        starts=padded(ends[:-1]),
+        lengths=padded(np.array(lengths[1:])),
         first=float(length),
         final=final,
     )
@@ -311,44 +286,7 @@ def create_schedule(settings: dict, run: RunLength) -> Schedule:
     schedule: Any = SCHEDULES.create(settings.pop("name"), run, **settings)
     if not isinstance(schedule, Schedule):
         schedule = Schedule(as_partial(schedule))
-    momentum = schedule.momentum and Partial(_after, function=schedule.momentum, warmup=run.warmup)
-    factor = Partial(_warmed_up, function=schedule.factor, warmup=run.warmup)
-    return Schedule(factor, momentum, schedule.plateau)
-
-
-def _warmed_up(step, function: Partial, warmup):
-    begin = function(0)
-    low = begin / (warmup + 1)
-    left = 1 - jnp.clip(step, 0, warmup) / jnp.maximum(warmup, 1.0)
-    rising = (low - begin) * left + begin
-    return jnp.where(step < warmup, rising, _after(step, function, warmup))
-
-
-def _after(step, function: Partial, warmup):
-    return function(jnp.maximum(step - warmup, 0))
-
-
-# --- whole periods ------------------------------------------------------------------------------
-
-
-def period_ends(period: Fraction, up_to: int) -> np.ndarray:
-    """int32: the steps up to `up_to` at which a period ends, exactly.
-
-    An epoch is rarely a whole number of steps, so this is a matter of fractions, which devices lack.
-    """
-    count = math.floor(up_to / period)
-    return _padded(np.array([math.ceil(number * period) for number in range(1, count + 1)]))
-
-
-def passed(ends: np.ndarray, steps):
-    """How many of these ends lie in so many steps."""
-    return jnp.searchsorted(jnp.asarray(ends), steps, side="right")
-
-
-def _padded(moments: np.ndarray) -> np.ndarray:
-    """int32, filled up to a power of two, so that other numbers of moments share a program."""
-    length = max(16, 1 << max(0, len(moments) - 1).bit_length())
-    return np.concatenate([moments, np.full(length - len(moments), _NEVER)]).astype(np.int32)
+    return schedule.after_warmup(run.warmup)
 
 
 def _steps(run: RunLength, key: str, text: str) -> float:

@@ -1,1 +1,1 @@
-"""What is drawn with matplotlib. Drawings are told numbers, and know nothing of runs."""
+"""What is drawn with matplotlib: of numbers and words, knowing nothing of runs and data sets."""

@@ -1,10 +1,22 @@
 """The picture of a run: loss, accuracy and learning rate over the epochs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# A palette that colour-blind readers can tell apart (Okabe & Ito 2008).
-TRAIN, VALIDATION, BEST = "#0072B2", "#D55E00", "#009E73"
-REDUCED, STOPPED = "#CC79A7", "#555555"
+from jaxcnn.plots.colours import BLUE, GREEN, GREY, PURPLE, VERMILION
+from jaxcnn.plots.saving import DOTS_PER_INCH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TRAIN, VALIDATION, BEST, REDUCED, STOPPED = BLUE, VERMILION, GREEN, PURPLE, GREY
+
+# What 'loss' and the score are called on their axes, and by how much they are multiplied there.
+LABELS = {
+    "loss": ("loss", 1),
+    "accuracy": ("accuracy (%)", 100),
+    "mae": ("mean absolute error", 1),
+}
 
 
 def draw_curves(
@@ -17,73 +29,75 @@ def draw_curves(
     """Draws the lines of a metrics.jsonl into a PNG file.
 
     Args:
-      lines: in order; 'train' lines hold means since the line before.
+      lines: in order; 'train' lines hold means since the line before. The score is 'mae' where
+        they have it, else 'accuracy'.
       best_step: the step of the best checkpoint, marked where given.
       stopped_early: whether the last evaluation ended the run, which is marked.
+
+    Raises:
+      OSError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # takes half a second, and a run draws at its end
 
     train = [line for line in lines if line["split"] == "train"]
     validation = [line for line in lines if line["split"] == "validation"]
     figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title)
     loss, score, rate = figure.subplots(1, 3)
     score_name = "mae" if lines and "mae" in lines[0] else "accuracy"
-    score_scale = 100 if score_name == "accuracy" else 1
-
-    for axes, key, factor in ((loss, "loss", 1), (score, score_name, score_scale)):
-        for split, color, label in (
-            (train, TRAIN, "train (while training)"),
-            (validation, VALIDATION, "validation"),
-        ):
-            if split:
-                axes.plot(
-                    [line["epoch"] for line in split],
-                    [factor * line[key] for line in split],
-                    color=color,
-                    label=label,
-                    marker="." if len(split) < 40 else None,
-                )
-        best = [line for line in validation if line["step"] == best_step]
-        if best:
-            axes.plot(
-                best[0]["epoch"],
-                factor * best[0][key],
-                color=BEST,
-                marker="o",
-                markersize=9,
-                fillstyle="none",
-                markeredgewidth=2,
-                linestyle="none",
-                label=f"best: {best[0][key]:.{'2%' if key == 'accuracy' else '4g'}}",
-            )
+    for axes, key in ((loss, "loss"), (score, score_name)):
+        _draw_split(axes, train, key, TRAIN, "train (while training)")
+        _draw_split(axes, validation, key, VALIDATION, "validation")
+        _mark_best(axes, [line for line in validation if line["step"] == best_step], key)
         _mark_reductions(axes, validation)
         if stopped_early and validation:
             axes.axvline(validation[-1]["epoch"], color=STOPPED, ls=":", label="stopped early")
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    loss.set_ylabel("loss")
+        _over_epochs(axes, LABELS[key][0])
     losses = [line["loss"] for line in lines if line["loss"] > 0]
     if losses and max(losses) > 20 * min(losses):
         loss.set_yscale("log")
-    score.set_ylabel({"accuracy": "accuracy (%)", "mae": "mean absolute error"}[score_name])
-    rate.plot(
-        [line["epoch"] for line in train], [line["learning_rate"] for line in train], color=TRAIN
-    )
+    rates = [line["learning_rate"] for line in train]
+    rate.plot([line["epoch"] for line in train], rates, color=TRAIN)
     _mark_reductions(rate, validation)
-    rate.set_xlabel("epoch")
-    rate.set_ylabel("learning rate")
+    _over_epochs(rate, "learning rate")
     rate.set_ylim(bottom=0)
-    rate.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
-def _mark_reductions(axes, validation: list[dict]) -> None:
+def _over_epochs(axes: "Axes", label: str) -> None:
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.3)
+
+
+def _draw_split(axes: "Axes", lines: list[dict], key: str, color: str, label: str) -> None:
+    if lines:
+        epochs = [line["epoch"] for line in lines]
+        values = [LABELS[key][1] * line[key] for line in lines]
+        marker = "." if len(lines) < 40 else None
+        axes.plot(epochs, values, color=color, label=label, marker=marker)
+
+
+def _mark_best(axes: "Axes", best: list[dict], key: str) -> None:
+    """A ring around the best checkpoint's evaluation, if there is one."""
+    for line in best[:1]:
+        axes.plot(
+            line["epoch"],
+            LABELS[key][1] * line[key],
+            color=BEST,
+            marker="o",
+            markersize=9,
+            fillstyle="none",
+            markeredgewidth=2,
+            linestyle="none",
+            label=f"best: {line[key]:.{'2%' if key == 'accuracy' else '4g'}}",
+        )
+
+
+def _mark_reductions(axes: "Axes", validation: list[dict]) -> None:
     """A line where a plateau lowered the learning rate."""
     label, former = "learning rate reduced", 1.0
     for line in validation:

@@ -3,6 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.durations import Duration
 from jaxcnn.errors import UserError
 from jaxcnn.train.losses import OF_TARGETS
@@ -16,6 +17,7 @@ def check_together(config: ConfigDict) -> None:
     Raises:
       UserError: the first ones, and what would be valid.
     """
+    create_augmentations(config.data.augment)
     create_mixes(config.data.mix)
     _check_durations(config)
     _check_metrics(config)

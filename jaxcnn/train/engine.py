@@ -1,5 +1,7 @@
 """What trains: the compiled step, the state that it changes, and the feed that it is fed by."""
 
+import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,10 +10,13 @@ import numpy as np
 
 from jaxcnn.data.feeding.device import DeviceFeed
 from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.train.metrics import Reading, TrainMetrics, merge
 from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import TrainStep
+
+log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -36,8 +41,7 @@ class Engine:
         """Compiles the step ahead of time for the feed's batches."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
         jitted = jax.jit(self._step, donate_argnums=0, out_shardings=(shardings, None))
-        batch = self.feed.abstract_batch()
-        self._program = jitted.lower(self.state, batch, self._recipe).compile()
+        self._program = _compiled(jitted, self.state, self.feed.abstract_batch(), self._recipe)
 
     def start(self, step: int) -> None:
         """Begins to draw batches, from the one of that step on."""
@@ -59,6 +63,17 @@ class Engine:
         """What the steps since the last call measured: the one transfer from the device."""
         metrics, self._metrics = self._metrics, None
         return metrics.read()
+
+    def learning_rate(self) -> float:
+        """Of the last step; a transfer from the device."""
+        return float(jax.device_get(hyperparameters(self.state.opt_state)["learning_rate"]))
+
+    def scale_learning_rate(self, scale: float) -> None:
+        """Multiplies the schedule's learning rate, in the steps to come, by this factor."""
+        opt_state = self.state.opt_state
+        former = opt_state.scale
+        scale = jax.device_put(np.asarray(scale, former.dtype), former.sharding)
+        self.state = self.state.replace(opt_state=opt_state._replace(scale=scale))
 
     def close(self) -> None:
         """Ends the drawing of batches."""
@@ -100,7 +115,7 @@ class DeviceEngine(Engine):
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
         jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.replicated))
         inputs: Any = self.state, self._no_metrics, split, selections, self._count(1), self._recipe
-        self._program = jitted.lower(*inputs).compile()
+        self._program = _compiled(jitted, *inputs)
 
     def start(self, step: int) -> None:
         self._next_step = step
@@ -126,3 +141,10 @@ def create_engine(
     """The engine for a feed."""
     engine = DeviceEngine if isinstance(feed, DeviceFeed) else Engine
     return engine(step, state, recipe, feed)
+
+
+def _compiled(jitted, *inputs: Any):
+    start = time.perf_counter()
+    program = jitted.lower(*inputs).compile()
+    log.info("compiled the training step in %.1f s", time.perf_counter() - start)
+    return program

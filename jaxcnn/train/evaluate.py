@@ -1,12 +1,20 @@
 """Exact evaluation: every example counts once, whatever the batch size and number of devices."""
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
+import jax
+
 from jaxcnn.data.feeding.device import DeviceFeed
 from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.train.batch_stats import make_statistics_step, reestimate
+from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.metrics import Means, merge
 from jaxcnn.train.recipe import Scoring
+from jaxcnn.train.state import TrainState, evaluation_variables
+from jaxcnn.train.step import make_eval_step
 
 
 def evaluate(
@@ -36,3 +44,35 @@ def evaluate(
             metrics = eval_step(variables, batch, scoring)
             total = metrics if total is None else merge(total, metrics)
     return total.read()
+
+
+class Evaluator:
+    """Evaluates the states of a run, with what it compiled for that."""
+
+    def __init__(self, experiment: Experiment, feed: HostFeed | DeviceFeed, batch_size: int):
+        """`batch_size` is of evaluation."""
+        self._experiment, self._feed, self._batch_size = experiment, feed, batch_size
+        self._scoring = feed.layout.replicate(experiment.recipe.scoring)
+        self._step = jax.jit(make_eval_step(experiment.model))
+        self._statistics_step = jax.jit(make_statistics_step(experiment.model))
+
+    def on(self, split: str, variables: Mapping) -> dict[str, float | int]:
+        """Each metric by name, and 'count', on a split."""
+        return evaluate(self._step, variables, self._scoring, self._feed, split, self._batch_size)
+
+    def held_out(self, variables: Mapping) -> dict[str, dict]:
+        """The same on validation and test, as far as there are such splits."""
+        held_out = (split for split in ("validation", "test") if split in self._feed.dataset.splits)
+        return {split: self.on(split, variables) for split in held_out}
+
+    def with_batch_stats(self, state: TrainState, step: int) -> TrainState:
+        """The state with the statistics that evaluation uses measured anew over an epoch, if it wants
+        them so."""
+        if self._experiment.recipe.averaging.batch_stats != "reestimated":
+            return state
+        length = self._experiment.length
+        count = math.ceil(length.examples / length.batch_size)
+        with closing(self._feed.train_batches(step)) as batches:
+            epoch, variables = itertools.islice(batches, count), evaluation_variables(state)
+            batch_stats = reestimate(self._statistics_step, variables, epoch)
+        return state.replace(eval_batch_stats=batch_stats)

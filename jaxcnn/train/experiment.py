@@ -24,7 +24,8 @@ from jaxcnn.optim.averaging import AVERAGES, create_averaging
 from jaxcnn.optim.chain import check_averages, create_optimizer, gradient_clipping
 from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
-from jaxcnn.optim.schedules import SCHEDULES, Schedule, create_schedule
+from jaxcnn.optim.schedule import Schedule
+from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 from jaxcnn.train.consistency import check_together, deciding_metrics
 from jaxcnn.train.losses import LOSSES, OF_TARGETS, create_loss, losses_for
 from jaxcnn.train.metrics import means_for, metrics_of

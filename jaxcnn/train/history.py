@@ -5,7 +5,17 @@ from contextlib import ExitStack
 from typing import Any
 
 from jaxcnn.durations import RunLength
-from jaxcnn.train.observers import Start
+from jaxcnn.train.observers import Observer, Start
+from jaxcnn.train.observers.console import Console, ProgressBar
+from jaxcnn.train.observers.files import Curves, MetricsFile
+from jaxcnn.train.observers.tensorboard import TensorBoard
+from jaxcnn.train.workdir import Workdir
+
+
+def own_observers(directory: Workdir) -> list[Observer]:
+    """Those that every run has: its files, TensorBoard, the curves, the console, the progress bar."""
+    tensorboard = TensorBoard(directory.tensorboard)
+    return [MetricsFile(directory), tensorboard, Curves(directory), Console(), ProgressBar()]
 
 
 class History:
@@ -22,16 +32,36 @@ class History:
         for on_steps in self._on_steps:
             on_steps(step)
 
-    def training(self, step: int, values: dict, examples_per_second: float) -> None:
-        """A line about training."""
-        speed = {"examples_per_second": round(examples_per_second, 1)}
-        self._tell("on_log", self._line(step, "train", {**values, **speed}))
+    def lines(
+        self,
+        step: int,
+        values: dict,
+        examples_per_second: float,
+        validation: tuple[dict, bool] | None,
+        scale: float | None,
+    ) -> bool:
+        """A line about training, and one about an evaluation where there was one.
 
-    def validation(self, step: int, values: dict, best: bool, scale: float | None) -> bool:
-        """A line about an evaluation; True where an observer wants the run to stop."""
-        values = values if scale is None else {**values, "learning_rate_scale": scale}
-        line = {**self._line(step, "validation", values), "best": best}
-        return any(self._tell("on_validation", line))
+        Each is told to every observer, also where one of them fails, whose exception is then raised.
+
+        Args:
+          validation: the metrics, and whether they are the best so far.
+          scale: the plateau's factor of the learning rate.
+
+        Returns:
+          Whether an observer wants the run to stop.
+        """
+        answers, errors = [], []
+        speed = {"examples_per_second": round(examples_per_second, 1)}
+        self._tell("on_log", self._line(step, "train", {**values, **speed}), errors=errors)
+        if validation:
+            metrics, best = validation
+            metrics = metrics if scale is None else {**metrics, "learning_rate_scale": scale}
+            line = {**self._line(step, "validation", metrics), "best": best}
+            answers = self._tell("on_validation", line, errors=errors)
+        if errors:
+            raise errors[0]
+        return any(answers)
 
     def end(self, result: dict) -> None:
         self._tell("on_end", result)
@@ -46,8 +76,16 @@ class History:
         epoch = step * self._length.batch_size / self._length.examples
         return {"step": step, "epoch": round(epoch, 4), "split": split, **values}
 
-    def _tell(self, name: str, *what: Any) -> list:
-        return [method(*what) for method in self._methods(name)]
+    def _tell(self, name: str, *what: Any, errors: list[Exception] | None = None) -> list:
+        answers = []
+        for method in self._methods(name):
+            try:
+                answers.append(method(*what))
+            except Exception as error:
+                if errors is None:
+                    raise
+                errors.append(error)
+        return answers
 
     def _methods(self, name: str) -> list:
         return [getattr(o, name) for o in self._observers if hasattr(o, name)]

@@ -6,9 +6,14 @@ from typing import NamedTuple
 from flax.training.early_stopping import EarlyStopping
 from ml_collections import ConfigDict
 
+from jaxcnn.errors import UserError
 from jaxcnn.optim.plateau import ReduceOnPlateau
-from jaxcnn.optim.schedules import Schedule
+from jaxcnn.optim.schedule import Schedule
 from jaxcnn.train.metrics import HIGHER_IS_BETTER, is_better
+
+
+class DivergedError(UserError):
+    """The loss or the gradient is no longer finite."""
 
 
 class Verdict(NamedTuple):
@@ -69,3 +74,12 @@ class Judge:
             self._plateau = ReduceOnPlateau(**state["plateau"])
         if self._stopping:
             self._stopping = EarlyStopping(**state["early_stopping"])
+
+
+def divergence_advice(step: int, learning_rate: float, kept: int | None) -> str:
+    """What to say where the loss is no longer finite; `kept` is the step of the last checkpoint."""
+    return (
+        f"the loss became NaN or infinite at step {step} (learning rate {learning_rate:.3g}); "
+        "try a smaller config.optimizer.learning_rate or a longer config.schedule.warmup; "
+        + (f"the checkpoint of step {kept} is kept" if kept else "no checkpoint was saved yet")
+    )

@@ -38,6 +38,7 @@ class Keeper:
         self._fingerprint = dataset.fingerprint()
         self._latest = Checkpoints(directory.latest, keep=2)
         self._best = Checkpoints(directory.best, keep=1)
+        self._batch_size = experiment.length.batch_size
         model, recipe = experiment.model, experiment.recipe
         self._like = abstract_state(model, recipe, dataset.spec.image_shape, layout)
 
@@ -81,6 +82,27 @@ class Keeper:
     def best_variables(self) -> dict[str, Any]:
         """What the best checkpoint is evaluated with."""
         return restored_variables(self._best, self._best.steps()[-1], self._like)
+
+    def result(
+        self, status: str, step: int, parameters: int, final: dict | None, best: dict | None
+    ) -> dict:
+        """What `result.json` holds.
+
+        Args:
+          final, best: the metrics of the last and of the best weights by split; None where they were
+            not evaluated, or where there is no best one.
+        """
+        final = final and {"step": step, **final}
+        kept = self.best()
+        return {
+            "status": status,
+            "steps": step,
+            "best": {**kept, **(best or {})} if kept else final,
+            "final": final,
+            "parameters": parameters,
+            "images": step * self._batch_size,
+            "seconds": round(self.seconds, 3),
+        }
 
     def wait(self) -> None:
         """Blocks until all is on disk."""

@@ -51,7 +51,7 @@ def load_weights(directory: str | Path) -> Weights:
         )
     run = load_run(directory)
     variables = {name: tree for name, tree in run.variables.items() if tree}
-    return Weights(run.model, variables, run.spec.class_names)
+    return Weights(run.model.clone(replicas=None), variables, run.spec.class_names)
 
 
 def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> dict | None:

@@ -18,6 +18,26 @@ log = logging.getLogger(__name__)
 FREE = ("log.every", "checkpoint.every", "observers", "data.root", "data.path", "data.data_dir")
 
 
+def former_config(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
+    """The config of the run that is in a workdir and is to go on; None where there is none.
+
+    Raises:
+      UserError: the directory cannot be a workdir, or holds a run of another config.
+    """
+    workdir.check()
+    if not workdir.config.exists():
+        return None
+    former = workdir.read_config()
+    check_same_run(former, config, workdir)
+    return former
+
+
+def finished(workdir: Workdir) -> dict | None:
+    """The result of the run that is in a workdir, where it came to its end."""
+    result = workdir.read_result()
+    return result if result and result["status"] in ("completed", "early_stopped") else None
+
+
 def check_same_run(former: ConfigDict, config: ConfigDict, workdir: Workdir) -> None:
     """Refuses to resume a run with settings that would have made another run of it; says the others.
 

@@ -1,19 +1,19 @@
 """Everything that a step changes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.optim.averaging import Averaging
-from jaxcnn.optim.chain import averages_by_itself, evaluation_params, hyperparameters
+from jaxcnn.optim.chain import averages_by_itself, evaluation_params
 from jaxcnn.train.recipe import Recipe
 
 _KERNELS_AT_ONCE = 300
@@ -68,16 +68,9 @@ def evaluation_parts(state: TrainState) -> dict[str, Any]:
     return parts
 
 
-def learning_rate_of(state: TrainState) -> float:
-    """The learning rate of the last update; a transfer from the device."""
-    return float(jax.device_get(hyperparameters(state.opt_state)["learning_rate"]))
-
-
-def with_learning_rate_scale(state: TrainState, scale: float) -> TrainState:
-    """The state with another factor of the learning rate, for the steps to come."""
-    former = state.opt_state.scale
-    scale = jax.device_put(np.asarray(scale, former.dtype), former.sharding)
-    return state.replace(opt_state=state.opt_state._replace(scale=scale))
+def count_parameters(state: TrainState) -> int:
+    """How many numbers are trained."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
 
 
 def init_state(

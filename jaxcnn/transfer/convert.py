@@ -37,7 +37,7 @@ def import_weights(
         lacks).
       image_shape: (height, width, channels) of the images that the model is for.
       classes_if_missing: without it, tensors and variables must match one to one. With it, surplus
-        tensors are left out, missing ones initialised (seed 0), and a missing head has so many
+        tensors are left out, missing ones initialised (seed 0), and a missing head has that many
         classes.
 
     Returns:

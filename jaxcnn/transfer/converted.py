@@ -68,9 +68,11 @@ def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
     directory = Path(directory)
     try:
         described = json.loads((directory / MODEL_FILE).read_text())
-        model = create_model(
-            described["model"], num_classes=described["num_classes"], **described["fields"]
-        )
+        fields = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in described["fields"].items()
+        }
+        model = create_model(described["model"], num_classes=described["num_classes"], **fields)
         variables = unflatten_dict(load_file(directory / WEIGHTS_FILE), sep="/")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, UserError) as error:
         raise UserError(

@@ -28,7 +28,7 @@ from tests.conftest import DIGITS, QUICK, ROOT
         (["--config.model.name=simple_cnn", "--config.model.hidden=0"], "config.model.hidden=0 must be at least 1"),
         (["--config.model.name=simple_cnn", "--config.model.widths=(8, 0)"], "config.model.widths=(8, 0) must be at least 1"),
         (["--config.model.name=mlp", "--config.model.widths=(8, 'a')"], "config.model.widths.1='a' has the wrong type"),
-        (["--config.model.param_dtype=bfloat16"], "config.model.param_dtype='bfloat16' must be float32 or float64"),
+        (["--config.model.param_dtype=bfloat16"], "config.model.param_dtype='bfloat16' must be one of 'float32', 'float64'"),
         (["--config.seed=99999999999"], "config.seed=99999999999 must be at least 0 and less than 2³²"),
         (["--config.data.mean=['a']", "--config.data.std=[1]"], "must hold 1 numbers, one per channel"),
         (["--overwirte"], "unknown argument --overwirte; did you mean '--overwrite'?"),

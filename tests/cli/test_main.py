@@ -21,7 +21,7 @@ from tests.conftest import DIGITS, QUICK, ROOT
 )
 def test_help_comes_in_under_two_seconds_and_without_jax(arguments):
     code = (
-        "import sys; from jaxcnn.cli import main\n"
+        "import sys; from jaxcnn.cli.main import main\n"
         f"try: main({arguments})\n"
         "except SystemExit: pass\n"
         "assert not {'jax', 'tensorflow', 'numpy', 'matplotlib'} & set(sys.modules)"
@@ -184,7 +184,7 @@ def test_a_regression_on_npz_targets_end_to_end(run_cli, error_of, tmp_path, rng
     )  # fmt: skip
     assert message == (
         "config.loss.name='softmax_cross_entropy' is no loss for data with targets; "
-        "valid: l1, l2, huber"
+        "valid: huber, l1, l2"
     )
 
 
@@ -259,9 +259,9 @@ def test_runs_and_checkpoints_that_are_not_there(error_of, finished_run, tmp_pat
         "eval", f"--workdir={tmp_path}"
     )
     line = error_of("eval", f"--workdir={finished_run}", "--checkpoint=7")
-    assert "--checkpoint=7 does not exist; valid: best, latest, or one of the steps" in line
+    assert "--checkpoint='7' does not exist; valid: best, latest, or one of the steps" in line
     line = error_of("eval", f"--workdir={finished_run}", "--split=tset")
-    assert "--split=tset: did you mean 'test'?" in line
+    assert "--split='tset': did you mean 'test'?" in line
     line = error_of("predict", f"--workdir={finished_run}", tmp_path / "no.png")
     assert f"cannot read the image {tmp_path / 'no.png'}" in line
     (tmp_path / "text.png").write_text("not a picture")

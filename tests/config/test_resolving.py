@@ -63,7 +63,7 @@ def test_what_goes_around_the_optimizer_stays_when_it_is_switched():
         (
             {"optimizer.name": "adamw", "loss.l2_regularization": "5e-4"},
             "config.loss.l2_regularization=0.0005 and config.optimizer.weight_decay=0.0001 would "
-            "both make weights decay; add --config.loss.l2_regularization=0 or "
+            "both make weights decay; set config.loss.l2_regularization=0 or "
             "config.optimizer.weight_decay=0",
         ),
         (

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,10 @@ from jaxcnn.data.dataset import _prepared, dataset_from_arrays, load_dataset
 from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
+from tests.conftest import ROOT
 from tests.data.sources.test_arrays import write_idx
+
+OF_0_1 = ROOT / "tests" / "golden" / "workdirs" / "of_0_1"
 
 
 def load(**settings):
@@ -31,7 +36,7 @@ def test_validation_is_held_out_of_train():
     np.testing.assert_array_equal(dataset.splits["test"].images, source.splits["test"].images)
 
 
-def test_what_is_held_out_hangs_on_split_seed_alone():
+def test_what_is_held_out_depends_on_split_seed_alone():
     def validation(seed):
         return load(split_seed=seed).splits["validation"].images
 
@@ -63,7 +68,7 @@ def test_a_constant_channel_is_not_divided_by_zero():
 
 
 def test_resize():
-    assert load(resize=32).image_shape == (32, 32, 1)
+    assert load(resize=32).spec.image_shape == (32, 32, 1)
     flat = np.full((10, 6, 4, 1), 200, np.uint8)
     flat[:, :1] = flat[:, 5:] = 0  # outside the centre square
     from jaxcnn.data.dataset import _resized
@@ -154,6 +159,14 @@ def test_the_fingerprint_changes_with_any_pixel_or_label(rng):
     swapped = labels.copy()
     swapped[:2] = labels[1::-1]
     assert dataset_from_arrays((images, swapped)).fingerprint() != same
+
+
+def test_the_fingerprint_is_that_of_runs_of_version_0_1():
+    """Their checkpoints refuse data of another fingerprint."""
+    notes = json.loads(
+        (OF_0_1 / "checkpoints" / "latest" / "33" / "notes" / "metadata").read_text()
+    )
+    assert load().fingerprint() == notes["fingerprint"]
 
 
 def test_statistics_by_name_are_the_published_ones():

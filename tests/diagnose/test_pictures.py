@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from jaxcnn.config import default_config
-from jaxcnn.data.dataset import Dataset, TargetScale
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.spec import DataSpec, TargetScale
 from jaxcnn.diagnose.pictures import (
     contact_sheet,
     first_layer_filters,
     most_confident_mistakes,
-    save,
     schedule_plot,
     training_images,
 )
@@ -27,7 +27,7 @@ def test_a_contact_sheet_undoes_the_normalisation(rng):
     pixels = rng.integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
     mean, std = np.float32([100, 110, 120]), np.float32([50, 60, 70])
     batch = {"image": (pixels - mean) / std, "label": np.array([0, 1, 1, 0, 1])}
-    dataset = Dataset({}, ("cat", "dog"), mean, std)
+    dataset = Dataset({}, DataSpec((4, 4, 3), ("cat", "dog"), mean, std, "uint8"))
     images, titles = shown(contact_sheet(batch, dataset))
     np.testing.assert_allclose(images, pixels / 255, atol=1e-5)
     assert titles == ["cat", "dog", "dog", "cat", "dog"]
@@ -35,7 +35,8 @@ def test_a_contact_sheet_undoes_the_normalisation(rng):
 
 def test_a_contact_sheet_of_targets_says_them_in_their_unit():
     scale = TargetScale(np.float32(10), np.float32(20))
-    dataset = Dataset({}, (), np.float32([0]), np.float32([1]), scale)
+    zero, one = np.float32([0]), np.float32([1])
+    dataset = Dataset({}, DataSpec((4, 4, 1), (), zero, one, "uint8", scale))
     batch = {"image": np.zeros((2, 4, 4, 1)), "label": np.float32([-1, 0.5])}
     assert shown(contact_sheet(batch, dataset))[1] == ["-10.", "20."]
 
@@ -61,10 +62,14 @@ def test_training_images_show_every_stage(blobs):
 def test_a_schedule_s_plot_shows_every_step_and_the_momentum():
     run = RunLength(examples=50, batch_size=10, steps=100)
     schedule = create_schedule({"name": "one_cycle", "warmup": ""}, run)
-    rate, momentum = (axes.lines[0] for axes in schedule_plot(schedule, run, 0.2).axes)
+    figure = schedule_plot(schedule, run, 0.2)
+    rate, momentum = (axes.lines[0] for axes in figure.axes)
     np.testing.assert_array_equal(rate.get_xdata(), np.arange(100))
     assert rate.get_ydata().max() == pytest.approx(0.2, rel=1e-3)
     assert rate.get_ydata().argmax() == momentum.get_ydata().argmin() == 29
+    figure.draw_without_rendering()
+    (epochs,) = figure.axes[0].child_axes
+    np.testing.assert_allclose(epochs.get_xlim(), np.array(figure.axes[0].get_xlim()) / 5)
     cosine = create_schedule({"name": "cosine", "warmup": ""}, run)
     assert len(schedule_plot(cosine, run, 0.2).axes) == 1
 
@@ -84,7 +89,7 @@ def test_filters_of_the_stem(rng):
         first_layer_filters({"head": params["head"]})
 
 
-def test_mistakes_are_the_wrong_ones_surest_first(tmp_path):
+def test_mistakes_are_the_wrong_ones_surest_first():
     images = np.arange(4, dtype=float)[:, None, None, None] / 4 * np.ones((1, 2, 2, 1))
     labels = np.array([0, 1, 0, 1])
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
@@ -92,8 +97,6 @@ def test_mistakes_are_the_wrong_ones_surest_first(tmp_path):
     pictures, titles = shown(figure)
     assert titles == ["dog 80%\nis cat", "cat 60%\nis dog"]
     assert [picture[0, 0] for picture in pictures] == [0.5, 0.25]
-    save(figure, tmp_path / "deep" / "mistakes.png")
-    assert (tmp_path / "deep" / "mistakes.png").exists()
 
 
 def test_no_mistakes():

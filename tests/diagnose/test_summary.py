@@ -200,7 +200,7 @@ def test_summary(run_cli):
         (["lenet5", "--model.poolin=max"], "--model.poolin: 'lenet5' has no such setting; did you mean 'pooling'"),
         (["lenet5", "--model.dropout_rate=much"], "--model.dropout_rate='much' has the wrong type; it must be a number"),
         (["resnet18", "--model.width=0"], "width=0 must be at least 1"),
-        (["resnet18", "--model.dtype=float16"], "dtype='float16' must be one of float32, bfloat16, float64"),
+        (["resnet18", "--model.dtype=float16"], "dtype='float16' must be one of 'float32', 'bfloat16', 'float64'"),
         (["resnet18", "--model.norm=group", "--model.norm_groups=0"], "norm_groups=0 must be at least 1"),
         (["resnet18", "--model.cardinality=32"], "cardinality, inner_factor and stride_in_1x1 are settings of bottlenecks"),
         (["plain18", "--model.zero_init_residual=True"], "zero_init_residual and drop_path_rate need a shortcut"),

@@ -5,7 +5,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxcnn.optim.chain import create_optimizer, hyperparameters
-from jaxcnn.optim.schedules import Schedule
+from jaxcnn.optim.schedule import Schedule
 
 # A quadratic form, and where the steps down it start.
 MATRIX = np.array([[3.0, 0.5], [0.5, 1.0]])

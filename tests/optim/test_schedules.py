@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.plateau import ReduceOnPlateau
-from jaxcnn.optim.schedules import SCHEDULES, Schedule, create_schedule, passed, period_ends
+from jaxcnn.optim.schedule import Schedule, passed, period_ends
+from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 from tests.conftest import ROOT
 
 # Of CATALOG.md, "Schedules": these must be there by name.

@@ -28,6 +28,14 @@ def test_curves(tmp_path, validation):
     assert has_color(image, BEST) == validation
 
 
+def test_a_regression_is_drawn_by_its_mean_absolute_error(tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_ylabel", lambda axes, text: labels.append(text))
+    of_targets = [{**line, "mae": line["accuracy"]} for line in lines(validation=True)]
+    draw_curves(of_targets, tmp_path / "curves.png", "a run", best_step=5)
+    assert labels == ["loss", "mean absolute error", "learning rate"]
+
+
 def test_a_run_that_wrote_no_line_yet(tmp_path):
     draw_curves([], tmp_path / "curves.png", "a run")
     assert (tmp_path / "curves.png").exists()

@@ -8,7 +8,7 @@ from jaxcnn.layout import Layout
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer
 from jaxcnn.optim.optimizers import OPTIMIZERS
-from jaxcnn.optim.schedules import Schedule
+from jaxcnn.optim.schedule import Schedule
 from jaxcnn.train import state
 from jaxcnn.train.recipe import Recipe
 

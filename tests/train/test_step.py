@@ -12,7 +12,7 @@ from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import create_optimizer, gradient_clipping
 from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
-from jaxcnn.optim.schedules import Schedule
+from jaxcnn.optim.schedule import Schedule
 from jaxcnn.train.batch_stats import make_statistics_step, reestimate
 from jaxcnn.train.losses import softmax_cross_entropy
 from jaxcnn.train.recipe import Recipe

@@ -1,4 +1,4 @@
-"""A cache of what was found out about data, beside it or in the user's cache directory."""
+"""A cache of arrays that took long to compute, beside the data or in the user's cache directory."""
 
 import contextlib
 import hashlib
@@ -12,24 +12,24 @@ import numpy as np
 from jaxcnn.files import replacing
 from jaxcnn.runtime import cache_directory
 
-Found = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
 
 
 def cached(
     folder: Path | None,
     name: str,
     depends_on: object,
-    find_out: Callable[[], Found],
-    holds: Callable[[Found], bool] = lambda found: True,
-) -> Found:
-    """Arrays that were found out before about the same, or now.
+    compute: Callable[[], Arrays],
+    is_valid: Callable[[Arrays], bool] = lambda arrays: True,
+) -> Arrays:
+    """The arrays that `compute` gives, from the cache where they are there.
 
     Args:
-      folder: of the data; they are cached in its `.jaxcnn`, or in the user's cache directory where
-        that cannot be written or there is no folder.
+      folder: of the data. The cache is its `.jaxcnn`, or the user's cache directory where that
+        cannot be written or there is no folder.
       name: of the file.
-      depends_on: what they depend on; its `repr` tells whether they are still valid.
-      holds: is asked about cached arrays; where it says no, they are found out anew.
+      depends_on: what the arrays depend on; where its `repr` differs, they are computed again.
+      is_valid: asked of cached arrays; where it says no, they are computed again.
     """
     key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
     if folder is None:
@@ -40,9 +40,9 @@ def cached(
     for path in places:
         with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             arrays = dict(np.load(path, allow_pickle=False))
-            if str(arrays.pop("key")) == key and holds(arrays):
+            if str(arrays.pop("key")) == key and is_valid(arrays):
                 return arrays
-    arrays = find_out()
+    arrays = compute()
     for path in places:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def cached(
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """A file's size and time of change; of what is no file, a loop of links say, zeros."""
+    """A file's size and its time of change in nanoseconds; zeros where there is no file to ask."""
     try:
         stat = path.stat()
     except OSError:

@@ -18,7 +18,7 @@ from jaxcnn.tensorflow import tensorflow
 T = TypeVar("T")
 U = TypeVar("U")
 
-# Where an image's bytes are; how EXIF says that it is turned (1: not at all); its pixels, turned so.
+# Where an image's bytes are, its EXIF orientation (1: upright), and its height and width when upright.
 PLACE = np.dtype(
     [("file", "i4"), ("offset", "i8"), ("length", "i8"), ("orientation", "i1"), ("size", "i4", 2)]
 )
@@ -33,7 +33,7 @@ class EncodedImages:
       places: PLACE (n,), where each is in them.
       decoder: makes uint8 images of `shape` (height, width, channels) of their bytes.
       moments: float64 (n, 2, channels), the sums of each image's pixels and of their squares; None
-        where nobody has measured them.
+        where they have not been measured.
     """
 
     files: np.ndarray
@@ -80,7 +80,7 @@ class EncodedImages:
             ) from error
 
     def sums(self) -> np.ndarray:
-        """float64 (2, channels): all images' moments added up; each is decoded once, and it is kept."""
+        """float64 (2, channels): the sum of all images' moments, cached, for which each is decoded."""
         if self.moments is not None:
             return self.moments.sum(0)
         first = Path(self.files[0])
@@ -88,13 +88,13 @@ class EncodedImages:
         paths = [Path(str(file)) for file in self.files]
         depends_on = self.decoder, [(path.name, *stamp(path)) for path in paths], content
 
-        def find_out() -> dict[str, np.ndarray]:
+        def compute() -> dict[str, np.ndarray]:
             def moments(position):
                 return moments_of(self.decoded(position))
 
             return {"sums": sum(in_threads(moments, range(len(self)), "mean and deviation"))}
 
-        return cached(first.parent, f"{first.name}-sums", depends_on, find_out)["sums"]
+        return cached(first.parent, f"{first.name}-sums", depends_on, compute)["sums"]
 
 
 def moments_of(image: np.ndarray) -> np.ndarray:
@@ -106,10 +106,10 @@ def moments_of(image: np.ndarray) -> np.ndarray:
 def image_files(
     paths: Sequence[Path], decoder: Decoder, folder: Path, name: str
 ) -> tuple[EncodedImages, np.ndarray, list[str]]:
-    """Decodes every file once, and keeps what is known of it then.
+    """Decodes every file once, and caches what is known of it then.
 
     Args:
-      folder, name: where that is kept (`cached`).
+      folder, name: of the cache (`cached`).
 
     Returns:
       The readable images, their positions in `paths`, and a line about each file that is not.
@@ -124,12 +124,12 @@ def image_files(
         missing = np.setdiff1d(np.arange(len(paths)), index["readable"])
         return [_examined(paths[i], decoder) for i in missing]
 
-    def holds(index) -> bool:
+    def is_valid(index) -> bool:
         # What could not be read is tried again: its time does not tell that its owner now allows it.
         return all(isinstance(line, UserError) for line in left_out(index))
 
     depends_on = decoder, PLACE.descr, stats
-    index = cached(folder, name, depends_on, lambda: _index(paths, decoder), holds)
+    index = cached(folder, name, depends_on, lambda: _index(paths, decoder), is_valid)
     unreadable = left_out(index)
     places = np.zeros(len(index["readable"]), PLACE)
     places["file"] = np.arange(len(places))
@@ -142,7 +142,7 @@ def image_files(
 
 
 def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
-    """What is to be known of image files."""
+    """Shapes, moments, orientations, sizes and lengths of the image files that can be read."""
     found = list(in_threads(lambda path: _examined(path, decoder), paths, "reading"))
     readable = np.array([i for i, f in enumerate(found) if not isinstance(f, UserError)], np.int64)
     if len(readable) == 0:

@@ -11,9 +11,9 @@ from jaxcnn.errors import UserError
 def npz(resize: int, path: str = "", class_names: tuple = ()) -> Source:
     """An .npz file of arrays: train_images, train_labels, and the same for test and validation.
 
-    Images are (n, height, width) or (n, height, width, channels), uint8, or float as the model shall
-    see them before normalisation; labels are whole numbers from 0. Or there are train_targets in place
-    of train_labels, floats (n,) or (n, …), for a regression.
+    Images are (n, height, width) or (n, height, width, channels), uint8, or floats on any scale.
+    Labels are whole numbers from 0. Or there are train_targets in place of train_labels, floats (n,) or
+    (n, …), for a regression.
     """
     del resize
     if not path or not Path(path).is_file():

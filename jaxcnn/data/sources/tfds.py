@@ -102,7 +102,7 @@ def _prepared_builder(name: str, data_dir: str):
 def _in_memory(builder, name: str, in_splits: list[str]) -> dict[str, Split]:
     tf = tensorflow("reading TFDS sets")
     counts = {split: builder.info.splits[split].num_examples for split in in_splits}
-    # Read; sorted and split; held by tf.data.
+    # Three copies: as read, as sorted and split, and tf.data's.
     image_bytes = int(np.prod(builder.info.features["image"].shape))
     _check_memory(repr(name), 3 * sum(counts.values()) * image_bytes)
     splits = {}
@@ -128,7 +128,7 @@ def _labelled(splits: Mapping[str, Split], names: tuple[str, ...]) -> Source:
 
 
 def _on_disk(builder, split: str, decoder: Decoder) -> Split:
-    """A split whose images stay in its shards; where each is in them is found out once."""
+    """A split whose images stay in its shards; where each is in them is looked up once, and cached."""
     info = builder.info
     if info.file_format.value != "tfrecord":
         raise UserError(
@@ -139,14 +139,14 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
     stats = [(path.name, *stamp(path)) for path in shards]
     fields = "offset", "length", "label", "height", "width"
 
-    def find_out() -> dict[str, np.ndarray]:
+    def compute() -> dict[str, np.ndarray]:
         parts = list(in_threads(_records, shards, f"index of {split}"))
         return {
             "shard": np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
             "record": np.concatenate(parts),
         }
 
-    index = cached(shards[0].parent, f"{info.name}-{split}", (fields, stats), find_out)
+    index = cached(shards[0].parent, f"{info.name}-{split}", (fields, stats), compute)
     offset, length, label, height, width = index["record"].T
     if len(offset) != info.splits[split].num_examples:
         raise UserError(

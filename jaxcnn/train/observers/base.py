@@ -1,12 +1,17 @@
 """What an observer of a run may do, and what it is told first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxcnn.data.augment.base import Augmentation
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.feeding.preparation import first_images
 from jaxcnn.data.spec import DataSpec
 
 
@@ -35,6 +40,21 @@ class Start:
     remarks: tuple[str, ...]
     rules: tuple[str, ...]
     first_images: Callable[[], np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        config: ConfigDict,
+        workdir: Path,
+        dataset: Dataset,
+        augmentations: Sequence[Augmentation],
+        step: int,
+        **said: Any,
+    ) -> "Start":
+        """Of a run on a data set; `said` are the other attributes."""
+        images = partial(first_images, dataset, augmentations, config.seed)
+        spec, remarks = dataset.spec, dataset.remarks
+        return cls(config, workdir, spec, step, remarks=remarks, first_images=images, **said)
 
 
 class Observer:

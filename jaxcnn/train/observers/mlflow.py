@@ -1,5 +1,7 @@
 """MLflow."""
 
+import os
+
 from jaxcnn.errors import UserError
 from jaxcnn.train.observers.base import Observer, Start
 
@@ -7,11 +9,16 @@ from jaxcnn.train.observers.base import Observer, Start
 class MLflow(Observer):
     """Logs a run to MLflow's tracking: settings as parameters, lines as metrics.
 
-    `tracking_uri` is a server's address or a folder; empty: WORKDIR/mlruns. A resumed run goes on under
-    the id that its workdir gave it.
+    `tracking_uri` is a server's or a database's address, or a folder's, which MLflow 3 wants to be
+    allowed by MLFLOW_ALLOW_FILE_STORE=true; empty: WORKDIR/mlruns. A resumed run goes on under the id
+    that its workdir gave it.
     """
 
     def __init__(self, experiment: str = "jaxcnn", tracking_uri: str = ""):
+        if (
+            not tracking_uri
+        ):  # a folder of this run's own is what MLflow's file store is still good for
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         try:
             from mlflow.tracking import MlflowClient
         except ImportError:

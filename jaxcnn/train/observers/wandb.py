@@ -1,5 +1,7 @@
 """Weights & Biases."""
 
+import uuid
+
 from jaxcnn.errors import UserError
 from jaxcnn.train.observers.base import Observer, Start
 
@@ -25,7 +27,7 @@ class WeightsAndBiases(Observer):
         kept = start.workdir / "wandb" / "id"
         kept.parent.mkdir(exist_ok=True)
         if not kept.exists():
-            kept.write_text(self._wandb.util.generate_id())
+            kept.write_text(uuid.uuid4().hex[:12])
         self._run = self._wandb.init(
             project=self._project,
             name=start.workdir.name,

@@ -101,16 +101,16 @@ def test_grey_images_and_a_batch_that_is_not_square(name, rng):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"name": "horizontal_flip", "probability": 1.5}, "HorizontalFlip: probability=1.5 must be in [0, 1]"),
-        ({"name": "pad_and_crop", "padding": 0}, "PadAndCrop: padding=0 must be at least 1"),
-        ({"name": "cutout", "size": 0}, "Cutout: size=0 must be at least 1"),
-        ({"name": "random_erasing", "area": (0.5, 0.2)}, "RandomErasing: area=(0.5, 0.2) must be two numbers"),
+        ({"name": "horizontal_flip", "probability": 1.5}, "augmentation 'horizontal_flip': probability=1.5 must be at least 0 and at most 1"),
+        ({"name": "pad_and_crop", "padding": 0}, "augmentation 'pad_and_crop': padding=0 must be at least 1"),
+        ({"name": "cutout", "size": 0}, "augmentation 'cutout': size=0 must be at least 1"),
+        ({"name": "random_erasing", "area": (0.5, 0.2)}, "augmentation 'random_erasing': area=(0.5, 0.2) must be two numbers"),
         ({"name": "random_resized_crop", "area": (0.1, 1.5)}, "more than 0 and at most 1"),
-        ({"name": "rotation", "degrees": 200.0}, "Affine: degrees=200.0 must be at least 0 and at most 180"),
+        ({"name": "rotation", "degrees": 200.0}, "augmentation 'rotation': degrees=200.0 must be at least 0 and at most 180"),
         ({"name": "scale_jitter_crop", "size": 300}, "at least 1 and at most short_side's 256"),
-        ({"name": "hue", "shift": 0.7}, "Hue: shift=0.7 must be at least 0 and at most 0.5"),
-        ({"name": "brightness", "strength": -1.0}, "Brightness: strength=-1.0 must be at least 0"),
-        ({"name": "rand_augment", "magnitude": 31}, "magnitude=31 must be at least 0 and less than bins=31"),
+        ({"name": "hue", "shift": 0.7}, "augmentation 'hue': shift=0.7 must be at least 0 and at most 0.5"),
+        ({"name": "brightness", "strength": -1.0}, "augmentation 'brightness': strength=-1.0 must be at least 0"),
+        ({"name": "rand_augment", "magnitude": 31}, "magnitude=31 must be less than bins=31"),
     ],
 )  # fmt: skip
 def test_impossible_settings(entry, message):

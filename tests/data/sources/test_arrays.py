@@ -29,18 +29,18 @@ def test_digits():
     assert counts.max() <= 37
 
 
-def test_digits_are_kept_as_scikit_learn_has_them(tmp_path, monkeypatch):
+def test_digits_are_cached_as_scikit_learn_has_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     read = load("digits").splits
     assert (tmp_path / "jaxcnn" / "digits.npz").exists()
-    kept = load("digits").splits
+    cached = load("digits").splits
     pixels = {image.tobytes() for image in load_digits().images}
     for name in ("train", "test"):
-        np.testing.assert_array_equal(kept[name].images, read[name].images)
-        np.testing.assert_array_equal(kept[name].labels, read[name].labels)
-        assert kept[name].images.dtype == np.uint8
-        assert kept[name].labels.dtype == np.int32
-        of_scikit_learn = np.round(kept[name].images[..., 0] * (16 / 255)).astype(float)
+        np.testing.assert_array_equal(cached[name].images, read[name].images)
+        np.testing.assert_array_equal(cached[name].labels, read[name].labels)
+        assert cached[name].images.dtype == np.uint8
+        assert cached[name].labels.dtype == np.int32
+        of_scikit_learn = np.round(cached[name].images[..., 0] * (16 / 255)).astype(float)
         assert {image.tobytes() for image in of_scikit_learn} <= pixels
 
 
@@ -55,7 +55,7 @@ def test_synthetic():
     assert load("synthetic", resize=7).splits["test"].images.shape == (1000, 7, 7, 3)
     again = load("synthetic", resize=7).splits["test"].images
     np.testing.assert_array_equal(again, load("synthetic", resize=7).splits["test"].images)
-    with pytest.raises(UserError, match="config.data.classes=0 must be at least 1"):
+    with pytest.raises(UserError, match="data source 'synthetic': classes=0 must be at least 1"):
         load("synthetic", classes=0)
 
 
@@ -281,5 +281,5 @@ def test_rotated_digits_turn_anticlockwise_and_keep_a_digit_in_one_split():
     ("setting", "value"), [("copies", 0), ("largest_angle", 0.0), ("largest_angle", 181.0)]
 )
 def test_rotated_digits_refuse(setting, value):
-    with pytest.raises(UserError, match=f"config.data.{setting}={value} must be"):
-        sources.rotated_digits(0, **{setting: value})
+    with pytest.raises(UserError, match=f"{setting}={value} must be"):
+        SOURCES.create("rotated_digits", 0, **{setting: value})

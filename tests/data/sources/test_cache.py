@@ -5,11 +5,11 @@ from jaxcnn.data.sources.cache import cached
 
 
 def counting(calls):
-    def find_out():
+    def compute():
         calls.append(1)
         return {"numbers": np.arange(3)}
 
-    return find_out
+    return compute
 
 
 def test_found_out_once_while_it_depends_on_the_same(tmp_path):
@@ -21,7 +21,7 @@ def test_found_out_once_while_it_depends_on_the_same(tmp_path):
     assert [p.name for p in (tmp_path / ".jaxcnn").iterdir()] == ["index.npz"]
 
 
-def test_what_cannot_be_written_beside_the_data_is_kept_for_the_user(tmp_path, monkeypatch):
+def test_what_cannot_be_written_beside_the_data_is_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "cache_directory", lambda: tmp_path / "cache")
     folder = tmp_path / "data"
     folder.mkdir()
@@ -33,7 +33,7 @@ def test_what_cannot_be_written_beside_the_data_is_kept_for_the_user(tmp_path, m
     assert len(list((tmp_path / "cache").glob("*/index.npz"))) == 1
 
 
-def test_what_has_no_folder_is_kept_for_the_user(tmp_path, monkeypatch):
+def test_what_has_no_folder_is_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "cache_directory", lambda: tmp_path)
     calls = []
     for _ in range(2):
@@ -42,7 +42,7 @@ def test_what_has_no_folder_is_kept_for_the_user(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["index.npz"]
 
 
-def test_a_damaged_file_is_found_out_anew(tmp_path):
+def test_a_damaged_file_is_written_again(tmp_path):
     calls = []
     cached(tmp_path, "index", "a", counting(calls))
     (tmp_path / ".jaxcnn" / "index.npz").write_bytes(b"PK\x03\x04 cut short")

@@ -68,7 +68,7 @@ def test_the_central_fraction_leaves_a_margin_out(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a" / "0.png")
     source = load("folder", resize=4, root=str(tmp_path), central_fraction=0.75)
     np.testing.assert_array_equal(source.splits["train"].images.decoded(0), 200)
-    with pytest.raises(UserError, match="config.data.central_fraction=0 must be more than 0"):
+    with pytest.raises(UserError, match="central_fraction=0 must be more than 0"):
         load("folder", resize=4, root=str(tmp_path), central_fraction=0)
 
 
@@ -139,7 +139,9 @@ def test_loops_of_links_are_left_out_or_named(photograph, tmp_path):
         load("folder", resize=8, root=str(tmp_path))
 
 
-def test_what_is_known_of_a_folder_is_kept_until_a_file_changes(photograph, tmp_path, monkeypatch):
+def test_what_is_known_of_a_folder_is_cached_until_a_file_changes(
+    photograph, tmp_path, monkeypatch
+):
     first = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
     assert (tmp_path / ".jaxcnn" / "train-8-3-1.npz").is_file()
 

@@ -15,7 +15,8 @@ from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.data.feeding import host as pipeline
 from jaxcnn.data.feeding import selection as selections
-from jaxcnn.data.feeding.host import augmentation_stages, eval_batches, train_batches
+from jaxcnn.data.feeding.host import eval_batches, train_batches
+from jaxcnn.data.feeding.preparation import augmentation_stages
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
@@ -62,7 +63,7 @@ def test_tfds_errors(tmp_path, monkeypatch, tfds_dir):
     with pytest.raises(UserError) as error:
         load("tfds", name="mnist", data_dir=str(tmp_path))
     assert f"TFDS set 'mnist' is not in {tmp_path}" in str(error.value)
-    assert "set TFDS_DATA_DIR or --config.data.data_dir" in str(error.value)
+    assert "set TFDS_DATA_DIR or config.data.data_dir" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,7 +169,7 @@ def test_a_shard_that_is_cut_short_or_missing_examples(photographs, tmp_path):
 
 
 def test_photographs_need_a_size(photographs):
-    with pytest.raises(UserError, match="differ in size; --config.data.resize=224"):
+    with pytest.raises(UserError, match="differ in size; config.data.resize=224"):
         load("tfds", name="photographs", data_dir=str(photographs))
 
 

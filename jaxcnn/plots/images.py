@@ -1,0 +1,65 @@
+"""Images in a grid, and in rows of what becomes of them."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+def image_grid(
+    images: np.ndarray, titles: Sequence[str] = (), columns: int = 8, heading: str = ""
+) -> Figure:
+    """Images side by side.
+
+    Args:
+      images: (n, height, width, 1 or 3), in 0 … 1.
+      titles: one per image, or none.
+      columns: at most.
+    """
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, math.ceil(len(images) / columns))
+    figure = Figure(figsize=(1.25 * columns, 1.4 * rows + 0.4), layout="constrained")
+    figure.suptitle(heading)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels:
+        panel.axis("off")
+    for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
+        _show(panel, image)
+        if len(titles):
+            panel.set_title(titles[i], fontsize=8)
+    return figure
+
+
+def augmentation_sheet(
+    stages: Sequence[np.ndarray], names: Sequence[str], titles: Sequence[str], heading: str = ""
+) -> Figure:
+    """A row for each image, and in its columns what becomes of it.
+
+    Args:
+      stages: one array (images, height, width, 1 or 3) per column, in 0 … 1.
+      names: of the columns.
+      titles: of the images, one per row.
+    """
+    rows, columns = len(stages[0]), len(stages)
+    figure = Figure(figsize=(1.45 * columns + 0.6, 1.45 * rows + 0.5), layout="constrained")
+    figure.suptitle(heading)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for column, (images, name) in enumerate(zip(stages, names, strict=True)):
+        panels[0, column].set_title(name, fontsize=8)
+        for row, image in enumerate(images):
+            _show(panels[row, column], image)
+            panels[row, column].set(xticks=[], yticks=[])
+    for row, title in enumerate(titles):
+        panels[row, 0].set_ylabel(title, fontsize=8)
+    return figure
+
+
+def _show(panel: Axes, image: np.ndarray) -> None:
+    """An image (height, width, 1 or 3); what is outside of 0 … 1 is clipped."""
+    image = np.clip(image, 0, 1)
+    grey = image.shape[-1] == 1
+    panel.imshow(
+        image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )

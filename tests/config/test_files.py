@@ -1,0 +1,80 @@
+"""Config files by path, by name, with an argument; and modules of one's own."""
+
+import sys
+
+import pytest
+
+from jaxcnn import load_config
+from jaxcnn.config import shipped_configs, summary_of
+from jaxcnn.errors import UserError
+from tests.conftest import ROOT
+
+WITH_ARGUMENT = """
+from jaxcnn.config import default_config
+
+def get_config(size{default}):
+    config = default_config()
+    config.train.global_batch_size = int(size)
+    return config
+"""
+
+MINE = """
+import optax
+from jaxcnn import register_optimizer
+
+@register_optimizer("mine_of_this_test")
+def mine(learning_rate=0.1, momentum=0.5):
+    return optax.sgd(learning_rate, momentum)
+"""
+
+
+def test_every_config_file_is_shipped_by_its_name():
+    assert set(shipped_configs()) == {
+        str(path.relative_to(ROOT / "configs").with_suffix(""))
+        for path in (ROOT / "configs").rglob("*.py")
+    }
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_name_is_as_good_as_a_path_and_says_what_it_is(name):
+    path = ROOT / "configs" / f"{name}.py"
+    assert load_config(name).to_dict() == load_config(path).to_dict()
+    assert summary_of(path).endswith(".")
+
+
+def test_an_argument_is_passed_to_get_config(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(WITH_ARGUMENT.format(default=""))
+    assert load_config(f"{path}:96").train.global_batch_size == 96
+    with pytest.raises(
+        UserError, match=r"its get_config takes an argument; give it as .*mine.py:T"
+    ):
+        load_config(path)
+    path.write_text(WITH_ARGUMENT.format(default="=32"))
+    assert load_config(path).train.global_batch_size == 32
+    with pytest.raises(UserError, match=r"digits_lenet.py:96: its get_config takes no argument"):
+        load_config("digits_lenet:96")
+
+
+def test_what_is_neither_a_file_nor_a_name():
+    with pytest.raises(UserError, match="config=digit_lenet: there is no such file; did you mean"):
+        load_config("digit_lenet")
+
+
+def test_modules_of_one_s_own_are_imported_before_names_are_looked_up(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    (tmp_path / "my_parts_of_this_test.py").write_text(MINE)
+    overrides = {
+        "imports": "['my_parts_of_this_test']",
+        "optimizer.name": "mine_of_this_test",
+        "optimizer.momentum": "0.7",
+    }
+    config = load_config("digits_lenet", overrides)
+    assert config.imports == ("my_parts_of_this_test",)
+    assert config.optimizer.momentum == 0.7
+    with pytest.raises(UserError, match="config.imports: 'not_there' cannot be imported: Module"):
+        load_config("digits_lenet", {"imports": "['not_there']"})
+    (tmp_path / "broken_of_this_test.py").write_text("1 / 0")
+    with pytest.raises(UserError, match="cannot be imported: ZeroDivisionError: division by zero"):
+        load_config("digits_lenet", {"imports": "['broken_of_this_test']"})

@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from jaxcnn.files import replacing, write_bytes, write_text
+
+
+def fail_half_way(partial: Path) -> None:
+    """Writes a part, into a directory where there is one, and fails."""
+    (partial / "first" if partial.is_dir() else partial).write_text("1")
+    raise OSError("the disk is full")
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "grün\n")
+    assert path.read_bytes() == "grün\n".encode()
+    write_bytes(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(OSError, match="the disk is full"), replacing(path) as partial:
+        fail_half_way(partial)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_directory_that_fails_half_way_leaves_nothing(tmp_path):
+    def write():
+        with replacing(tmp_path / "new") as partial:
+            partial.mkdir()
+            fail_half_way(partial)
+
+    with pytest.raises(OSError, match="the disk is full"):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_appears_whole(tmp_path):
+    path = tmp_path / "new"
+    with replacing(path) as partial:
+        partial.mkdir()
+        (partial / "first").write_text("1")
+        assert not path.exists()
+    assert (path / "first").read_text() == "1"
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_two_processes_write_the_same_file_under_different_names(tmp_path, monkeypatch):
+    with replacing(tmp_path / "a") as ours:
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        with replacing(tmp_path / "a") as theirs:
+            assert theirs != ours
+            theirs.write_text("theirs")
+        ours.write_text("ours")
+    assert (tmp_path / "a").read_text() == "ours"
+    assert os.listdir(tmp_path) == ["a"]
