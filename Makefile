@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/digits_lenet
 
-.PHONY: install train test test-fast test-torch golden lint bench
+.PHONY: install train test test-fast test-torch golden lint bench many-runs
 
 install: .venv/.installed
 
@@ -25,13 +25,9 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile
 
-# What needs no minute of training or compiling, to run after each change: under two minutes on two cores.
-FAST := config data/augment data/sources data/test_dataset.py data/test_spec.py layers/test_dense.py layers/test_layers.py \
-	layers/test_lrn.py layers/test_norm.py optim/test_averaging.py optim/test_chain.py optim/test_groups.py plots \
-	diagnose/test_pictures.py models/test_lenet.py train/test_checkpoint.py train/test_losses.py train/test_metrics.py \
-	train/test_workdir.py cli/test_errors.py test_durations.py test_files.py test_imports.py test_limits.py test_registry.py
+# The tests that are marked `fast`, to run after each change: under two minutes on two cores.
 test-fast: lint
-	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile $(addprefix tests/,$(FAST))
+	$(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=loadfile -m fast
 
 # Beside torchvision's and timm's own networks, and on torch's own files. A quarter of an hour.
 TORCH := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -52,3 +48,7 @@ bench: install
 	$(TORCH) -e '.[bench]'
 	$(TORCH) --no-deps torchvision
 	for script in train_step loop startup scaling memory input_pipeline input_memory; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# Fifty runs in one process, with its memory and threads: three minutes.
+many-runs: install
+	$(BIN)/python benchmarks/many_runs.py

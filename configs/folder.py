@@ -4,7 +4,7 @@
 
 PHOTOS holds one folder of .jpg or .png files per class (a tenth of them is then held out as test,
 another as validation), or the folders train/, test/ and maybe validation/, each with the classes in
-it. What it reaches and how long it takes hang on the images.
+it. What it reaches and how long it takes depend on the images.
 """
 
 from jaxcnn.config import default_config

@@ -1,6 +1,6 @@
-"""The values that a setting may have, written on it: `momentum: Annotated[float, FRACTION] = 0.9`.
+"""The values that a setting may have, stated in its annotation: `Annotated[float, FRACTION]`.
 
-The registry reads them off a constructor's signature, beside the type and the default.
+The registry reads them from a constructor's signature, like the type and the default.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,10 +17,10 @@ class Limit(NamedTuple):
 
 
 def check(setting: str, value: Any, limit: Limit) -> None:
-    """Raises UserError with the setting, its value and what would be valid, where it is not allowed."""
+    """Raises UserError, with the setting, its value and what is valid, if the value is not allowed."""
     try:
         allowed = limit.allows(value)
-    except TypeError:  # a list whose entries are no numbers
+    except TypeError:  # a value of another type
         allowed = False
     if not allowed:
         raise UserError(f"{setting}={value!r} must be {limit.words}")

@@ -31,18 +31,20 @@ class Registry:
         about: str = "",
         limits: Mapping[str, Limit] | None = None,
     ) -> Callable:
-        """Adds an entry; without a constructor, a decorator that adds what it decorates.
+        """Adds an entry; without a constructor, returns a decorator that adds what it decorates.
+
+        A definition that is run again, as after a reload or in a notebook, replaces its entry.
 
         Args:
-          about: what the entry is and whence, in place of its docstring's first line.
-          limits: of settings, for constructors whose signatures do not say them.
+          about: what the entry is and its source, in place of its docstring's first paragraph.
+          limits: by setting, for constructors whose signatures have none.
 
         Raises:
           ValueError: the name is taken by something else.
         """
         if constructor is None:
             return lambda constructor: self.register(name, constructor, about, limits)
-        if name in self._constructors and _origin(self._constructors[name]) != _origin(constructor):
+        if name in self._constructors and not _same(self._constructors[name], constructor):
             raise ValueError(f"{self.kind} '{name}' is registered twice")
         self._constructors[name] = constructor
         self._about[name] = about
@@ -74,10 +76,13 @@ class Registry:
         }
 
     def limits(self, name: str) -> dict[str, Limit]:
-        """What the entry's settings may be: `Annotated[float, POSITIVE]` in the signature says it."""
+        """The limit of each setting that has one: `Annotated[float, POSITIVE]` in the signature.
+
+        Those that were registered with the entry take precedence.
+        """
         annotated = {
             parameter.name: getattr(parameter.annotation, "__metadata__", ())
-            for parameter in inspect.signature(self[name]).parameters.values()
+            for parameter in _evaluated_signature(self[name]).parameters.values()
         }
         found = {
             setting: part
@@ -88,24 +93,26 @@ class Registry:
         return found | dict(self._limits[name])
 
     def check(self, name: str, settings: Mapping[str, Any], prefix: str = "") -> None:
-        """Refuses settings outside of their limits.
+        """Refuses a setting outside its limit.
 
         Args:
-          prefix: what a message puts before a setting's name.
+          prefix: what the message puts before the setting's name.
 
         Raises:
-          UserError: the first such setting, its value, and what would be valid.
+          UserError: a value is not allowed; names the first such setting, its value, and what is.
         """
         for setting, limit in self.limits(name).items():
             if setting in settings:
                 check(f"{prefix}{setting}", settings[setting], limit)
 
     def about(self, name: str) -> str:
-        """What the entry is, in a line or two: its definition, and where it is from."""
+        """What the entry is, in a line or two: its definition and its source; '' if undocumented."""
         constructor = self[name]
         documented = getattr(constructor, "func", constructor)
-        first = inspect.getdoc(documented).split("\n\n")[0]
-        return self._about[name] or " ".join(first.split()).rstrip(".")
+        text = inspect.cleandoc(documented.__doc__ or "")
+        if text.startswith(f"{getattr(documented, '__name__', '')}("):
+            text = ""  # what a dataclass without a docstring gets: its signature
+        return self._about[name] or " ".join(text.split("\n\n")[0].split()).rstrip(".")
 
     def constructor(self, name: str, settings: Iterable[str]) -> Callable:
         """The constructor of that name, which takes these settings.
@@ -126,14 +133,29 @@ class Registry:
         """Calls the constructor.
 
         Raises:
-          UserError: the entry or a setting does not exist, or a setting is outside of its limits.
+          UserError: the entry or a setting does not exist, or a setting is outside its limit.
         """
         constructor = self.constructor(name, settings)
         self.check(name, settings, f"{self.kind} '{name}': ")
         return constructor(*args, **settings)
 
 
-def _origin(constructor: Callable) -> tuple[str, str]:
-    """Where a constructor is defined: the same, of a module that is imported anew."""
+def _evaluated_signature(constructor: Callable) -> inspect.Signature:
+    """The signature; annotations that are strings, as in postponed evaluation, are evaluated."""
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except (NameError, AttributeError, SyntaxError):  # an annotation for type checkers only
+        return inspect.signature(constructor)
+
+
+def _same(old: Callable, new: Callable) -> bool:
+    """Whether two constructors are one definition, perhaps of a module that is imported again."""
+    return old is new or (_origin(old) == _origin(new) and "<lambda>" not in _origin(new)[1])
+
+
+def _origin(constructor: Callable) -> tuple:
+    """The module and the name of a definition, and the arguments that a partial fixes."""
     defined = getattr(constructor, "func", constructor)
-    return defined.__module__, defined.__qualname__
+    name = getattr(defined, "__qualname__", repr(defined))
+    fixed = getattr(constructor, "args", ()), getattr(constructor, "keywords", {})
+    return defined.__module__, name, *fixed

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from jaxcnn.durations import Duration, Every
 from jaxcnn.errors import UserError
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     ("text", "steps"),

@@ -5,6 +5,8 @@ import pytest
 
 from jaxcnn.files import replacing, write_bytes, write_text
 
+pytestmark = pytest.mark.fast
+
 
 def fail_half_way(partial: Path) -> None:
     """Writes a part, into a directory where there is one, and fails."""

@@ -6,6 +6,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.fast
+
 PACKAGE = ROOT / "jaxcnn"
 GROUND = (
     "errors", "limits", "durations", "registry", "layout", "hosts", "files", "tensorflow", "runtime", "cpu",

@@ -1,12 +1,13 @@
-"""Limits of settings: what they say, and that every number among the settings has one."""
+"""What each limit allows, and that every number among the settings has one."""
 
 import pytest
 
 from jaxcnn.config import CHOICE_KEYS, LIMITS, default_config
 from jaxcnn.errors import UserError
 from jaxcnn.limits import AT_LEAST_1, FRACTION, ascending, between, check, each, one_of
-from jaxcnn.registry import Registry
 from jaxcnn.train.experiment import REGISTRIES
+
+pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_every_number_among_the_settings_has_a_limit(kind):
         for setting, default in registry.settings(name).items()
         if is_number(default) and setting not in registry.limits(name)
     ]
-    assert not without, f"write a limit into the signature: Annotated[float, …] ({without})"
+    assert not without, f"these need a limit, Annotated[float, …], or ANY: {', '.join(without)}"
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)
@@ -60,18 +61,3 @@ def test_every_number_among_the_common_settings_has_a_limit():
             dotted = f"{section}.{setting}".rstrip(".")
             assert not is_number(value) or dotted in LIMITS
     assert set(CHOICE_KEYS) <= set(REGISTRIES)
-
-
-def test_a_user_s_own_constructor_is_registered_by_a_decorator():
-    registry = Registry("thing")
-
-    @registry.register("mine")
-    def mine(size: int = 3):
-        """What it is."""
-        return size
-
-    assert registry.create("mine", size=5) == 5
-    assert registry.about("mine") == "What it is"
-    registry.register("mine", mine)  # of a module that is imported anew
-    with pytest.raises(ValueError, match="registered twice"):
-        registry.register("mine", lambda: None)

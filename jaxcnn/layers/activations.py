@@ -1,4 +1,4 @@
-"""Activations by name: the functions of `jax.nn`. Only ReLU is written anew."""
+"""Activations by name: the functions of `jax.nn`, except ReLU, which has a faster form here."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +13,9 @@ from jaxcnn.errors import check_choice
 def relu(x: jax.Array) -> jax.Array:
     """max(x, 0), with the gradient 0 at 0, as `jax.nn.relu`; of the same shape and dtype.
 
-    XLA's CPU backend recomputes what looks cheap in each place that reads it, and `maximum` does: the
-    chain of normalisations and additions before a ReLU would be computed up to six times a step, each
-    block's from its predecessors' on. A selection it computes once. And since the gradient reads the
-    output alone, the input need not be kept.
+    XLA's CPU backend recomputes cheap operations wherever their result is read. With `maximum`, it
+    computes the normalisations and additions before a ReLU up to six times a step; with a selection,
+    once. The gradient depends on the output alone, so the input need not be kept.
     """
     return jnp.where(x < 0, jnp.zeros_like(x), x)
 

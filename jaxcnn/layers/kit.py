@@ -1,4 +1,4 @@
-"""The layers of one network, made alike."""
+"""The layers of one network, from the settings that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ ZEROS = nn.initializers.zeros_init()
 
 @dataclass(frozen=True)
 class LayerKit:
-    """Makes a network's layers from the settings that they share; blocks are handed the kit.
+    """Makes a network's layers from the settings that they share; each block gets the kit.
 
-    `act` and `norm` are what `activation` and `normalization` return. A convolution has a bias where no
-    normalisation follows that would take it away.
+    `act` and `norm` are what `activation` and `normalization` return. A convolution has a bias only
+    where the network has no normalisation, which would cancel it.
     """
 
     act: Callable[[jax.Array], jax.Array]
@@ -98,5 +98,5 @@ class LayerKit:
         return nn.Dropout(rate, deterministic=not self.train)(x)
 
     def drop_path(self, x: jax.Array, rate: float) -> jax.Array:
-        """The same to whole examples: stochastic depth, Huang et al. 2016."""
+        """Dropout of whole examples: stochastic depth, Huang et al. 2016."""
         return nn.Dropout(rate, broadcast_dims=(1, 2, 3), deterministic=not self.train)(x)

@@ -19,7 +19,7 @@ class BatchNorm(nn.Module):
     """Batch normalisation. Ioffe & Szegedy 2015.
 
     In training, each channel is normalised by the mean and the variance of its values in the batch;
-    otherwise by running averages, which keep `momentum` of themselves at each training step. As in
+    otherwise by running averages, r ← momentum·r + (1 − momentum)·batch at each training step. As in
     torch, the running variance averages the unbiased estimate, n/(n − 1) times the batch's variance.
     Variables: `scale` and `bias` in params, `mean` and `var` in batch_stats, each (channels,).
 
@@ -28,11 +28,12 @@ class BatchNorm(nn.Module):
       per_replica: the share of each of `replicas` devices, as if each trained alone; averaged for the
         running ones;
       ghost: each `ghost_batch_size` examples in turn (Hoffer et al. 2017); averaged likewise;
-      frozen: none; the running ones are used in training too and stand still. Scale and bias are
-        still trained.
+      frozen: none; training too uses the running ones and leaves them as they are. Scale and bias
+        are still trained.
 
     Raises:
-      UserError: the batch cannot be divided so, or a channel has one value only.
+      UserError: in training, the batch cannot be divided so, a channel has one value only, or
+        per_replica does not know the number of replicas.
     """
 
     train: bool
@@ -83,7 +84,7 @@ class BatchNorm(nn.Module):
         return outputs
 
     def _groups(self, batch: int) -> int:
-        """Into how many parts the batch is divided, each with statistics of its own."""
+        """The number of parts of the batch that are normalised separately."""
         if self.mode == "sync":
             return 1
         if self.mode == "per_replica":
@@ -132,7 +133,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class InstanceNorm(nn.InstanceNorm):
-    """`flax.linen.InstanceNorm` that refuses single pixels, of which it would make zeros.
+    """`flax.linen.InstanceNorm` that refuses single pixels, which it would turn into zeros.
 
     Raises:
       UserError: a channel has one value only.
@@ -142,7 +143,7 @@ class InstanceNorm(nn.InstanceNorm):
         if math.prod(x.shape[1:-1]) == 1:
             raise UserError(
                 f"layer '{'/'.join(self.path)}': norm='instance' makes a constant of a channel that "
-                "has one pixel; take another norm, or larger images"
+                "has one pixel; use another norm or larger images"
             )
         return super().__call__(x)
 
@@ -161,11 +162,11 @@ def normalization(
 ) -> Callable[..., Callable]:
     """A constructor of layers: `norm = normalization('batch', train)`, then `norm(name='norm1')(x)`.
 
-    Each has a scale and a bias per channel; `norm(name, scale_init=…)` begins the scale elsewhere
-    than at one. All but 'batch' do the same in training as after it, and need no batch.
+    Each has a scale and a bias per channel; `norm(name, scale_init=…)` initialises the scale, which
+    is one by default. All but 'batch' treat each example alone, in training and in evaluation alike.
 
     Args:
-      name: 'batch' (`BatchNorm`, which `momentum`, `mode` and `ghost_batch_size` are for);
+      name: 'batch' (`BatchNorm`, which takes `momentum`, `mode`, `ghost_batch_size` and `replicas`);
         'layer' (Ba, Kiros & Hinton 2016: over all pixels and channels of an example);
         'instance' (Ulyanov, Vedaldi & Lempitsky 2016: over the pixels of each channel);
         'group' (Wu & He 2018: over the pixels and channels of each of `groups` groups); or 'none'.

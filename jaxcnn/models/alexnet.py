@@ -19,7 +19,7 @@ class AlexNet(FullyConnectedClassifier):
     Five convolutions of 64, 192, 384, 256 and 256 channels, three 3×3/2 maxima, two hidden layers.
     """
 
-    # The maxima let the numbers grow: with He's, the logits would begin with a deviation of 8.
+    # Max pooling raises the activations: with He's initialiser the first logits deviate by 8.
     kernel_init: str = "lecun_normal"
     pool_size: Annotated[int, AT_LEAST_1] = 6
 
@@ -41,7 +41,7 @@ class AlexNet(FullyConnectedClassifier):
 class AlexNet2012(FullyConnectedClassifier):
     """Krizhevsky, Sutskever & Hinton 2012, ImageNet classification with deep CNNs.
 
-    Its convolutions 2, 4 and 5 see the half of the channels that was on their own GPU: two groups.
+    Convolutions 2, 4 and 5 have two groups: in the paper each GPU held one half of the channels.
     Local response normalisation follows the first two, then an overlapping 3×3/2 maximum. The paper
     says 224×224, but its sizes (55, 27, 13, 6) are those of 227×227 pixels. Biases begin at one
     where the paper says so.

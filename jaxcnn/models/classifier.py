@@ -39,9 +39,9 @@ class Classifier(nn.Module):
     head_init: str = "lecun_normal"
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
     param_dtype: Annotated[str, one_of(PARAM_DTYPES)] = "float32"
-    replicas: int | None = None  # how many devices share a batch, which per_replica must know
+    replicas: int | None = None  # how many devices share a batch; per_replica needs it in training
 
-    # The settings under which the same weights are the same function in evaluation.
+    # Settings that leave what the weights compute in evaluation as it is. A subclass adds its own.
     TRAINING_ONLY: ClassVar[frozenset[str]] = frozenset(
         {
             "num_classes", "parent", "name", "replicas", "dropout_rate", "dtype", "param_dtype",
@@ -50,9 +50,10 @@ class Classifier(nn.Module):
     )  # fmt: skip
 
     def evaluation_differences(self, other: "Classifier") -> list[str]:
-        """The settings in which another network of this class is another function of the weights.
+        """The settings by which another network of this class computes something else in evaluation.
 
-        Each is a text, 'norm is batch there and none here', in which this network is there.
+        Returns:
+          A text for each, as 'norm is batch there and none here': this network is there, `other` here.
         """
         names = sorted({field.name for field in fields(self)} - self.TRAINING_ONLY)
         pairs = {
@@ -90,7 +91,7 @@ class Classifier(nn.Module):
         return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
 
     def endpoint(self, name: str, x: jax.Array) -> jax.Array:
-        """Lets `features` return x under this name; the network goes on with x itself."""
+        """Lets `features` return x under this name; returns x itself."""
         self.sow("intermediates", name, x)
         return x
 

@@ -15,7 +15,7 @@ from jaxcnn.models.resnet import resnet_stem
 
 
 class DenseLayer(nn.Module):
-    """`growth_rate` new channels from all before, which it hands on with them.
+    """Computes `growth_rate` new channels from its input and appends them to it.
 
     Norm, activation, 3×3 convolution; with a bottleneck, a norm, an activation and a 1×1 convolution to
     four times the growth rate come first.
@@ -43,8 +43,8 @@ class DenseNet(Classifier):
     A transition is a norm, an activation, a 1×1 convolution that keeps `compression` of the
     channels, and a 2×2 average. `stem_width` channels leave the stem: the 'imagenet' one divides
     the size by four (7×7/2, norm, activation, then a 3×3/2 maximum), the 'cifar' one is a 3×3
-    convolution. `dropout_rate` acts after each 3×3 convolution of the dense layers. `remat` has the
-    backward pass compute each dense layer's inner activations again, in place of keeping them
+    convolution. `dropout_rate` acts after each 3×3 convolution of the dense layers. `remat` makes the
+    backward pass recompute each dense layer's inner activations, to save memory
     (Pleiss et al. 2017); on a CPU, XLA undoes that.
     """
 

@@ -1,4 +1,4 @@
-"""Whether a model can take images of a size, found out without computing anything."""
+"""Whether a model accepts images of a size, found by tracing alone."""
 
 from bisect import bisect_left
 

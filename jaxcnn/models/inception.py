@@ -13,14 +13,14 @@ import jax.numpy as jnp
 
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import adaptive_average_pool, global_average_pool, pool
-from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, POSITIVE
+from jaxcnn.limits import AT_LEAST_0, FRACTION, POSITIVE
 from jaxcnn.models.classifier import Classifier
 
 
 class C(NamedTuple):
     """A convolution, as a branch lists it; the default padding keeps the size where the stride is 1."""
 
-    width: Annotated[int, AT_LEAST_1]
+    width: int
     kernel: int | tuple[int, int]
     stride: int = 1
     padding: int | None = None
@@ -35,7 +35,7 @@ class P(NamedTuple):
     padding: int = 1
 
 
-# What a branch does, one after the other; a pair among it are convolutions side by side.
+# The steps of a branch, in order; a pair is two convolutions side by side.
 Branch = Sequence[C | P | tuple[C, C]]
 
 
@@ -87,9 +87,9 @@ class Inception(nn.Module):
 
 
 class AuxiliaryHeads(Classifier):
-    """A classifier with smaller ones on the way, which are trained along and are no part of it after.
+    """A classifier with auxiliary ones on earlier layers, for training alone.
 
-    With `aux_heads` they exist; each one's loss counts `aux_weight`.
+    With `aux_heads` they exist; the loss of each is weighted by `aux_weight`.
     """
 
     aux_heads: bool = False
@@ -110,7 +110,7 @@ class GoogLeNet(AuxiliaryHeads):
     """Nine Inception modules; torchvision's variant, with batch normalisation.
 
     As there, what the paper calls 5×5 is 3×3. With `aux_heads`, two small classifiers after modules
-    4a and 4d are trained along, each with `aux_weight` of the loss, and left out otherwise.
+    4a and 4d are trained too, the loss of each weighted by `aux_weight`; evaluation omits them.
     """
 
     norm: str = "batch"
@@ -120,7 +120,7 @@ class GoogLeNet(AuxiliaryHeads):
     aux_dropout_rate: Annotated[float, FRACTION] = 0.7
     remat: bool = False
 
-    TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_dropout_rate", "aux_weight", "remat"}
+    TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_dropout_rate", "remat"}
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:
@@ -171,8 +171,8 @@ class GoogLeNet(AuxiliaryHeads):
 class InceptionV3(AuxiliaryHeads):
     """For 299×299 pixels: modules at 35×35, 17×17 and 8×8, with 7×7 convolutions taken apart.
 
-    With `aux_heads`, a small classifier on the last 17×17 pixels is trained along with `aux_weight` of
-    the loss, and left out otherwise.
+    With `aux_heads`, a small classifier on the last 17×17 pixels is trained too, its loss weighted by
+    `aux_weight`; evaluation omits it.
     """
 
     norm: str = "batch"
@@ -181,7 +181,7 @@ class InceptionV3(AuxiliaryHeads):
     aux_weight: Annotated[float, AT_LEAST_0] = 0.4
     remat: bool = False
 
-    TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"aux_weight", "remat"}
+    TRAINING_ONLY = AuxiliaryHeads.TRAINING_ONLY | {"remat"}
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

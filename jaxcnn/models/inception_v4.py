@@ -1,7 +1,8 @@
 """Inception v4 and Inception-ResNet v2.
 
 Szegedy, Ioffe, Vanhoucke & Alemi 2017, Inception-v4, Inception-ResNet and the impact of residual
-connections on learning; the ResNet as in the authors' own code, from which the published weights are.
+connections on learning. Inception-ResNet v2 follows the authors' code, which the published weights are
+for.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def three_stages(stage_sizes: Sequence[int]) -> Sequence[int]:
 
 
 class InceptionV4(Classifier):
-    """For 299×299 pixels: a stem that branches too, 4, 7 and 3 modules at 35×35, 17×17 and 8×8."""
+    """For 299×299 pixels: a branched stem; 4, 7 and 3 modules at 35×35, 17×17 and 8×8."""
 
     norm: str = "batch"
     norm_epsilon: Annotated[float, POSITIVE] = 1e-3
@@ -89,7 +90,7 @@ class ResidualInception(nn.Module):
 class InceptionResNetV2(Classifier):
     """For 299×299 pixels: 10, 20 and 10 residual modules at 35×35, 17×17 and 8×8.
 
-    The last of them adds all that it computed, and no activation follows. `zero_init_residual` begins
+    The last module's branch is not scaled, and no activation follows it. `zero_init_residual` starts
     each module's last kernel at zero, since no norm follows it.
     """
 

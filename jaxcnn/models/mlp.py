@@ -1,4 +1,4 @@
-"""Softmax regression and the multilayer perceptron: the baselines that every CNN is held against."""
+"""Softmax regression and the multilayer perceptron: the baselines of every CNN."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,7 +13,7 @@ from jaxcnn.models.classifier import Classifier
 class Linear(Classifier):
     """Softmax regression on the flattened image: one layer, (pixels·channels + 1)·classes parameters.
 
-    Of the settings that all networks share, those of hidden layers have nothing to act on.
+    The shared settings of hidden layers (norm, activation, dropout, kernel_init) have no effect.
     """
 
     @nn.compact

@@ -19,10 +19,10 @@ from jaxcnn.models.resnet import resnet_stem
 
 
 class PreActBlock(nn.Module):
-    """Norm, activation, convolution, and again, beside a shortcut that nothing stands in the way of.
+    """Norm, activation, convolution, repeated, beside a shortcut that is an unobstructed identity.
 
     Basic: 3×3, 3×3. Bottleneck: 1×1, 3×3, 1×1 to four times the width. Where the block changes the
-    shape, the shortcut is a 1×1 convolution of what has been normalised already.
+    shape, the shortcut is a 1×1 convolution of the normalised and activated input.
     """
 
     kit: LayerKit

@@ -1,6 +1,7 @@
 """Every model by name. A new model is one line here."""
 
 import fnmatch
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +22,7 @@ from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
 
-# `num_classes` comes from the data, `replicas` from the devices; `parent` and `name` are Flax's own.
+# `num_classes` comes from the data and `replicas` from the devices; Flax adds `parent` and `name`.
 MODELS = Registry("model", not_settings=("num_classes", "replicas", "parent", "name"))
 
 # What a model was published for: the image (height, width, channels), and the number of classes.
@@ -42,11 +43,19 @@ def register_model(
     """A decorator that adds a `Classifier`, or a function that makes one, under a name.
 
     Args:
-      image_shape, num_classes: what it was published for, if it is known.
+      image_shape, num_classes: the images (height, width, channels) and the number of classes that it
+        was published for, where both are known.
+
+    Raises:
+      UserError: what it decorates does not take `num_classes`.
+      ValueError: the name is taken by another model.
     """
 
     def register(constructor: Callable) -> Callable:
+        if "num_classes" not in inspect.signature(constructor).parameters:
+            raise UserError(f"model '{name}' must take num_classes, the width of its logits")
         MODELS.register(name, constructor)
+        PUBLISHED_FOR.pop(name, None)
         if image_shape and num_classes:
             PUBLISHED_FOR[name] = image_shape, num_classes
         return constructor
@@ -55,15 +64,15 @@ def register_model(
 
 
 def published_for(name: str) -> Task:
-    """What a model was published for.
+    """The images and the number of classes that a model was published for.
 
     Raises:
-      UserError: there is no such model, or nobody has said it.
+      UserError: there is no such model, or it was registered without them.
     """
+    MODELS.constructor(name, ())
     if name not in PUBLISHED_FOR:
-        MODELS.constructor(name, ())
         raise UserError(
-            f"model '{name}' is registered without an image size and a number of classes"
+            f"model '{name}' is registered without an image size and a number of classes; give both"
         )
     return PUBLISHED_FOR[name]
 
@@ -164,17 +173,22 @@ def create_model(
       name: one of `list_models()`.
       num_classes: width of the logits.
       replicas: how many devices share a batch; for batch_norm_mode='per_replica' in training.
-      **fields: the model's own fields; `jaxcnn.models.MODELS.settings(name)` gives their defaults.
+      **fields: the model's settings; `jaxcnn.models.MODELS.settings(name)` gives their defaults.
 
     Returns:
       A module whose `apply(variables, images, train=…)` takes float images (batch, height, width,
       channels) and gives logits (batch, num_classes), in float32 unless `dtype` is float64.
 
     Raises:
-      UserError: the model or a field does not exist, or a value is out of its range.
+      UserError: the model or a field does not exist, a value is outside its limit, or what is
+        registered under the name makes no `Classifier`.
     """
     MODELS.check(name, {"num_classes": num_classes, **fields})
-    return MODELS.create(name, num_classes=num_classes, replicas=replicas, **fields)
+    model = MODELS.create(name, num_classes=num_classes, **fields)
+    if not isinstance(model, Classifier):
+        raise UserError(f"model '{name}' must make a Classifier, not a {type(model).__name__}")
+    # A user's function need not take `replicas`.
+    return model if replicas is None else model.clone(replicas=replicas)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -91,8 +91,8 @@ class ResNet(Classifier):
     bottleneck's stride is in its 3×3 convolution, as in torchvision and most code since;
     `stride_in_1x1` puts it where the paper had it. `zero_init_residual` lets every block begin as
     its shortcut (Goyal et al. 2017). `drop_path_rate` is the last block's; the others' grow to it
-    linearly. `remat` has the backward pass compute each block's inner activations again, in place
-    of keeping them; on a CPU, XLA undoes that.
+    linearly. `remat` makes the backward pass recompute each block's inner activations, to save
+    memory; on a CPU, XLA undoes that.
     """
 
     norm: str = "batch"
@@ -144,12 +144,12 @@ class ResNet(Classifier):
         return self.head(kit, kit.dropout(x, self.dropout_rate))
 
     def check_settings(self) -> None:
-        """Raises UserError where a setting would do nothing, or harm."""
+        """Raises UserError for settings that have no effect together, or a harmful one."""
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         if self.shortcut == "none" and (self.zero_init_residual or self.drop_path_rate):
             raise UserError(
-                "zero_init_residual and drop_path_rate need a shortcut beside the branch that they are "
-                "for; with shortcut='none' leave them at False and 0"
+                "zero_init_residual and drop_path_rate need a shortcut; with shortcut='none' they must be "
+                "False and 0"
             )
         if not self.bottleneck and (self.cardinality, self.inner_factor, self.stride_in_1x1) != (
             1,
@@ -158,7 +158,7 @@ class ResNet(Classifier):
         ):
             raise UserError(
                 "cardinality, inner_factor and stride_in_1x1 are settings of bottlenecks; with "
-                "bottleneck=False leave them at 1, 1 and False"
+                "bottleneck=False they must be 1, 1 and False"
             )
 
 

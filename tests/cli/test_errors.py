@@ -9,6 +9,8 @@ from PIL import Image
 
 from tests.conftest import DIGITS, QUICK, ROOT
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),

@@ -9,6 +9,8 @@ from jaxcnn.config import shipped_configs, summary_of
 from jaxcnn.errors import UserError
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.fast
+
 WITH_ARGUMENT = """
 from jaxcnn.config import default_config
 

@@ -11,6 +11,8 @@ from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 
+pytestmark = pytest.mark.fast
+
 # For each section: its key, two choices, and a setting that both have.
 SECTIONS = {
     "model": ("name", "resnet20_cifar", "resnet56_cifar", "width", 8),

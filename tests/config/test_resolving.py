@@ -8,6 +8,8 @@ from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import load_config, resolve
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.fast
+
 
 def test_every_config_file_resolves(subtests):
     files = sorted((ROOT / "configs").glob("*.py"))

@@ -12,6 +12,8 @@ from jaxcnn.train.experiment import resolve
 from tests.conftest import ROOT
 from tests.data.sources.test_arrays import write_idx
 
+pytestmark = pytest.mark.fast
+
 OF_0_1 = ROOT / "tests" / "golden" / "workdirs" / "of_0_1"
 
 

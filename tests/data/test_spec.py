@@ -5,6 +5,8 @@ import pytest
 
 from jaxcnn.data.spec import DataSpec, TargetScale
 
+pytestmark = pytest.mark.fast
+
 
 def spec(rng, class_names=("cat", "dog"), targets=None):
     mean, std = rng.random((2, 3)).astype(np.float32)

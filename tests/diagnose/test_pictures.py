@@ -14,6 +14,8 @@ from jaxcnn.diagnose.pictures import (
 from jaxcnn.durations import RunLength
 from jaxcnn.optim.schedules import create_schedule
 
+pytestmark = pytest.mark.fast
+
 
 def shown(figure):
     """The images and titles of a figure's panels that show something."""

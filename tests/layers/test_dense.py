@@ -6,6 +6,8 @@ import pytest
 from jaxcnn.layers.conv import EmptyLayerError
 from jaxcnn.layers.dense import WindowDense
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("window", [1, 3])
 def test_a_dense_layer_on_every_window(window, rng):

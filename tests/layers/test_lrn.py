@@ -3,6 +3,8 @@ import pytest
 
 from jaxcnn.layers.lrn import local_response_norm
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("size", [5, 4, 1])
 def test_by_the_definition(size, rng):

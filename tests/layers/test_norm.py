@@ -13,6 +13,8 @@ from jaxcnn.errors import UserError
 from jaxcnn.layers.norm import normalization
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.fast
+
 
 def apply(norm, x, variables=None):
     layer = norm(name="norm")
@@ -79,7 +81,7 @@ except Exception as error:
 """
 
 
-def test_per_replica_statistics_are_each_devices_own():
+def test_per_replica_statistics_are_those_of_each_device():
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
     done = subprocess.run(
         [sys.executable, "-c", PER_REPLICA],
@@ -89,6 +91,26 @@ def test_per_replica_statistics_are_each_devices_own():
         text=True,
     )
     assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+def test_per_replica_needs_the_number_of_replicas_in_training_alone(rng):
+    x = rng.normal(3, 2, size=(1, 3, 3, 2)).astype(np.float32)
+    layer = normalization("batch", train=False, mode="per_replica")(name="norm")
+    variables = layer.init(jax.random.key(0), x)
+    np.testing.assert_allclose(layer.apply(variables, x), x / np.sqrt(1 + 1e-5), rtol=1e-6)
+    message = (
+        "batch_norm_mode='per_replica' needs the number of replicas: create_model(…, replicas=N)"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        apply(normalization("batch", train=True, mode="per_replica"), x)
+
+
+def test_per_replica_takes_its_groups_from_the_replicas(rng):
+    """Whatever devices there are: two replicas are two ghost batches of half of the examples."""
+    x = rng.normal(3, 2, size=(8, 3, 3, 2)).astype(np.float32)
+    replicas = normalization("batch", train=True, mode="per_replica", replicas=2)
+    ghost = normalization("batch", train=True, mode="ghost", ghost_batch_size=4)
+    jax.tree.map(np.testing.assert_array_equal, apply(replicas, x), apply(ghost, x))
 
 
 @pytest.mark.parametrize(("name", "groups"), [("layer", 1), ("group", 2), ("instance", 4)])

@@ -1,7 +1,10 @@
 import jax
 import jax.numpy as jnp
+import pytest
 
 from jaxcnn import create_model
+
+pytestmark = pytest.mark.fast
 
 
 def test_lenet_pads_28_by_2():

@@ -5,6 +5,8 @@ from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.averaging import AVERAGES, create_averaging
 
+pytestmark = pytest.mark.fast
+
 RUN = RunLength(examples=35, batch_size=10, steps=20)  # an epoch is three steps and a half
 
 

@@ -19,6 +19,8 @@ from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.optim.schedules import create_schedule
 from tests.optim.problem import CONSTANT, PARAMS, RATE, START, gradient, trajectory
 
+pytestmark = pytest.mark.fast
+
 
 def objective(params):
     return sum(((leaf - 0.3) ** 2).sum() for leaf in jax.tree.leaves(params))

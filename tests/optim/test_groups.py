@@ -6,6 +6,8 @@ import pytest
 from jaxcnn.errors import UserError
 from jaxcnn.optim.groups import parameter_groups
 
+pytestmark = pytest.mark.fast
+
 PARAMS = {
     "stem_conv": {"kernel": np.ones((3, 3, 1, 4)), "bias": np.ones(4)},
     "stage1_block1": {"norm1": {"scale": np.ones(4), "bias": np.ones(4)}},

@@ -4,6 +4,8 @@ from PIL import Image
 
 from jaxcnn.plots.curves import BEST, TRAIN, VALIDATION, draw_curves
 
+pytestmark = pytest.mark.fast
+
 
 def lines(validation):
     for step in range(1, 6):

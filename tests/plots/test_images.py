@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 
 from jaxcnn.plots.images import augmentation_sheet, image_grid
+
+pytestmark = pytest.mark.fast
 
 
 def shown(panel):

@@ -5,6 +5,8 @@ from PIL import Image
 from jaxcnn.errors import UserError
 from jaxcnn.plots.saving import save
 
+pytestmark = pytest.mark.fast
+
 
 def test_a_figure_is_saved_in_folders_that_are_made(tmp_path):
     path = tmp_path / "deep" / "figure.png"

@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 
 from jaxcnn.plots.schedule import draw_schedule
+
+pytestmark = pytest.mark.fast
 
 
 def test_rates_momentum_and_epochs():

@@ -116,3 +116,43 @@ def test_what_was_half_written_is_not_a_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     assert checkpoints.steps() == [2]
     assert_is(checkpoints.restore_newest(LIKE), 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (TimeoutError("no answer"), "no answer"),
+        (ValueError("PERMISSION_DENIED: while reading a chunk"), "permission denied"),
+    ],
+)
+def test_what_is_out_of_reach_is_not_called_damaged(tmp_path, monkeypatch, error, reason):
+    checkpoints = saved(tmp_path)
+
+    def restore(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoints._manager, "restore", restore)
+    with pytest.raises(UserError, match=f"3 cannot be read: {reason}; nothing was changed"):
+        checkpoints.restore_newest(LIKE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_another_structure_is_said_and_left_as_it_is(tmp_path):
+    checkpoints = saved(tmp_path)
+    narrower = jax.ShapeDtypeStruct((40, 20), np.float32)
+    other = LIKE.replace(params={"head": {"kernel": narrower}})
+    with pytest.raises(
+        UserError, match=r"params/head/kernel is \(40, 30\) there and \(40, 20\) here"
+    ):
+        checkpoints.restore_newest(other)
+    with pytest.raises(UserError, match="it lacks params/head/bias"):
+        checkpoints.restore_newest(LIKE.replace(params={"head": {"bias": narrower}}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_some_fields_alone_are_restored(tmp_path):
+    checkpoints = saved(tmp_path)
+    parts = checkpoints.restore_parts(3, {"params": LIKE.params})
+    assert set(parts) == {"params"}
+    np.testing.assert_array_equal(parts["params"]["head"]["kernel"], 3.0)

@@ -20,6 +20,8 @@ from jaxcnn.train.losses import (
     softmax_cross_entropy,
 )
 
+pytestmark = pytest.mark.fast
+
 OF_CLASSES = [LOSSES[name] for name in losses_for(targets=False)]
 OF_TARGETS = [LOSSES[name] for name in losses_for(targets=True)]
 

@@ -13,6 +13,8 @@ from jaxcnn.train.metrics import (
     regression_means,
 )
 
+pytestmark = pytest.mark.fast
+
 
 def train_metrics(step, loss, finite=True):
     means = ClassMeans.single_from_model_output(

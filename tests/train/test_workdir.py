@@ -10,6 +10,8 @@ from jaxcnn.train.observers.files import MetricsFile
 from jaxcnn.train.resuming import check_same_run
 from jaxcnn.train.workdir import Workdir, environment
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def workdir(tmp_path):

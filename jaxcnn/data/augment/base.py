@@ -1,4 +1,4 @@
-"""What a training-time augmentation is, and those that only move or hide pixels.
+"""The training-time augmentation as such, and those that only move or hide pixels.
 
 An augmentation is a function of a batch of images and of numbers drawn for it, `draws` uniform
 ones per example, which the pipeline derives from (seed, epoch, example index) alone. So the same
@@ -21,7 +21,7 @@ from jaxcnn.limits import AT_LEAST_1, SHARE, ascending
 class Pixels(NamedTuple):
     """What the pixels of a data set are.
 
-    `whole`: they are whole numbers in 0 … 255, and stay so; else floats on a scale of their own.
+    `whole`: they are whole numbers in 0 … 255, and stay so; else floats of any scale.
     `mean`: float32 (channels,), of the training split.
     """
 
@@ -46,7 +46,7 @@ class Augmentation(ABC):
 
     @property
     def draws(self) -> int:
-        """How many uniform numbers in [0, 1) an example takes: its own, and one for a coin."""
+        """How many uniform numbers in [0, 1) an example takes: `own_draws`, and one for a coin."""
         return self.own_draws + (self.probability < 1)
 
     def __call__(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
@@ -62,6 +62,7 @@ class Augmentation(ABC):
         """Images that are changed with draws (batch, `own_draws`)."""
 
     def refusal(self, setting: str, valid: str) -> UserError:
+        """The error of a setting that does not fit another one."""
         value = getattr(self, setting)
         return UserError(f"{type(self).__name__}: {setting}={value!r} must be {valid}")
 

@@ -14,12 +14,12 @@ TRIES = 10  # of a crop box that may not fit, as torchvision's
 
 
 def sampled(arrays: Arrays, images: Array, y: Array, x: Array, outside_is_black: bool) -> Array:
-    """Bilinear samples at (y, x), in pixels, of which the first's centre is at 0.
+    """Bilinear samples at (y, x), in pixels; the centre of the first pixel is at 0.
 
     Args:
       images: (batch, height, width, channels).
-      y, x: (batch, height, width), for each pixel of the answer.
-      outside_is_black: there are black pixels around the image; else its edge goes on.
+      y, x: (batch, height, width), for each pixel of the result.
+      outside_is_black: the pixels around the image are black; else they repeat its edge.
     """
     batch, height, width, channels = images.shape
     flat = arrays.reshape(images, (batch, height * width, channels))
@@ -118,9 +118,10 @@ class Crop(Augmentation):
 class RandomResizedCrop(Crop):
     """Inception's crop; Szegedy et al. 2015.
 
-    Its area is uniform in `area` of the image's, the logarithm of its aspect (width/height)
-    uniform in that of `aspect`. Of ten such boxes the first that fits is taken, else the largest
-    in the middle of an aspect in the range; all as torchvision's RandomResizedCrop.
+    The box's share of the image's area is uniform in `area`, and the logarithm of its aspect
+    (width/height) is uniform between those of `aspect`. The first of ten such boxes that fits is
+    taken; if none does, the largest central box with an aspect in the range. All this is as in
+    torchvision's RandomResizedCrop.
     """
 
     area: Annotated[tuple, ascending(0.0, 1.0)] = (0.08, 1.0)
@@ -136,13 +137,13 @@ class RandomResizedCrop(Crop):
         for i in reversed(range(TRIES)):
             area = height * width * uniform(*np.float32(self.area), draws[:, 2 * i])
             aspect = arrays.exp(uniform(low, high, draws[:, 2 * i + 1]))
-            own_columns = arrays.round(arrays.sqrt(area * aspect))
-            own_rows = arrays.round(arrays.sqrt(area / aspect))
+            box_columns = arrays.round(arrays.sqrt(area * aspect))
+            box_rows = arrays.round(arrays.sqrt(area / aspect))
             fits = (
-                (own_columns >= 1) & (own_columns <= width) & (own_rows >= 1) & (own_rows <= height)
+                (box_columns >= 1) & (box_columns <= width) & (box_rows >= 1) & (box_rows <= height)
             )
-            rows = arrays.where(fits, own_rows, rows)
-            columns = arrays.where(fits, own_columns, columns)
+            rows = arrays.where(fits, box_rows, rows)
+            columns = arrays.where(fits, box_columns, columns)
             in_middle = in_middle & ~fits
         spare_rows, spare_columns = height - rows, width - columns
         top = arrays.floor(draws[:, -2] * (spare_rows + 1))
@@ -166,7 +167,7 @@ class ScaleJitterCrop(Crop):
 
     def __post_init__(self):
         if self.size > self.short_side[0]:
-            raise self.refusal("size", f"at least 1 and at most short_side's {self.short_side[0]}")
+            raise self.refusal("size", f"at most {self.short_side[0]}, the least short_side")
 
     def box(self, arrays, height, width, draws):
         short_side = uniform(*np.float32(self.short_side), draws[:, 0])
@@ -179,7 +180,7 @@ def _scaled_box(arrays: Arrays, images: Array, top, left, rows, columns) -> Arra
     height, width = images.shape[1:3]
     down, right = rows / np.float32(height), columns / np.float32(width)
     zero = 0 * top
-    # From centre to centre: the pixels' own centres are half a pixel inside of their edges.
+    # From centre to centre: a pixel's centre is half a pixel inside its edges.
     matrix = (
         right, zero, left + (columns - width) / 2, zero, down, top + (rows - height) / 2,
     )  # fmt: skip

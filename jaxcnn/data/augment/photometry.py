@@ -1,5 +1,4 @@
-"""Augmentations of brightness and colour, for pixels in 0 … 255; as PIL and torchvision define
-them."""
+"""Augmentations of brightness and colour, for pixels in 0 … 255, as in PIL and torchvision."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -48,8 +47,7 @@ def blurred(arrays: Arrays, images: Array) -> Array:
 
 
 def degenerate(arrays: Arrays, images: Array, kind: str) -> Array:
-    """What an enhancement by the factor 0 leaves; by another it goes from there through the
-    image."""
+    """The image that an enhancement by the factor 0 gives."""
     match kind:
         case "brightness":
             return 0 * images
@@ -95,7 +93,7 @@ class Contrast(Enhancement):
 
 
 class Saturation(Enhancement):
-    """Moves pixels away from their own grey, or towards it; a grey image stays as it is."""
+    """Moves pixels away from their grey value, or towards it; a grey image stays as it is."""
 
     kind = "saturation"
 
@@ -137,7 +135,7 @@ class Hue(Augmentation):
 
 @dataclass(frozen=True)
 class ColorFactor(Augmentation):
-    """Multiplies each channel by a factor of its own, uniform in `factor`."""
+    """Multiplies each channel by a separate factor, uniform in `factor`."""
 
     factor: Annotated[tuple, ascending(0.0)] = (0.8, 1.2)
     own_draws: ClassVar[int] = 3

@@ -1,7 +1,7 @@
 """RandAugment and TrivialAugment: a random operation of a fixed list, with torchvision's strengths.
 
-Each operation is an affine map, an enhancement or a table of 256 values, so that a batch with
-another operation in each image takes one map, four enhancements and one table, not all fourteen.
+Each operation is an affine map, an enhancement or a table of 256 values. So a batch in which every
+image has a different operation costs one map, four enhancements and one table, not all fourteen.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ ENHANCEMENTS = ("brightness", "saturation", "contrast", "sharpness")
 
 
 def strengths(wide: bool, bins: int, height: int, width: int) -> np.ndarray:
-    """(operations, bins): each operation's strength in each bin, from none to its most.
+    """(operations, bins): each operation's strength in each bin, from none to its maximum.
 
     Args:
       wide: TrivialAugment's ranges (Müller & Hutter 2021), else RandAugment's (Cubuk et al. 2020).
@@ -99,7 +99,7 @@ def _looked_up(arrays: Arrays, table: np.ndarray, index: Array) -> Array:
 def _operated(
     arrays: Arrays, images: Array, operation: Array, strength: Array, sign: Array, pixels: Pixels
 ) -> Array:
-    """Applies to each image the operation of its number."""
+    """Applies to each image the operation of that number in OPERATIONS, (batch,) int32."""
     is_a = {name: operation == number for number, name in enumerate(OPERATIONS)}
     zero = np.float32(0)
     signed = arrays.where(sign < 0.5, -strength, strength)
@@ -153,8 +153,8 @@ def _by_table(arrays: Arrays, images: Array, is_a: dict, strength: Array) -> Arr
         ("equalize", _equalized(arrays, flat)),
     )
     table = 0 * strength + values
-    for name, own in tables:
-        table = arrays.where(each_channel(is_a[name]), own, table)
+    for name, operated in tables:
+        table = arrays.where(each_channel(is_a[name]), operated, table)
     looked_up = arrays.take(table, arrays.int32(flat))
     return arrays.transpose(
         arrays.reshape(looked_up, (batch, channels, height, width)), (0, 2, 3, 1)

@@ -82,6 +82,6 @@ def check_augmentations(
         if augmentation.photometric and not pixels.whole:
             raise UserError(
                 f"augmentation {type(augmentation).__name__} is for pixels in 0 … 255, and this "
-                "data's are floats on a scale of their own"
+                "data's are floats of another scale"
             )
         augmentation(numpy_arrays, image, np.zeros((1, augmentation.draws), np.float32), pixels)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from jaxcnn.data.augment.table import AUGMENTATIONS
 from tests.data.augment.augmented import MEAN, applied
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(("name", "axis"), [("horizontal_flip", 2), ("vertical_flip", 1)])
 def test_flips_mirror_those_drawn_below_the_probability_and_undo_themselves(name, axis, images):

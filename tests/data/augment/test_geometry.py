@@ -9,6 +9,8 @@ from jaxcnn.data.augment.base import Pixels
 from jaxcnn.data.augment.geometry import Affine, RandomResizedCrop, ScaleJitterCrop, warped
 from tests.data.augment.augmented import MEAN, applied, smooth
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     ("settings", "draw", "expected"),

@@ -9,6 +9,8 @@ from jaxcnn.data.augment.photometry import EIGENVALUES, EIGENVECTORS, blurred
 from jaxcnn.data.augment.table import AUGMENTATIONS
 from tests.data.augment.augmented import applied
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     ("name", "enhancer"),

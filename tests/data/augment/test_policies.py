@@ -16,6 +16,8 @@ from jaxcnn.data.augment.policies import (
 )
 from tests.data.augment.augmented import PIXELS, applied, smooth
 
+pytestmark = pytest.mark.fast
+
 
 def operated(name, images, strength, sign=0.9):
     count = len(images)

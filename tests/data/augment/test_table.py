@@ -1,15 +1,26 @@
 """All augmentations alike: their names and settings, and that three libraries give the same image."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import jax
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from jaxcnn.data.augment.arrays import jax_arrays, tensorflow_arrays
-from jaxcnn.data.augment.base import Pixels
-from jaxcnn.data.augment.table import AUGMENTATIONS, check_augmentations, create_augmentations
+from jaxcnn.data.augment.base import Augmentation, Pixels
+from jaxcnn.data.augment.table import (
+    AUGMENTATIONS,
+    check_augmentations,
+    create_augmentations,
+    register_augmentation,
+)
 from jaxcnn.errors import UserError
+from jaxcnn.limits import AT_LEAST_0
 from tests.data.augment.augmented import MEAN, PIXELS, applied, smooth
+
+pytestmark = pytest.mark.fast
 
 # Of CATALOG.md, "Data": an entry for each row; mixing is not among them.
 NAMED = {
@@ -55,7 +66,7 @@ def test_three_libraries_give_the_same_image(name, images, rng):
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
-def test_an_example_s_image_hangs_on_its_own_draws_alone(name, images, rng):
+def test_an_image_depends_on_the_draws_of_its_example_alone(name, images, rng):
     augmentation = AUGMENTATIONS.create(name)
     draws = rng.random((32, augmentation.draws), np.float32)
     together = applied(augmentation, images, draws)
@@ -95,6 +106,26 @@ def test_grey_images_and_a_batch_that_is_not_square(name, rng):
         np.testing.assert_array_equal(new, grey)
 
 
+def test_a_user_s_augmentation(monkeypatch):
+    monkeypatch.setattr(AUGMENTATIONS, "_constructors", dict(AUGMENTATIONS._constructors))
+
+    @register_augmentation("darken")
+    @dataclass(frozen=True)
+    class Darken(Augmentation):
+        """Subtracts a constant."""
+
+        by: Annotated[float, AT_LEAST_0] = 10.0
+
+        def change(self, arrays, images, draws, pixels):
+            return pixels.finished(arrays, images - self.by)
+
+    (darken,) = create_augmentations([{"name": "darken", "by": 3.0}])
+    images = np.full((1, 2, 2, 3), 5, np.float32)
+    np.testing.assert_array_equal(applied(darken, images, np.zeros((1, 0))), images - 3)
+    with pytest.raises(UserError, match="augmentation 'darken': by=-1 must be at least 0"):
+        create_augmentations([{"name": "darken", "by": -1}])
+
+
 # --- refusals ---
 
 
@@ -107,7 +138,7 @@ def test_grey_images_and_a_batch_that_is_not_square(name, rng):
         ({"name": "random_erasing", "area": (0.5, 0.2)}, "augmentation 'random_erasing': area=(0.5, 0.2) must be two numbers"),
         ({"name": "random_resized_crop", "area": (0.1, 1.5)}, "more than 0 and at most 1"),
         ({"name": "rotation", "degrees": 200.0}, "augmentation 'rotation': degrees=200.0 must be at least 0 and at most 180"),
-        ({"name": "scale_jitter_crop", "size": 300}, "at least 1 and at most short_side's 256"),
+        ({"name": "scale_jitter_crop", "size": 300}, "ScaleJitterCrop: size=300 must be at most 256, the least short_side"),
         ({"name": "hue", "shift": 0.7}, "augmentation 'hue': shift=0.7 must be at least 0 and at most 0.5"),
         ({"name": "brightness", "strength": -1.0}, "augmentation 'brightness': strength=-1.0 must be at least 0"),
         ({"name": "rand_augment", "magnitude": 31}, "magnitude=31 must be less than bins=31"),

@@ -11,6 +11,8 @@ from jaxcnn.data.sources import digits as sources
 from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.errors import UserError
 
+pytestmark = pytest.mark.fast
+
 
 def load(source, resize=0, **settings):
     return SOURCES.create(source, resize, **settings)

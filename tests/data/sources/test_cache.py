@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
 from jaxcnn.data.sources import cache as module
 from jaxcnn.data.sources.cache import cached
+
+pytestmark = pytest.mark.fast
 
 
 def counting(calls):

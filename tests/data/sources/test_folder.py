@@ -5,6 +5,8 @@ from PIL import Image
 from jaxcnn.errors import UserError
 from tests.data.sources.test_arrays import load
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def photos(tmp_path, rng):

@@ -13,6 +13,8 @@ from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from tests.data.sources.test_arrays import load
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def photograph(tmp_path, rng):

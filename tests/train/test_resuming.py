@@ -1,0 +1,102 @@
+"""What may change about a run that is resumed, and what may not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import resolve
+from jaxcnn.train.loop import train
+from jaxcnn.train.workdir import Workdir
+from tests.train.test_loop import assert_same_bits, final_state, stop_at
+
+
+def stopped_at_7(config, workdir, monkeypatch, **data):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        assert train(config, workdir, **data)["status"] == "preempted"
+
+
+def test_settings_that_change_nothing_computed_may_change_and_are_said(
+    small_config, blobs, tmp_path, monkeypatch, caplog
+):
+    train(small_config, tmp_path / "whole", dataset=blobs)
+    run = Workdir(tmp_path / "run")
+    stopped_at_7(small_config, run.path, monkeypatch, dataset=blobs)
+    small_config.log.every = "2 steps"
+    small_config.checkpoint.every = "3 steps"
+    with caplog.at_level("INFO", "jaxcnn"):
+        train(small_config, run.path, dataset=blobs)
+    assert "resuming with another setting: config.log.every: '5 steps' → '2 steps'" in caplog.text
+    assert_same_bits(final_state(tmp_path / "whole"), final_state(run.path))
+    assert json.loads(run.config.read_text())["log"]["every"] == "2 steps"
+    assert len(run.read_environments()) == 2
+    small_config.seed = 1
+    with pytest.raises(UserError, match=r"another config \(config.seed: 0 → 1\); take another"):
+        train(small_config, run.path, dataset=blobs)
+
+
+def test_data_that_moved_is_still_the_data(small_config, rng, tmp_path, monkeypatch):
+    images = rng.integers(0, 256, (120, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=np.arange(120) % 3)
+    overrides = {"data.source": "npz", "data.path": str(tmp_path / "a.npz")}
+    config = resolve(small_config, overrides)
+    stopped_at_7(config, tmp_path / "run", monkeypatch)
+    (tmp_path / "a.npz").rename(tmp_path / "b.npz")
+    config.data.path = str(tmp_path / "b.npz")
+    assert train(config, tmp_path / "run")["status"] == "completed"
+    np.savez(tmp_path / "b.npz", train_images=images[::-1], train_labels=np.arange(120) % 3)
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(UserError, match="holds a run on other data"):
+        train(config, tmp_path / "run")
+
+
+LONGER = {"train.duration": "60 steps"}
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"schedule.name": "constant"},
+        {"schedule.name": "step", "schedule.every": "15 steps"},
+        {"schedule.name": "reduce_on_plateau", "schedule.patience": "1"},
+    ],
+)
+def test_a_finished_run_grows_where_its_schedule_allows_it(small_config, blobs, tmp_path, schedule):
+    short = resolve(small_config, schedule)
+    train(resolve(small_config, schedule | LONGER), tmp_path / "whole", dataset=blobs)
+    assert train(short, tmp_path / "run", dataset=blobs)["steps"] == 40
+    result = train(resolve(small_config, schedule | LONGER), tmp_path / "run", dataset=blobs)
+    assert (result["status"], result["steps"]) == ("completed", 60)
+    assert_same_bits(final_state(tmp_path / "whole"), final_state(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed", "message"),
+    [
+        ({}, LONGER, "schedule 'cosine' would have been another from the start; keep the duration"),
+        ({"schedule.name": "step"}, LONGER, "schedule 'step' would have been another"),
+        ({"schedule.name": "constant"}, {"train.duration": "30 steps"}, "may grow, not shrink"),
+        (
+            {"schedule.name": "constant", "eval.every": "25%"},
+            LONGER,
+            "config.eval.every='25%' means other steps in a longer run",
+        ),
+        (
+            {"schedule.name": "constant", "averaging.name": "swa", "averaging.start": "50%"},
+            LONGER,
+            "averaging 'swa' would have been another",
+        ),
+    ],
+)
+def test_what_depends_on_the_length_does_not_grow(
+    small_config, blobs, tmp_path, monkeypatch, settings, changed, message
+):
+    config = resolve(small_config, settings)
+    stopped_at_7(config, tmp_path / "run", monkeypatch, dataset=blobs)
+    before = Workdir(tmp_path / "run").config.read_text()
+    with pytest.raises(UserError) as error:
+        train(resolve(small_config, settings | changed), tmp_path / "run", dataset=blobs)
+    assert message in str(error.value)
+    assert Workdir(tmp_path / "run").config.read_text() == before

@@ -1,0 +1,68 @@
+"""Weights taken over from another network: heads by their classes' names, parameters anew by regex."""
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from jaxcnn import create_model
+from jaxcnn.errors import UserError
+from jaxcnn.transfer.adopt import Weights, adopt
+
+SHAPE = (8, 8, 1)
+
+
+def network(**fields):
+    return create_model("simple_cnn", **{"num_classes": 3, "widths": (4,), "hidden": 8, **fields})
+
+
+def weights(class_names, **fields):
+    model = network(**fields)
+    variables = model.init(jax.random.key(0), np.zeros((1, *SHAPE)), train=False)
+    return Weights(model, jax.device_get(variables), class_names)
+
+
+def adopted(source, class_names, reinitialize=(), **fields):
+    variables, lines = adopt(
+        source, network(**fields), SHAPE, class_names, "config.init_from='w'", reinitialize
+    )
+    return set(flatten_dict(variables["params"], sep="/")), lines
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "taken", "line"),
+    [
+        (("a", "b", "c"), ("a", "b", "c"), True, "the head is taken over: it is for the same 3 classes"),
+        (("a", "b", "c"), ("a", "c", "b"), False, r"other classes ('b' there is 'c' here)"),
+        (("a", "b", "c"), ("x", "y", "z"), False, "the head begins anew: it is for other classes"),
+        (None, ("x", "y", "z"), True, "it is for 3 classes too, whose names are unknown"),
+    ],
+)  # fmt: skip
+def test_a_head_is_taken_over_for_the_same_classes_alone(there, here, taken, line):
+    paths, (said,) = adopted(weights(there), here)
+    assert ("head/kernel" in paths) == taken
+    assert "conv1/kernel" in paths
+    assert line in said
+
+
+def test_another_number_of_classes_is_another_head():
+    paths, (said,) = adopted(weights(("a", "b", "c")), ("a", "b"), num_classes=2)
+    assert "head/kernel" not in paths
+    assert said == "the head begins anew: it is for 3 classes, and these are 2"
+
+
+def test_parameters_begin_anew_by_regex():
+    names = ("a", "b", "c")
+    paths, (_, rule) = adopted(weights(names), names, ["^dense", "bias$"])
+    assert not {path for path in paths if path.startswith("dense") or path.endswith("bias")}
+    assert {"conv1/kernel", "head/kernel"} <= paths
+    assert rule.startswith("begins anew (^dense | bias$): ")
+    with pytest.raises(UserError, match=r"config.reinitialize.0=.\^dens3. matches no parameter"):
+        adopted(weights(names), names, ["^dens3"])
+
+
+def test_settings_of_training_alone_may_differ():
+    names = ("a", "b", "c")
+    adopted(weights(names), names, dropout_rate=0.7, batch_norm_momentum=0.5, dtype="bfloat16")
+    with pytest.raises(UserError, match="another network: activation is relu there and tanh here"):
+        adopted(weights(names), names, activation="tanh")
