@@ -148,8 +148,8 @@ class ResNet(Classifier):
         check_choice("shortcut", self.shortcut, SHORTCUTS)
         if self.shortcut == "none" and (self.zero_init_residual or self.drop_path_rate):
             raise UserError(
-                "zero_init_residual and drop_path_rate need a shortcut; with shortcut='none' they must be "
-                "False and 0"
+                "zero_init_residual and drop_path_rate need a shortcut; with shortcut='none' they must "
+                "be False and 0"
             )
         if not self.bottleneck and (self.cardinality, self.inner_factor, self.stride_in_1x1) != (
             1,

@@ -144,6 +144,7 @@ class Run:
                     engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
                 stopped = self._report(reading.values, speed, validate, save)
                 since, since_step = time.perf_counter(), self.step
+        engine.close()
         self.keeper.wait()
         ended = "stopped" if stopped else "preempted"
         ended = "early_stopped" if self.judge.should_stop else ended
