@@ -22,7 +22,7 @@ from jaxcnn.train.workdir import Workdir
         (
             {"model.widths": (4, 4, 4, 4)},
             "the images are too small for simple_cnn: 12×12, where layer 'pool4' would be empty "
-            "(0×0 pixels); the smallest size is 16×16, and --config.data.resize=16 scales the images",
+            "(0×0 pixels); the smallest size is 16×16, and config.data.resize=16 scales the images",
         ),
         ({"model.activation": "reluu"}, "activation 'reluu' does not exist; did you mean 'relu'?"),
         ({"model.norm": "bach"}, "norm 'bach' does not exist; did you mean 'batch'?"),
@@ -51,7 +51,7 @@ def test_a_workdir_of_another_config(small_config, blobs, tmp_path):
     with pytest.raises(UserError) as error:
         train(small_config, tmp_path / "run", dataset=blobs)
     assert "config.model.hidden: 16 → 8; config.seed: 0 → 5" in str(error.value)
-    assert "--overwrite" in str(error.value)
+    assert "overwrite=True" in str(error.value)
     assert Workdir(tmp_path / "run").read_config().seed == 0
     train(small_config, tmp_path / "run", overwrite=True, dataset=blobs)
     assert Workdir(tmp_path / "run").read_config().seed == 5
