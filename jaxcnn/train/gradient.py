@@ -59,10 +59,23 @@ def batch_gradient(
 
     of_part = jax.value_and_grad(objective, has_aux=True)
 
-    def of_whole(params):
-        return of_part(params, batch_stats, batch, dropout_key)
+    if parts == 1:
+        return lambda params: of_part(params, batch_stats, batch, dropout_key)
+    return _of_parts(of_part, parts, batch_stats, batch, dropout_key)
 
-    def of_parts(params):
+
+def _of_parts(
+    of_part: Callable, parts: int, batch_stats: Any, batch: Mapping, dropout_key: jax.Array
+) -> BatchGradient:
+    """The sum over microbatches, each of which sees the statistics that the one before left."""
+    # Every parts-th example: each device has as many of a part as of the whole batch.
+    split = {
+        key: jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
+        for key, leaf in batch.items()
+    }
+    first = {key: leaf[0] for key, leaf in split.items()}
+
+    def gradient(params):
         def add(carry, numbered_part):
             total, grads, batch_stats = carry
             number, part = numbered_part
@@ -70,16 +83,10 @@ def batch_gradient(
             (share, (means, batch_stats)), part_grads = of_part(params, batch_stats, part, key)
             return (total + share, optax.tree.add(grads, part_grads), batch_stats), means
 
-        # Every parts-th example: each device has as many of a part as of the whole batch.
-        split = {
-            key: jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
-            for key, leaf in batch.items()
-        }
-        first = {key: leaf[0] for key, leaf in split.items()}
         (share, _), grads = jax.eval_shape(of_part, params, batch_stats, first, dropout_key)
         start = (*jax.tree.map(jnp.zeros_like, (share, grads)), batch_stats)
         (total, grads, new_stats), means = jax.lax.scan(add, start, (jnp.arange(parts), split))
         means = jax.tree.map(lambda leaf: leaf.sum(axis=0), means)  # their totals and counts
         return (total, (means, new_stats)), grads
 
-    return of_whole if parts == 1 else of_parts
+    return gradient
