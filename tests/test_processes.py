@@ -202,7 +202,7 @@ def test_arrays_in_memory_train_without_tensorflow(undisturbed, tmp_path):
         "        if name.split('.')[0] in ('tensorflow', 'tensorflow_datasets'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Blocker())\n"
-        "from jaxcnn.cli import main\n"
+        "from jaxcnn.cli.main import main\n"
         f"for arguments in {runs!r}:\n"
         f"    code = main(['train', {DIGITS!r}, *{EVERYTHING_ON!r}, *arguments])\n"
         "assert 'tensorflow' not in sys.modules\n"

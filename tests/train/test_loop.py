@@ -9,6 +9,7 @@ from PIL import Image
 
 from jaxcnn.data.feeding import device as on_device
 from jaxcnn.errors import UserError
+from jaxcnn.train import evaluate as evaluation
 from jaxcnn.train import keeping, loop
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.loop import DivergedError, train
@@ -218,7 +219,7 @@ def test_early_stopping_ends_the_run_and_keeps_it_ended(small_config, blobs, tmp
 
     config = resolve(small_config, {"early_stopping.patience": "3", "eval.every": "4 steps"})
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", evaluate)
+        patch.setattr(evaluation, "evaluate", evaluate)
         result = train(config, tmp_path / "run", dataset=blobs)
     assert result["status"] == "early_stopped"
     assert result["steps"] == result["final"]["step"] == 16
@@ -321,7 +322,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(small_confi
 
 def test_a_validation_loss_that_is_nan_stops_the_run(small_config, blobs, tmp_path, monkeypatch):
     values = {"loss": float("nan"), "accuracy": 0.1, "count": 20}
-    monkeypatch.setattr(loop, "evaluate", lambda *_: values)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: values)
     with pytest.raises(DivergedError, match="NaN or infinite at step 10"):
         train(small_config, tmp_path / "run", dataset=blobs)
     assert Workdir(tmp_path / "run").read_result()["best"] is None
