@@ -11,15 +11,33 @@ Function = Callable[[argparse.Namespace], int | None]
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are UserErrors: one line, exit code 1."""
 
+    def __init__(self, **settings):
+        super().__init__(**{"formatter_class": _Help, "allow_abbrev": False, **settings})
+
     def error(self, message: str):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+class _Help(argparse.HelpFormatter):
+    """argparse's help, with each name and what it does on one line."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=28)
+
+    def _iter_indented_subactions(self, action: argparse.Action):
+        # Not indented: argparse reckons the width of the names without it, and breaks the longest.
+        yield from getattr(action, "_get_subactions", list)()
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        is_list_of_commands = action.nargs == argparse.PARSER
+        return text.partition("\n")[2] if is_list_of_commands else text
+
+
 def add_command(commands, name: str, function: Function, description: str) -> Parser:
     """Adds a command that calls `function` with its parsed flags."""
-    parser = commands.add_parser(
-        name, help=description, description=description, allow_abbrev=False
-    )
+    sentence = f"{description[0].upper()}{description[1:]}."
+    parser = commands.add_parser(name, help=description, description=sentence)
     parser.set_defaults(command=function, prog=parser.prog)
     return parser
 
@@ -63,6 +81,17 @@ def takes_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """--workdir and --checkpoint."""
     parser.add_argument("--workdir", required=required, metavar="DIR", help="the run's directory")
     parser.add_argument("--checkpoint", metavar="WHICH", help="best (default), latest or a step")
+
+
+def takes_pattern(parser: argparse.ArgumentParser, example: str) -> None:
+    """PATTERN, which picks names."""
+    parser.add_argument(
+        "pattern",
+        nargs="?",
+        default="*",
+        metavar="PATTERN",
+        help=f"a shell pattern of names, e.g. '{example}' (default: all)",
+    )
 
 
 def takes_imports(parser: argparse.ArgumentParser) -> None:

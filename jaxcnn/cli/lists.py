@@ -5,7 +5,7 @@ import fnmatch
 import json
 import textwrap
 
-from jaxcnn.cli.flags import add_command, import_named, takes_imports
+from jaxcnn.cli.flags import add_command, import_named, takes_imports, takes_pattern
 from jaxcnn.errors import UserError, suggestion
 
 
@@ -13,11 +13,11 @@ def add_commands(commands) -> None:
     for name, function in (("optimizers", _optimizers), ("schedules", _schedules)):
         description = f"list the {name}: definition, source, settings"
         parser = add_command(commands, name, function, description)
-        parser.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'ada*'")
+        takes_pattern(parser, "ada*")
         parser.add_argument("--json", action="store_true", help="print JSON")
         takes_imports(parser)
     parser = add_command(commands, "configs", _configs, "list the configs that come with jaxcnn")
-    parser.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'digits*'")
+    takes_pattern(parser, "digits*")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

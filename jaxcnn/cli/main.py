@@ -43,9 +43,10 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
     parser = Parser(
         prog="jaxcnn",
         description="Train convolutional image classifiers with JAX and Flax.",
-        allow_abbrev=False,
+        epilog="Begin with: jaxcnn train --config=digits_lenet --workdir=runs/digits",
     )
-    parser.add_argument("--version", action="version", version=f"jaxcnn {jaxcnn.__version__}")
+    version = f"jaxcnn {jaxcnn.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for family in (training, runs, pictures, networks, lists):
         family.add_commands(commands)
@@ -58,7 +59,7 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
 
 def _with_dashes(message: str, options: list[str]) -> str:
     """A message of the library, in which a setting that is a flag of the command is spelled as one."""
-    named = re.match(r"(\w+)[=:]", message)
-    is_flag = named and f"--{named[1]}" in options
     message = message.replace("overwrite=True", "--overwrite")
-    return f"--{message}" if is_flag else message
+    named = re.match(r"(\w+)(?=[=:])", message)
+    flag = named and f"--{named[0].replace('_', '-')}"
+    return f"{flag}{message[named.end() :]}" if flag in options else message

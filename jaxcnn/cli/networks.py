@@ -11,6 +11,7 @@ from jaxcnn.cli.flags import (
     refuse,
     takes_imports,
     takes_model_settings,
+    takes_pattern,
 )
 from jaxcnn.errors import UserError
 
@@ -20,7 +21,7 @@ _TO_HELP = "a new directory; or a .safetensors file, to export"
 
 def add_commands(commands) -> None:
     parser = add_command(commands, "models", _models, "list the models; of one, its settings")
-    parser.add_argument("pattern", nargs="?", default="*", help="a shell pattern, e.g. 'resnet*'")
+    takes_pattern(parser, "resnet*")
     parser.add_argument("--json", action="store_true", help="print JSON, with parameter counts")
     takes_imports(parser)
 

@@ -26,7 +26,7 @@ def shipped_configs() -> dict[str, Path]:
 
 def summary_of(path: Path) -> str:
     """The first line of a config file's docstring; the file is not run."""
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
     return docstring.partition("\n")[0]
 
 
@@ -45,7 +45,7 @@ def load_config_file(path: str | Path) -> ConfigDict:
         config = get_config(*_arguments(get_config, path, argument))
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else "?")
         reason = (
@@ -61,26 +61,39 @@ def load_config_file(path: str | Path) -> ConfigDict:
 
 def _located(text: str) -> tuple[Path, str | None]:
     """The file of a path or a name, and what follows its colon."""
-    before, colon, argument = text.rpartition(":")
-    for name, given in ((text, None), (before, argument)):
+    colons = [i for i, letter in enumerate(text) if letter == ":"]
+    shipped = shipped_configs()
+    for name, argument in ((text, None), *((text[:i], text[i + 1 :]) for i in colons)):
         path = Path(name)
         if name and path.is_file():
-            return path, given
-        if name in shipped_configs():
-            return shipped_configs()[name], given
-    path = Path(before if colon and before.endswith(".py") else text)
+            return path, argument
+        if name in shipped:
+            return shipped[name], argument
+    name, colon, _ = text.partition(".py:")
+    path = Path(f"{name}.py" if colon else text)
     here = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
     raise UserError(
-        f"config={path}: there is no such file; {suggestion(str(path), {*here, *shipped_configs()})}"
+        f"config={path}: there is no such file; {suggestion(str(path), {*here, *shipped})}, or the "
+        "path of another file"
     )
 
 
 def _arguments(get_config, path: Path, argument: str | None) -> tuple[str, ...]:
     """What `get_config` is called with."""
-    parameters = inspect.signature(get_config).parameters.values()
-    needs_one = any(p.default is p.empty for p in parameters)
-    if argument is None and needs_one:
+    signature = inspect.signature(get_config)
+
+    def takes(*arguments: str) -> bool:
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            return False
+        return True
+
+    given = () if argument is None else (argument,)
+    if takes(*given):
+        return given
+    if argument is None and takes("TEXT"):
         raise UserError(f"config={path}: its get_config takes an argument; give it as {path}:TEXT")
-    if argument is not None and not parameters:
+    if argument is not None and takes():
         raise UserError(f"config={path}:{argument}: its get_config takes no argument")
-    return () if argument is None else (argument,)
+    raise UserError(f"config={path}: its get_config{signature} must take no argument, or one text")

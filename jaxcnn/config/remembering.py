@@ -23,6 +23,14 @@ class ResolvedConfig(ConfigDict):
         if self._resolved_for is not None:
             self._remember(self._resolved_for, self._set_since | {key})
 
+    def __eq__(self, other: Any) -> bool:
+        """As two ConfigDicts: what either remembers is not compared."""
+        return (
+            ConfigDict.__eq__(other, self) if type(other) is ConfigDict else super().__eq__(other)
+        )
+
+    __hash__ = None
+
     def copy_and_resolve_references(self, visit_map=None) -> "ResolvedConfig":
         copy = super().copy_and_resolve_references(visit_map)
         copy._remember(self._resolved_for, self._set_since)
@@ -51,6 +59,23 @@ class ResolvedEntry(dict):
     def update(self, *others, **settings) -> None:
         for key, value in dict(*others, **settings).items():
             self[key] = value
+
+    def __ior__(self, other) -> "ResolvedEntry":
+        self.update(other)
+        return self
+
+    def __or__(self, other) -> "ResolvedEntry":
+        merged = self.copy()
+        merged.update(other)
+        return merged
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def copy(self) -> "ResolvedEntry":
+        return _restored_entry(dict(self), self._resolved_for, self._set_since)
 
     def __reduce__(self):
         return _restored_entry, (dict(self), self._resolved_for, self._set_since)

@@ -54,17 +54,27 @@ def resolve(
             given = given.to_dict() if isinstance(given, ConfigDict) else given
             resolved[name] = _filled(given, section_defaults, f"config.{name}")
     _resolve_lists(resolved, registries)
-    for dotted, text in overrides.items():
+    for dotted, text in _choices_first(overrides):
         section, _, key = dotted.partition(".")
         choice = resolved[section][CHOICE_KEYS[section]] if section in CHOICE_KEYS else ""
         if choice and "." not in key:
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _override(resolved, dotted.split("."), text, f"config.{dotted}")
-    _resolve_lists(resolved, registries)  # an override may have replaced one
+        _resolve_lists(resolved, registries)  # it may have replaced one, or chosen another entry
     _check_limits(resolved, registries)
     for section, key in CHOICE_KEYS.items():
         resolved[section] = resolved_section(resolved[section], resolved[section][key])
     return ResolvedConfig(resolved)
+
+
+def _choices_first(overrides: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Whole lists, then what their entries name, then all else: the order given does not matter."""
+
+    def rank(dotted: str) -> int:
+        of_entry = any(dotted.startswith(f"{path}.") for path in LISTS) and dotted.endswith(".name")
+        return 0 if dotted in LISTS else 1 if of_entry else 2
+
+    return sorted(overrides.items(), key=lambda item: rank(item[0]))
 
 
 def _resolved_section(
@@ -132,7 +142,7 @@ def import_modules(names: Iterable[str], setting: str) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script may end with sys.exit()
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{setting}: {name!r} cannot be imported: {type(error).__name__}: {reason}; it takes "

@@ -65,6 +65,12 @@ def test_a_config_file_with_a_typo(error_of, tmp_path):
     assert "config.train.duratoin: there is no such setting; did you mean 'duration'?" in line
 
 
+def test_a_setting_that_is_a_flag_of_the_command_is_spelled_as_one(error_of):
+    assert error_of("summary", "lenet5", "--num-classes=0") == "--num-classes=0 must be at least 1"
+    line = error_of("models", "--imports=not_there")
+    assert line.startswith("--imports: 'not_there' cannot be imported: ModuleNotFoundError")
+
+
 def test_no_command_and_a_wrong_one(error_of):
     assert "the following arguments are required: COMMAND" in error_of()
     assert "invalid choice: 'trian'" in error_of("trian")

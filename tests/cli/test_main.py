@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.config import default_config
+import jaxcnn
+from jaxcnn.cli import main as cli
+from jaxcnn.config import default_config, shipped_configs
 from jaxcnn.train.loop import train
 from tests.conftest import DIGITS, QUICK, ROOT
 
@@ -31,6 +33,32 @@ def test_help_comes_in_under_two_seconds_and_without_jax(arguments):
     assert answer.returncode == 0, answer.stderr
     assert time.perf_counter() - start < 2
     assert "usage: jaxcnn" in answer.stdout
+
+
+def test_the_help_and_the_version_read_well(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--help"])
+    assert left.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  plot-schedule  draw the learning rate of a run to come" in lines
+    assert "  COMMAND" not in lines
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"jaxcnn {jaxcnn.__version__}\n"
+
+
+def test_configs_are_listed_with_what_they_say_of_themselves(run_cli, error_of):
+    code, out, _ = run_cli("configs", "digits_l*")
+    assert code == 0
+    assert out.startswith("digits_lenet  LeNet-5 on scikit-learn's 1,797 digits")
+    assert out.count("\n") == 1
+    listed = json.loads(run_cli("configs", "--json")[1])
+    assert {config["name"] for config in listed} == set(shipped_configs())
+    assert listed[0]["file"] == str(shipped_configs()[listed[0]["name"]])
+    assert "no config's name matches 'digit_lenet'; did you mean" in error_of(
+        "configs", "digit_lenet"
+    )
 
 
 def test_models(run_cli):

@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from jaxcnn import load_config
-from jaxcnn.config import shipped_configs, summary_of
+from jaxcnn.config import files, shipped_configs, summary_of
 from jaxcnn.errors import UserError
+from jaxcnn.optim.optimizers import OPTIMIZERS
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.fast
@@ -58,12 +59,55 @@ def test_an_argument_is_passed_to_get_config(tmp_path):
         load_config("digits_lenet:96")
 
 
+def test_an_argument_may_hold_colons_and_a_get_config_may_not_take_two(tmp_path):
+    path = tmp_path / "mine.py"
+    text = WITH_ARGUMENT.format(default="").replace("int(size)", "len(size)")
+    path.write_text(text)
+    assert load_config(f"{path}:gs://bucket").train.global_batch_size == len("gs://bucket")
+    path.write_text(text.replace("(size)", "(size, other)", 1))
+    for given in (path, f"{path}:96"):
+        with pytest.raises(UserError, match=r"its get_config\(size, other\) must take no argument"):
+            load_config(given)
+
+
+def test_names_in_folders(tmp_path, monkeypatch):
+    (tmp_path / "configs" / "ablations").mkdir(parents=True)
+    path = tmp_path / "configs" / "ablations" / "norms.py"
+    path.write_text('"""Norms compared — §2."""\n1 / 0')
+    monkeypatch.setattr(files, "_PACKAGE", tmp_path)
+    assert shipped_configs() == {"ablations/norms": path}
+    assert summary_of(path) == "Norms compared — §2."  # without running it
+    with pytest.raises(UserError, match="line 2: ZeroDivisionError"):
+        load_config("ablations/norms")
+
+
+def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = WITH_ARGUMENT.format(default="=7")
+    (tmp_path / "digits_lenet").write_text(text)
+    assert load_config("digits_lenet").train.global_batch_size == 7
+
+
 def test_what_is_neither_a_file_nor_a_name():
-    with pytest.raises(UserError, match="config=digit_lenet: there is no such file; did you mean"):
+    with pytest.raises(
+        UserError, match="config=digit_lenet: there is no such file; did you mean"
+    ) as error:
         load_config("digit_lenet")
+    assert str(error.value).endswith("imagenet_resnet50, or the path of another file")
 
 
-def test_modules_of_one_s_own_are_imported_before_names_are_looked_up(tmp_path, monkeypatch):
+@pytest.fixture
+def optimizers(monkeypatch):
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(OPTIMIZERS, "_constructors", dict(OPTIMIZERS._constructors))
+    yield
+    for name in [name for name in sys.modules if name.endswith("_of_this_test")]:
+        del sys.modules[name]
+
+
+def test_modules_of_one_s_own_are_imported_before_names_are_looked_up(
+    tmp_path, monkeypatch, optimizers
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     (tmp_path / "my_parts_of_this_test.py").write_text(MINE)
@@ -77,6 +121,9 @@ def test_modules_of_one_s_own_are_imported_before_names_are_looked_up(tmp_path, 
     assert config.optimizer.momentum == 0.7
     with pytest.raises(UserError, match="config.imports: 'not_there' cannot be imported: Module"):
         load_config("digits_lenet", {"imports": "['not_there']"})
+    (tmp_path / "leaving_of_this_test.py").write_text("import sys; sys.exit(3)")
+    with pytest.raises(UserError, match="cannot be imported: SystemExit: 3"):
+        load_config("digits_lenet", {"imports": "['leaving_of_this_test']"})
     (tmp_path / "broken_of_this_test.py").write_text("1 / 0")
     with pytest.raises(UserError, match="cannot be imported: ZeroDivisionError: division by zero"):
         load_config("digits_lenet", {"imports": "['broken_of_this_test']"})

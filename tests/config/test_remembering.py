@@ -10,6 +10,7 @@ from jaxcnn import load_config
 from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
+from jaxcnn.train.observers import OBSERVERS
 
 pytestmark = pytest.mark.fast
 
@@ -72,17 +73,119 @@ def test_the_network_that_is_named_is_the_one_that_is_trained():
         resolve(config)
 
 
-@pytest.mark.parametrize(("key", "other"), [("augment", "pad_and_crop"), ("mix", "cutmix")])
-def test_the_entries_of_lists_remember_too(key, other):
+def watcher(project="x", rate=0.5):
+    """An observer of this test."""
+
+
+def other_watcher(project="y", rate=1.0, depth=1):
+    """Another."""
+
+
+@pytest.fixture
+def observers(monkeypatch):
+    """Two observers with a setting in common."""
+    monkeypatch.setattr(OBSERVERS, "_constructors", dict(OBSERVERS._constructors))
+    OBSERVERS.register("watcher", watcher)
+    OBSERVERS.register("other_watcher", other_watcher)
+
+
+# For each list: an entry, another one's name, and a setting of both, of another value than its default.
+ENTRIES = {
+    "data.augment": ({"name": "cutout", "size": 3, "probability": 0.4}, "pad_and_crop", "probability"),
+    "data.mix": ({"name": "mixup", "alpha": 0.7, "probability": 0.4}, "cutmix", "probability"),
+    "observers": ({"name": "watcher", "project": "z", "rate": 0.4}, "other_watcher", "rate"),
+}  # fmt: skip
+
+
+def with_entry(dotted, entry):
     config = default_config()
-    config.data.augment = [{"name": "cutout", "size": 3, "probability": 0.4}]
-    config.data.mix = [{"name": "mixup", "alpha": 0.7, "probability": 0.4}]
-    config = resolve(config)
-    config.data[key][0]["name"] = other
-    again = resolve(config).data[key][0]
-    assert (again["name"], again["probability"]) == (other, 1.0)  # of the new one's defaults
-    config.data[key][0].update(probability=0.4)
-    assert resolve(config).data[key][0]["probability"] == 0.4
+    config.update_from_flattened_dict({dotted: [dict(entry)]})
+    return resolve(config)
+
+
+def entry_of(config, dotted):
+    for key in dotted.split("."):
+        config = config[key]
+    return config[0]
+
+
+@pytest.mark.parametrize("dotted", ENTRIES)
+def test_the_entries_of_lists_remember_too(dotted, observers):
+    entry, other, setting = ENTRIES[dotted]
+    config = with_entry(dotted, entry)
+    before = dict(entry_of(config, dotted))
+    entry_of(config, dotted)["name"] = other
+    again = entry_of(resolve(config), dotted)
+    assert (again["name"], again[setting]) == (other, 1.0)  # of the new one's defaults
+    on_command_line = resolve(with_entry(dotted, entry), {f"{dotted}.0.name": other})
+    assert again == entry_of(on_command_line, dotted)
+    entry_of(config, dotted)["name"] = entry["name"]
+    assert entry_of(resolve(config), dotted) == before
+    entry_of(config, dotted).update({"name": other, setting: 0.4})
+    assert entry_of(resolve(config), dotted)[setting] == 0.4
+
+
+@pytest.mark.parametrize("dotted", ENTRIES)
+def test_an_entry_s_setting_that_the_new_choice_lacks_is_refused(dotted, observers):
+    entry, other, _ = ENTRIES[dotted]
+    config = with_entry(dotted, entry)
+    entry_of(config, dotted).update(name=other, sharpness=1.0)
+    with pytest.raises(
+        UserError, match=f"config.{dotted}.0.sharpness: '{other}' has no such setti"
+    ):
+        resolve(config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry.__setitem__("depth", 3),
+        lambda entry: entry.update(depth=3),
+        lambda entry: entry.update([("depth", 3)]),
+        lambda entry: entry.setdefault("depth", 3),
+        lambda entry: entry.__ior__({"depth": 3}),
+    ],
+)
+def test_every_way_to_set_an_entry_s_setting_counts(change, observers):
+    config = with_entry("observers", ENTRIES["observers"][0])
+    config.observers[0]["name"] = "other_watcher"
+    change(config.observers[0])
+    assert resolve(config).observers == [
+        {"name": "other_watcher", "project": "y", "rate": 1.0, "depth": 3}
+    ]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda entry: entry.copy(), lambda entry: entry | {}]
+)
+def test_copies_of_an_entry_remember(copied, observers):
+    config = with_entry("observers", ENTRIES["observers"][0])
+    config.observers = [copied(config.observers[0])]
+    config.observers[0]["name"] = "other_watcher"
+    assert resolve(config).observers[0]["project"] == "y"
+
+
+def test_the_command_line_chooses_an_entry_and_sets_it_in_any_order(observers):
+    config = with_entry("observers", ENTRIES["observers"][0])
+    overrides = {"observers.0.depth": "5", "observers.0.name": "other_watcher"}
+    for given in (overrides, dict(reversed(overrides.items()))):
+        assert resolve(config, given).observers == [
+            {"name": "other_watcher", "project": "y", "rate": 1.0, "depth": 5}
+        ]
+    assert resolve(config).observers[0]["name"] == "watcher"  # the given config is left as it was
+    replaced = {"observers.0.rate": "0.25", "observers": "[{'name': 'watcher'}]"}
+    assert resolve(config, replaced).observers[0]["rate"] == 0.25
+
+
+def test_a_resolved_config_equals_a_plain_one_of_the_same_settings():
+    config = resolve(default_config())
+    plain = ConfigDict(config.to_dict())
+    assert config == plain
+    assert plain == config
+    assert config.optimizer == plain.optimizer
+    plain.optimizer.momentum = 0.5
+    assert config != plain
+    assert plain != config
 
 
 @pytest.mark.parametrize(
