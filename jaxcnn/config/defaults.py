@@ -4,7 +4,7 @@ import copy
 
 from ml_collections import ConfigDict
 
-from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, SEED, UP_TO_1, one_of
+from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, PATH, SEED, UP_TO_1, one_of
 
 _DEFAULTS = {
     "seed": 0,  # of initialisation, dropout, data order and augmentation
@@ -92,6 +92,7 @@ STATISTICS = ("train", "imagenet", "cifar10", "cifar100")
 # What the settings of `default_config` may be.
 LIMITS = {
     "seed": SEED,
+    "init_from": PATH,
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,

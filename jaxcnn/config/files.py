@@ -1,9 +1,14 @@
 """Config files: found by path or by name, and run."""
 
 import ast
+import contextlib
+import importlib
 import inspect
+import os
 import runpy
+import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -41,8 +46,9 @@ def load_config_file(path: str | Path) -> ConfigDict:
     """
     path, argument = _located(str(path))
     try:
-        get_config = runpy.run_path(str(path))["get_config"]
-        config = get_config(*_arguments(get_config, path, argument))
+        with _importing_neighbours(path.resolve().parent):
+            get_config = runpy.run_path(str(path))["get_config"]
+            config = get_config(*_arguments(get_config, path, argument))
     except UserError:
         raise
     except (Exception, SystemExit) as error:
@@ -57,6 +63,28 @@ def load_config_file(path: str | Path) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config() returns {type(config).__name__}, not a ConfigDict")
     return config
+
+
+@contextlib.contextmanager
+def _importing_neighbours(folder: Path) -> Iterator[None]:
+    """A context in which `import base` finds the folder's base.py, as in a script that is run there.
+
+    Afterwards it is as if it had not been imported: the next config's folder may have another base.py.
+    """
+    if str(folder) in map(os.path.abspath, sys.path):
+        yield
+        return
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and folder in Path(file).parents:
+                del sys.modules[name]
 
 
 def _located(text: str) -> tuple[Path, str | None]:

@@ -5,12 +5,10 @@ model, an optimizer, …) and hold that entry's own settings beside the choice. 
 drops the former's settings, so no setting is ever carried over to something it was not meant for.
 """
 
-import ast
 import importlib
-import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,8 +20,9 @@ from jaxcnn.config.remembering import (
     meant_settings,
     resolved_section,
 )
+from jaxcnn.config.values import parsed, shown, typed
 from jaxcnn.errors import UserError, suggestion
-from jaxcnn.limits import check
+from jaxcnn.limits import PATH, Limit, check
 from jaxcnn.registry import Registry
 
 
@@ -57,9 +56,9 @@ def resolve(
     for dotted, text in _choices_first(overrides):
         section, _, key = dotted.partition(".")
         choice = resolved[section][CHOICE_KEYS[section]] if section in CHOICE_KEYS else ""
-        if choice and "." not in key:
+        if choice and key and "." not in key:
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
-        _override(resolved, dotted.split("."), text, f"config.{dotted}")
+        _overridden(resolved, dotted.split("."), text, f"config.{dotted}")
         _resolve_lists(resolved, registries)  # it may have replaced one, or chosen another entry
     _check_limits(resolved, registries)
     for section, key in CHOICE_KEYS.items():
@@ -87,9 +86,9 @@ def _resolved_section(
     """A section that chooses, with the settings of what it chooses."""
     path, key = f"config.{name}", CHOICE_KEYS[name]
     _require_section(given, path)
-    own_choice = given.get(key, defaults[key])
+    own_choice = typed(given.get(key, defaults[key]), "", f"{path}.{key}")
     values = meant_settings(given, own_choice, defaults)
-    choice = overrides.get(f"{name}.{key}", own_choice)
+    choice = typed(overrides.get(f"{name}.{key}", own_choice), "", f"{path}.{key}")
     if choice != own_choice:  # the former choice's settings mean nothing to the new one
         values = {k: v for k, v in values.items() if k in defaults}
     settings = _settings(registries[name], choice, f"{path}.{key}")
@@ -98,36 +97,45 @@ def _resolved_section(
 
 def _resolve_lists(resolved: dict, registries: Mapping[str, Registry]) -> None:
     for dotted, registry in LISTS.items():
-        *sections, key = dotted.split(".")
-        holder = resolved
-        for section in sections:
-            holder = holder[section]
+        section, _, key = dotted.rpartition(".")
+        holder = resolved[section] if section else resolved
         holder[key] = _resolved_list(holder[key], registries[registry], f"config.{dotted}")
 
 
-def _check_limits(resolved: Mapping, registries: Mapping[str, Registry]) -> None:
+def _check_limits(resolved: dict, registries: Mapping[str, Registry]) -> None:
+    """Refuses values outside of their limits; makes paths absolute, so that a record says where."""
+    for path, part, limits in _limits(resolved, registries):
+        for setting, limit in limits.items():
+            if setting not in part:
+                continue
+            check(f"{path}.{setting}", part[setting], limit)
+            if limit is PATH and part[setting]:
+                part[setting] = os.path.abspath(os.path.expanduser(part[setting]))
+
+
+def _limits(
+    resolved: dict, registries: Mapping[str, Registry]
+) -> Iterator[tuple[str, dict, Mapping[str, Limit]]]:
+    """The path of each section and of each entry of a list, what is in it, and its settings' limits."""
     for dotted, limit in LIMITS.items():
-        value = resolved
-        for key in dotted.split("."):
-            value = value[key]
-        check(f"config.{dotted}", value, limit)
+        section, _, setting = dotted.rpartition(".")
+        path = f"config.{section}" if section else "config"
+        yield path, resolved[section] if section else resolved, {setting: limit}
     for section, key in CHOICE_KEYS.items():
-        choice = resolved[section][key]
-        registries[section].check(choice, resolved[section], f"config.{section}.")
+        part = resolved[section]
+        yield f"config.{section}", part, registries[section].limits(part[key])
     for dotted, registry in LISTS.items():
-        entries = resolved
-        for key in dotted.split("."):
-            entries = entries[key]
-        for i, entry in enumerate(entries):
-            registries[registry].check(entry["name"], entry, f"config.{dotted}.{i}.")
+        section, _, key = dotted.rpartition(".")
+        for i, entry in enumerate((resolved[section] if section else resolved)[key]):
+            yield f"config.{dotted}.{i}", entry, registries[registry].limits(entry["name"])
 
 
 def _import_modules(config: ConfigDict, overrides: Mapping[str, str], defaults: Mapping) -> None:
     """Imports the modules of `imports`, which may register what the config names."""
     given = config.get("imports", defaults["imports"])
     if "imports" in overrides:
-        given = _parsed(overrides["imports"], ())
-    import_modules(_typed(given, ("",), "config.imports"), "config.imports")
+        given = parsed(overrides["imports"], ())
+    import_modules(typed(given, ("",), "config.imports"), "config.imports")
 
 
 def import_modules(names: Iterable[str], setting: str) -> None:
@@ -165,7 +173,7 @@ def resolve_settings(
     settings = registry.settings(choice)
     for key, text in overrides.items():
         _refuse_unknown_keys({key: text}, settings, prefix, of=choice)
-        _override(settings, [key], text, f"{prefix}.{key}")
+        _overridden(settings, [key], text, f"{prefix}.{key}")
     return {key: settings[key] for key in overrides}
 
 
@@ -180,8 +188,9 @@ def _resolved_list(entries: Any, registry: Registry, setting: str) -> list[Resol
     resolved = []
     for i, entry in enumerate(entries):
         path = f"{setting}.{i}"
+        entry = entry.to_dict() if isinstance(entry, ConfigDict) else entry
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-            raise UserError(f"{path}={entry!r}: an entry is a dictionary with a 'name'")
+            raise UserError(f"{path}={shown(entry)}: an entry is a dictionary with a 'name'")
         name = entry["name"]
         settings = _settings(registry, name, f"{path}.name")
         values = meant_settings(entry, name, {"name": ""})
@@ -192,7 +201,7 @@ def _resolved_list(entries: Any, registry: Registry, setting: str) -> list[Resol
 
 def _require_section(values: Any, path: str) -> None:
     if not isinstance(values, Mapping | ConfigDict):
-        raise UserError(f"{path}={values!r} is a section of settings, not one value")
+        raise UserError(f"{path}={shown(values)} is a section of settings, not one value")
 
 
 def _refuse_unknown_keys(values: Any, valid: Mapping, path: str, of: str = "") -> None:
@@ -206,7 +215,7 @@ def _refuse_unknown_keys(values: Any, valid: Mapping, path: str, of: str = "") -
 def _filled(values: Any, defaults: Any, path: str, of: str = "") -> Any:
     """`values` with its gaps filled from `defaults`, every leaf checked against the default's type."""
     if not isinstance(defaults, Mapping):
-        return _typed(values, defaults, path)
+        return typed(values, defaults, path)
     _refuse_unknown_keys(values, defaults, path, of)
     return {
         key: _filled(values[key], default, f"{path}.{key}") if key in values else default
@@ -214,61 +223,31 @@ def _filled(values: Any, defaults: Any, path: str, of: str = "") -> Any:
     }
 
 
-def _typed(value: Any, default: Any, path: str) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if default is None:
-        return value
-    if isinstance(default, bool):
-        expected, ok = "True or False", isinstance(value, bool)
-    elif isinstance(default, int):
-        expected, ok = "a whole number", is_number and float(value).is_integer()
-        value = int(value) if ok else value
-    elif isinstance(default, float):
-        expected, ok = "a number", is_number and math.isfinite(value)
-        value = float(value) if ok else value
-    elif isinstance(default, str):
-        expected, ok = "text", isinstance(value, str)
+def _overridden(part: Any, keys: list[str], text: Any, path: str, depth: int = 1) -> Any:
+    """A section or a list whose leaf that `keys` lead to is set; a list is indexed by number."""
+    key = _index(part, keys[0], path, depth)
+    if keys[1:]:
+        value = _overridden(part[key], keys[1:], text, path, depth + 1)
+    elif isinstance(part[key], Mapping):
+        raise UserError(f"{path} is a section; set one of: {', '.join(sorted(part[key]))}")
     else:
-        expected = "a list"
-        ok = isinstance(value, Sequence) and not isinstance(value, str)
-        if ok and default and not isinstance(default[0], Mapping):
-            value = [_typed(item, default[0], f"{path}.{i}") for i, item in enumerate(value)]
-        value = type(default)(value) if ok else value
-    if not ok:
-        raise UserError(f"{path}={value!r} has the wrong type; it must be {expected}")
-    return value
+        value = typed(parsed(text, part[key]), part[key], path)
+    if isinstance(part, tuple):
+        return (*part[:key], value, *part[key + 1 :])
+    part[key] = value
+    return part
 
 
-def _override(section: Any, keys: list[str], text: str, path: str) -> None:
-    """Sets the leaf that `keys` lead to; a list is indexed by number."""
-    *parents, last = keys
-    for depth, key in enumerate(parents, start=1):
-        section = section[_index(section, key, path, depth)]
-    last = _index(section, last, path, len(keys))
-    if isinstance(section[last], Mapping):
-        raise UserError(f"{path} is a section; set one of: {', '.join(sorted(section[last]))}")
-    section[last] = _typed(_parsed(text, section[last]), section[last], path)
-
-
-def _index(section: Any, key: str, path: str, depth: int) -> str | int:
+def _index(part: Any, key: str, path: str, depth: int) -> str | int:
     where = ".".join(path.split(".")[: depth + 1])
-    if isinstance(section, list) and key.isdigit() and int(key) < len(section):
-        return int(key)
-    if isinstance(section, Mapping) and key in section:
-        return key
-    if isinstance(section, Mapping):
-        raise UserError(f"{where}: there is no such setting; {suggestion(key, section)}")
-    raise UserError(
-        f"{where}: there is no such setting; '{path.split('.')[depth - 1]}' has no parts"
-    )
-
-
-def _parsed(text: str, default: Any) -> Any:
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool) and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    if isinstance(part, Mapping):
+        if key in part:
+            return key
+        raise UserError(f"{where}: there is no such setting; {suggestion(key, part)}")
+    holder = where.rpartition(".")[0]
+    if not isinstance(part, list | tuple):
+        raise UserError(f"{where}: there is no such setting; {holder} has no parts")
+    if not (key.isdecimal() and int(key) < len(part)):
+        entries = f"entries 0 to {len(part) - 1}" if part else "no entries"
+        raise UserError(f"{where}: there is no such entry; {holder} has {entries}")
+    return int(key)

@@ -127,3 +127,32 @@ def test_modules_of_one_s_own_are_imported_before_names_are_looked_up(
     (tmp_path / "broken_of_this_test.py").write_text("1 / 0")
     with pytest.raises(UserError, match="cannot be imported: ZeroDivisionError: division by zero"):
         load_config("digits_lenet", {"imports": "['broken_of_this_test']"})
+
+
+def test_a_config_imports_the_modules_beside_it(tmp_path):
+    """Of each folder its own, whatever another folder has by the same name."""
+    config = "import base\nfrom parts import sizes\n\ndef get_config():\n    return base.config(sizes.SIZE)\n"
+    base = (
+        "from jaxcnn.config import default_config\n\ndef config(size):\n    config = default_config()\n"
+        "    config.seed = {seed}\n    config.train.global_batch_size = size\n    return config\n"
+    )
+    for seed, folder in enumerate((tmp_path / "one", tmp_path / "two"), start=1):
+        (folder / "parts").mkdir(parents=True)
+        (folder / "parts" / "__init__.py").write_text("")
+        (folder / "parts" / "sizes.py").write_text(f"SIZE = {8 * seed}")
+        (folder / "base.py").write_text(base.format(seed=seed))
+        (folder / "mine.py").write_text(config)
+    path, modules = list(sys.path), set(sys.modules)
+    for seed, folder in ((1, "one"), (2, "two"), (1, "one")):
+        loaded = load_config(tmp_path / folder / "mine.py")
+        assert (loaded.seed, loaded.train.global_batch_size) == (seed, 8 * seed)
+    assert sys.path == path
+    assert not {"base", "parts", "parts.sizes"} & (set(sys.modules) - modules)
+
+
+def test_a_neighbour_that_fails_is_one_line(tmp_path):
+    (tmp_path / "base.py").write_text("1 / 0")
+    (tmp_path / "mine.py").write_text("\nimport base\n")
+    with pytest.raises(UserError, match=r"mine.py, line 2: ZeroDivisionError: division by zero"):
+        load_config(tmp_path / "mine.py")
+    assert str(tmp_path) not in sys.path

@@ -65,7 +65,7 @@ def test_what_goes_around_the_optimizer_stays_when_it_is_switched():
         (
             {"optimizer.name": "adamw", "loss.l2_regularization": "5e-4"},
             "config.loss.l2_regularization=0.0005 and config.optimizer.weight_decay=0.0001 would "
-            "both make weights decay; set config.loss.l2_regularization=0 or "
+            "both decay the weights; set config.loss.l2_regularization=0 or "
             "config.optimizer.weight_decay=0",
         ),
         (
@@ -157,8 +157,12 @@ def test_override_inside_a_list():
         ),
         ("train.durations", "1 epochs", "did you mean 'duration'?"),
         ("train", "1", "config.train is a section; set one of: duration, global_batch_size"),
-        ("seed.x", "1", "config.seed.x: there is no such setting; 'seed' has no parts"),
-        ("data.augment.7", "1", "config.data.augment.7: there is no such setting"),
+        ("seed.x", "1", "config.seed.x: there is no such setting; config.seed has no parts"),
+        (
+            "data.augment.7",
+            "1",
+            "config.data.augment.7: there is no such entry; config.data.augment has no entries",
+        ),
         ("seed", "one", "config.seed='one' has the wrong type; it must be a whole number"),
         ("seed", "1.5", "config.seed=1.5 has the wrong type; it must be a whole number"),
         ("seed", "-1", "config.seed=-1 must be at least 0"),
