@@ -1,5 +1,6 @@
 """Values that come from Python and from flags: brought to a setting's type, or refused in one line."""
 
+import json
 import os
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def overridden(dotted: str, value):
 
 @pytest.mark.parametrize("given", [set_in_python, overridden])
 @pytest.mark.parametrize(
-    "dotted, value, meant",
+    ("dotted", "value", "meant"),
     [
         ("optimizer.learning_rate", np.float64(0.1), 0.1),
         ("optimizer.learning_rate", np.float32(0.5), 0.5),
@@ -56,10 +57,8 @@ def test_pythons_values_are_welcome(given, dotted, value, meant):
     result = given(dotted, value)
     if meant is None:
         meant = [{"name": "cutout", "size": 4, "probability": 1.0}]
-    assert result == meant and type(result) is type(meant)
-    assert not isinstance(result, list | tuple) or [*map(type, result)] == [
-        type(entry) if not isinstance(entry, dict) else type(result[0]) for entry in meant
-    ]
+    assert type(result) is type(meant)
+    assert json.dumps(result) == json.dumps(meant)  # of JSON's types alone
 
 
 @pytest.mark.parametrize("value", [True, False, np.True_, "true", "False"])
@@ -70,7 +69,7 @@ def test_true_and_false(value):
 
 @pytest.mark.parametrize("given", [set_in_python, overridden])
 @pytest.mark.parametrize(
-    "dotted, value, message",
+    ("dotted", "value", "message"),
     [
         ("model.name", 5, "config.model.name=5 has the wrong type; it must be text"),
         ("loss.name", 5, "config.loss.name=5 has the wrong type; it must be text"),
@@ -95,11 +94,13 @@ def test_others_are_one_short_line(given, dotted, value, message):
     with pytest.raises(UserError) as raised:
         given(dotted, value)
     line = str(raised.value)
-    assert message in line and "\n" not in line and len(line) < 250
+    assert message in line
+    assert "\n" not in line
+    assert len(line) < 250
 
 
 @pytest.mark.parametrize(
-    "dotted, text",
+    ("dotted", "text"),
     [
         ("optimizer.learning_rate", "1e400"),
         ("optimizer.learning_rate", "9" * 400),
