@@ -56,7 +56,7 @@ def overridden(dotted: str, value):
 def test_pythons_values_are_welcome(given, dotted, value, meant):
     result = given(dotted, value)
     if meant is None:
-        meant = [{"name": "cutout", "size": 4, "probability": 1.0}]
+        meant = [{"name": "cutout", "probability": 1.0, "size": 4}]
     assert type(result) is type(meant)
     assert json.dumps(result) == json.dumps(meant)  # of JSON's types alone
 
