@@ -1,10 +1,10 @@
-"""What augmentation does for a small budget: ResNet-20 on a tenth of Fashion-MNIST.
+"""The effect of augmentation on a small budget: ResNet-20 on a tenth of Fashion-MNIST.
 
     TFDS_DATA_DIR=… python benchmarks/augmentation.py
 
-The same 6,000 training images, 10 epochs of 128 images, learning rate and seeds for each recipe; the
-10,000 test images after the last step. An hour on two cores. Writes
-benchmarks/results/augmentation_*.json.
+Every recipe uses the same 6,000 training images, 10 epochs in batches of 128, learning rate and
+seeds, and is evaluated on the 10,000 test images after the last step. Takes an hour on two cores.
+Writes benchmarks/results/augmentation_*.json.
 """
 
 import logging
@@ -22,7 +22,7 @@ from jaxcnn import runtime
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
 from jaxcnn.errors import UserError
-from jaxcnn.train.loop import train
+from jaxcnn.train.start import train
 
 SEEDS = (0, 1, 2)
 IMAGES = 6_000

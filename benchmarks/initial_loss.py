@@ -1,10 +1,10 @@
-"""The first loss of every model, freshly initialised, beside ln C.
+"""The initial loss of every model, compared with ln C.
 
     python benchmarks/initial_loss.py [PATTERN]
 
-A batch of eight images of noise (mean 0, variance 1) of the size that the model was published for,
-random labels, training mode. Were the logits normal with variance σ², the loss would be about ln C
-+ σ²/2. Half an hour on two cores. Without a pattern, writes
+Uses a batch of eight noise images (mean 0, variance 1) of the size that the model was published
+for, random labels and training mode. For normally distributed logits with variance σ², the loss
+would be about ln C + σ²/2. Takes half an hour on two cores. Without a pattern, writes
 benchmarks/results/initial_loss_*.json.
 """
 
@@ -26,7 +26,7 @@ SEEDS = 3
 
 
 def first_loss(name: str) -> dict:
-    """Means over the seeds of the loss and of the logits' variance."""
+    """The loss and the variance of the logits, averaged over the seeds."""
     shape, classes = PUBLISHED_FOR[name]
     model = create_model(name, num_classes=classes)
 
@@ -41,7 +41,7 @@ def first_loss(name: str) -> dict:
         of_label = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
         return -of_label.mean(), logits.var(axis=1).mean()
 
-    # Other bits than a run's, of the same distribution, and a third of the time to compile.
+    # Not the bits of a run, but the same distribution, and a third of the compile time.
     keys = [jax.random.key(seed, impl="rbg") for seed in range(SEEDS)]
     compiled = jax.jit(losses).lower(keys[0]).compile()
     found = [compiled(key) for key in keys]

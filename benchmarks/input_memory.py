@@ -1,9 +1,9 @@
-"""The resident set of a pipeline of photographs over two epochs.
+"""The resident memory of an input pipeline of photographs over two epochs.
 
     python benchmarks/input_memory.py [--images 4096]
 
-The photographs are JPEG files of about ImageNet's size in a TFDS set, made on the spot; they become
-batches of 64 of 224 × 224 pixels: Inception's crop, a flip, the normalisation. Writes
+The photographs are generated JPEG files of about ImageNet's size in a TFDS set. They become batches
+of 64 images of 224 × 224 pixels, with Inception's crop, a flip and normalisation. Writes
 benchmarks/results/input_memory_*.json.
 """
 
@@ -29,7 +29,7 @@ AUGMENT = [{"name": "random_resized_crop"}, {"name": "horizontal_flip"}]
 
 
 def resident() -> int:
-    """Of this process, in MB."""
+    """The resident memory of this process in MB."""
     return round(psutil.Process().memory_info().rss / 1e6)
 
 

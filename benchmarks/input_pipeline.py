@@ -1,21 +1,21 @@
-"""How fast training images come, and what they cost the processor: jaxcnn, PyTorch, Grain.
+"""Throughput and processor time of the training input: jaxcnn, PyTorch, Grain.
 
     TFDS_DATA_DIR=… python benchmarks/input_pipeline.py [--jobs digits photographs] [--rounds 5]
 
-Each contestant, in a process of its own, draws batches of shuffled, augmented, normalised float32
-images, and does nothing with them. All may use every core: jaxcnn by threads, PyTorch and Grain by a
-worker process per core, or within the one process where that is given as 'in process'. They take
-turns, and who has not its turn is stopped, so that nobody draws ahead at another's cost. Processor
-time is that of a contestant and its workers, user and system.
+Each contestant, in a separate process, draws batches of shuffled, augmented, normalised float32
+images and discards them. All may use every core: jaxcnn with threads, PyTorch and Grain with one
+worker process per core, or within the single process for the rows marked 'in process'. They take
+turns, and are paused while others have theirs, so that none draws ahead at another's cost.
+Processor time is the user and system time of a contestant and its workers.
 
-The jobs' arrays are in memory for all. The photographs are JPEG files of about ImageNet's size, made
-on the spot, of which jaxcnn reads the TFDS set; PyTorch and Grain have the same files' bytes in memory
-already, which spares them the reading. Each library crops and scales in its own way: PyTorch's and
-Grain's are antialiased. The last rows decode the whole photographs, and do nothing else.
+Arrays are in memory for all contestants. The photographs are generated JPEG files of about
+ImageNet's size. jaxcnn reads them from a TFDS set; PyTorch and Grain have the bytes of the same
+files in memory, which saves them the reading. Each library crops and scales in its own way: PyTorch
+and Grain with antialiasing. The last rows only decode the whole photographs.
 
-PyTorch, torchvision and Grain are left out where they are not installed (pip install -e '.[bench]', and
-pip install --no-deps torchvision). Without a prepared Fashion-MNIST and CIFAR-10 in TFDS_DATA_DIR,
-their images are noise of the same shape. Prints a table for each job and writes
+PyTorch, torchvision and Grain are left out if they are not installed (pip install -e '.[bench]',
+and pip install --no-deps torchvision). Without a prepared Fashion-MNIST and CIFAR-10 in
+TFDS_DATA_DIR, their images are noise of the same shape. Prints a table for each job and writes
 benchmarks/results/input_pipeline_*.json.
 """
 
@@ -44,7 +44,7 @@ WORKERS = os.cpu_count()
 
 
 class Job(NamedTuple):
-    """What is drawn: by which function of a contestant's module, and with which settings."""
+    """What is drawn, by which function of a contestant's module, and with which settings."""
 
     what: str
     function: str
@@ -77,7 +77,7 @@ NOISE = {"fashion_mnist": (60_000, 28, 28, 1), "cifar10": (50_000, 32, 32, 3)}
 
 
 class Entrant(NamedTuple):
-    """A contestant's module, the packages that it needs, its settings, and the jobs it is for."""
+    """A contestant's module, the packages it needs, its settings, and the jobs it can do."""
 
     module: str
     packages: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ ENTRANTS = {
 
 
 def contestant(name: str, job: Job, folder: Path) -> None:
-    """Runs as a contestant, in a process of its own."""
+    """Runs as a contestant, in a separate process."""
     entrant = ENTRANTS[name]
     module = importlib.import_module(f"benchmarks.contestants.{entrant.module}")
     batches = getattr(module, job.function)(folder, **job.settings, **entrant.settings)
@@ -115,7 +115,7 @@ def contestant(name: str, job: Job, folder: Path) -> None:
 
 
 def store(name: str, folder: Path) -> str:
-    """Writes a job's data to where the contestants find it; says what it is."""
+    """Writes a job's data where the contestants find it; returns a description of it."""
     if name == "photographs":
         return _store_photographs(folder)
     from jaxcnn.config import default_config
@@ -153,7 +153,7 @@ def _store_photographs(folder: Path) -> str:
 
 
 def entered(function: str) -> list[str]:
-    """The contestants that there are for a job; says which are left out."""
+    """The available contestants for a job; prints which are left out."""
     names = []
     for name, entrant in ENTRANTS.items():
         if function not in entrant.functions:
@@ -167,7 +167,7 @@ def entered(function: str) -> list[str]:
 
 
 def race(name: str, rounds: int, folder: Path) -> dict[str, tuple[list, list]]:
-    """Images per second, and processor microseconds per image, of every contestant."""
+    """Images per second and processor microseconds per image of every contestant."""
     job = JOBS[name]
     names = entered(job.function)
     command = [str(Path(__file__)), f"--jobs={name}", f"--folder={folder}"]
@@ -192,7 +192,7 @@ def race(name: str, rounds: int, folder: Path) -> dict[str, tuple[list, list]]:
 
 
 def report(name: str, data: str, rows: dict[str, tuple[list, list]]) -> dict:
-    """Prints a job's table; returns what the JSON keeps."""
+    """Prints a job's table; returns the contents of the JSON."""
     job, (speeds, costs) = JOBS[name], rows["jaxcnn"]
     print(f"\n{name}, {data}: {job.what}; batch {job.settings['batch_size']}")
     print(

@@ -1,13 +1,13 @@
-"""What the whole training loop costs beside the bare compiled step, on the same batches.
+"""The cost of the whole training loop relative to the bare compiled step, on the same batches.
 
     python benchmarks/loop.py [--model resnet18_cifar --dtype bfloat16]
 
-The loop shuffles, augments, normalises and prefetches images, accumulates metrics, writes lines and
-TensorBoard events, and saves checkpoints; once with batches that the host makes, and once with data
-that lies on the device. The bare step runs over the same batches, which lie there already. PyTorch,
-where it is installed, trains the same network on one batch, and on those that its DataLoader makes of
-the same images, with a worker for each core; it writes and saves nothing. All take turns, and who has
-not its turn is stopped. Writes benchmarks/results/.
+The loop shuffles, augments, normalises and prefetches images, accumulates metrics, writes log lines
+and TensorBoard events, and saves checkpoints. It runs once with batches made on the host, and once
+with data stored on the device. The bare step runs over the same batches, already on the device. If
+PyTorch is installed, it trains the same network on a single batch, and on the batches that its
+DataLoader makes of the same images, with one worker per core; it writes and saves nothing. All take
+turns, and are paused while others have theirs. Writes benchmarks/results/loop_*.json.
 """
 
 import argparse
@@ -42,7 +42,7 @@ MODELS = {
     "resnet20_cifar": {"name": "resnet20_cifar"},
     "resnet18_cifar": {"name": "resnet18", "stem": "cifar"},
 }
-# The form of PyTorch's step that is the fastest, of ResNets, in benchmarks/train_step.py.
+# The fastest form of PyTorch's step for ResNets, according to benchmarks/train_step.py.
 TORCH_FORM = {"cpu": "torch eager channels_last", "gpu": "torch compile channels_last"}
 
 
@@ -65,7 +65,7 @@ def benchmark_config(model: str, dtype: str, batch_size: int, steps: int, placem
 def own_contestants(
     arguments: argparse.Namespace, images: np.ndarray, labels: np.ndarray
 ) -> dict[str, Callable[[], float]]:
-    """The bare step and the loops: each a function that gives the seconds of a round."""
+    """The bare step and the loops, each as a function that returns the seconds of a round."""
     dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
     layout, configs = Layout.over_all_devices(), {}
     for placement in PLACEMENTS:
@@ -111,7 +111,7 @@ def own_contestants(
 def torch_contestants(
     arguments: argparse.Namespace, folder: str, running: ExitStack
 ) -> dict[str, Callable[[], float]]:
-    """The same of PyTorch's, where it is installed, with the images that lie in the folder."""
+    """The same for PyTorch, if it is installed, with the images in the folder."""
     if not measure.has_torch():
         print("left out: PyTorch, for torch and torchvision are not both installed")
         return {}
@@ -126,7 +126,7 @@ def torch_contestants(
 
 
 def torch_contestant(arguments: argparse.Namespace) -> None:
-    """Runs as one of them, in a process of its own."""
+    """Runs as one of them, in a separate process."""
     from benchmarks.contestants import with_torch
 
     model, dtype, batch_size = arguments.model, arguments.dtype, arguments.batch_size
@@ -141,7 +141,7 @@ def torch_contestant(arguments: argparse.Namespace) -> None:
 
 
 def report(arguments: argparse.Namespace, seconds: dict[str, list[float]]) -> dict:
-    """Prints every round, and what the loops keep; returns what the JSON keeps."""
+    """Prints every round and the ratios of speeds; returns the contents of the JSON."""
     count = arguments.steps * arguments.batch_size
     print(
         f"{arguments.model}, {arguments.dtype}, batch {arguments.batch_size}, "

@@ -2,8 +2,9 @@
 
     python benchmarks/many_runs.py [--runs=50]
 
-Each is a short run on arrays in memory, with all that a run writes. The table has the process's memory
-and its threads, after a collection of Python's garbage. Writes benchmarks/results/many_runs_*.json.
+Each run is a short one on arrays in memory, with all the files that a run writes. The table has the
+memory and the number of threads of the process, after garbage collection. Writes
+benchmarks/results/many_runs_*.json.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What the benchmarks share: contestants in processes of their own, run in turn; the device; results.
+"""Shared by the benchmarks: contestants in separate processes that take turns, the device, results.
 
-A contestant is a process that prints 'ready' once it is warm; it answers a line that holds a count with
-the seconds that so many steps took. Only one of them works at a time, and they take turns, so that a
-machine whose speed drifts is as slow for the one as for the other.
+A contestant is a process that prints 'ready' once it is warm. To a line with a number it replies
+with the seconds that this many steps took. Only one contestant works at a time, and they take
+turns, so that a drift in the machine's speed affects all of them alike.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ import psutil
 
 from jaxcnn.train.workdir import environment
 
-# The contestants share an accelerator's memory, most of which JAX would take at once for one.
+# The contestants share an accelerator's memory; by default JAX preallocates most of it.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,7 +45,7 @@ class Contestant:
         raise SystemExit(f"{' '.join(command)} did not start")
 
     def seconds(self, count: int) -> float:
-        """How long so many steps take."""
+        """How long this many steps take."""
         self._process.stdin.write(f"{count}\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
@@ -56,14 +56,14 @@ class Contestant:
 
 
 class Racer(Contestant):
-    """A contestant that is stopped, with its workers, while it has not its turn."""
+    """A contestant that is paused, with its workers, except during its turn."""
 
     def __init__(self, command: list[str]):
         super().__init__(command)
         self._suspend()
 
     def turn(self, count: int) -> tuple[float, float]:
-        """The seconds that so many batches took: on the clock, and of processors."""
+        """Wall-clock seconds and processor seconds for this many batches."""
         self._resume()
         before = self._processor_seconds()
         seconds = self.seconds(count)
@@ -92,7 +92,7 @@ class Racer(Contestant):
 
 
 def serve(steps: Callable[[int], None], warm_up: int = 3) -> None:
-    """The contestant's side: warms up, then takes as many steps as it is told to."""
+    """The contestant's side: warms up, then takes steps on request."""
     steps(warm_up)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -102,31 +102,31 @@ def serve(steps: Callable[[int], None], warm_up: int = 3) -> None:
 
 
 def random_batch(shape: tuple[int, int, int], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images of noise, and labels of ten classes."""
+    """Noise images, and labels of ten classes."""
     images = np.random.default_rng(0).normal(size=(size, *shape)).astype(np.float32)
     return images, np.arange(size, dtype=np.int32) % 10
 
 
 def in_turn(names: list[str], rounds: int) -> Iterator[list[str]]:
-    """The order of each round: every contestant starts one in turn."""
+    """The order of each round; the contestants take turns to be first."""
     for i in range(rounds):
         shift = i % len(names)
         yield names[shift:] + names[:shift]
 
 
 def spread(values: list[float], digits: int = 4) -> dict[str, float]:
-    """Median, least and most."""
+    """Median, minimum and maximum."""
     numbers = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {key: round(value, digits) for key, value in numbers.items()}
 
 
 def has_torch() -> bool:
-    """Whether PyTorch can take part, whose networks and transforms are torchvision's."""
+    """Whether PyTorch can take part; its networks and transforms come from torchvision."""
     return all(map(importlib.util.find_spec, ("torch", "torchvision")))
 
 
 def device_name() -> str:
-    """The accelerator's name, or the processor's model and how many cores there are."""
+    """The accelerator's name, or the processor's model and its number of cores."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return device.device_kind

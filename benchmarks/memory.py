@@ -1,9 +1,9 @@
-"""The memory of the training step, with and without rematerialisation, and with freed memory kept.
+"""Memory of the training step, with and without rematerialisation, and with freed memory kept.
 
     python benchmarks/memory.py
 
-The first table is what the compiled step allocates for itself, as XLA plans it. The second is the most
-that the process ever held, after ten steps, with the C library's defaults and as jaxcnn sets it up.
+The first table is what the compiled step allocates for itself, as planned by XLA. The second is the
+peak memory of the process after ten steps, with the C library's defaults and with jaxcnn's setup.
 Writes benchmarks/results/memory_*.json.
 """
 
@@ -24,7 +24,7 @@ DEPTHS = {"resnet20_cifar": 3, "resnet110_cifar": 18}
 
 
 def planned(blocks: int, remat: bool) -> float:
-    """MiB of temporary memory that the compiled step of a network of 6·blocks + 2 layers takes."""
+    """Temporary memory in MiB of the compiled step of a network with 6·blocks + 2 layers."""
     from benchmarks.contestants import with_jaxcnn
 
     step, *_ = with_jaxcnn.compiled_step(
@@ -38,13 +38,13 @@ def planned(blocks: int, remat: bool) -> float:
 
 
 def held(keep: bool) -> float:
-    """MiB that a process held at most in ten steps."""
+    """Peak memory in MiB of a process that takes ten steps."""
     command = [sys.executable, str(Path(__file__)), f"--held={'kept' if keep else 'returned'}"]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def take_steps(keep: bool) -> None:
-    """Prints what this process holds at most."""
+    """Takes the steps and prints the peak memory of this process."""
     import jax
 
     from benchmarks.contestants import with_jaxcnn

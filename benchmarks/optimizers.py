@@ -1,10 +1,10 @@
-"""Every optimizer, from its default settings: test accuracy of LeNet-5 on the digits.
+"""Every optimizer with its default settings: test accuracy of LeNet-5 on the digits.
 
     python benchmarks/optimizers.py [PATTERN]
 
-`configs/digits_lenet.py`, 20 epochs (405 steps of 64) of its cosine schedule and warm-up, without the
-L2 penalty; the final weights. Ten minutes on two cores. Without a pattern, writes
-benchmarks/results/optimizers_*.json.
+Uses `configs/digits_lenet.py` for 20 epochs (405 steps of 64 images) of its cosine schedule and
+warm-up, without the L2 penalty, and evaluates the final weights. Takes ten minutes on two cores.
+Without a pattern, writes benchmarks/results/optimizers_*.json.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from benchmarks import measure
 from jaxcnn import runtime
 from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.train.experiment import load_config
-from jaxcnn.train.loop import DivergedError, train
+from jaxcnn.train.judge import DivergedError
+from jaxcnn.train.start import train
 
 CONFIG = Path(__file__).parent.parent / "configs" / "digits_lenet.py"
 OVERRIDES = {
@@ -35,7 +36,7 @@ OVERRIDES = {
 
 
 def accuracy(name: str) -> float:
-    """On the 360 test images, after the last step; 0 where the run diverged."""
+    """Accuracy on the 360 test images after the last step; 0 if the run diverged."""
     config = load_config(CONFIG, {**OVERRIDES, "optimizer.name": name})
     with tempfile.TemporaryDirectory() as workdir:
         try:

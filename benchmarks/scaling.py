@@ -1,8 +1,8 @@
-"""How the step's time grows: with the devices, the batch size, the depth and the width.
+"""Step time as a function of the number of devices, the batch size, the depth and the width.
 
     python benchmarks/scaling.py
 
-On a CPU the devices are virtual ones that share its cores. Each row is a process of its own; they take
+On a CPU the devices are virtual and share its cores. Each row is a separate process; they take
 turns. Writes benchmarks/results/scaling_*.json.
 """
 
@@ -26,14 +26,14 @@ ROWS = {
 
 
 def label_of(row: dict) -> str:
-    """What stands in the table's first column."""
+    """The entry in the first column of the table."""
     if "stage_sizes" in row:
         return str(6 * row["stage_sizes"][0] + 2)
     return str(next(iter(row.values())))
 
 
 def contestant(row: dict) -> None:
-    """Runs as a contestant, in a process of its own."""
+    """Runs as a contestant, in a separate process."""
     from benchmarks.contestants import with_jaxcnn
 
     batch_size = row.pop("batch_size", 128)
@@ -56,7 +56,7 @@ def main() -> None:
         racers = {}
         for row in rows:
             devices = row.get("devices", 1)
-            # XLA's collectives each hold a thread while they wait; with few threads they deadlock.
+            # XLA's collectives each occupy a thread while they wait; with few threads they deadlock.
             environment = {"JAX_NUM_CPU_DEVICES": str(devices), "NPROC": str(4 * devices)}
             racers[label_of(row)] = measure.Contestant(
                 [str(Path(__file__)), f"--contestant={json.dumps(row)}"],

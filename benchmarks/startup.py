@@ -1,9 +1,9 @@
-"""From the command to the end of the first training step, with an empty and with a warm compile cache.
+"""Time from the command to the end of the first training step, with an empty and a warm compile cache.
 
     python benchmarks/startup.py
 
-Starts `jaxcnn train` on the digits as a user does, and waits for the line of its first step. Each round
-starts it twice: with no compiled program in the cache, and with those of the first start.
+Starts `jaxcnn train` on the digits as a user does, and waits for the log line of its first step.
+Each round starts it twice: with an empty cache, and with the programs cached by the first start.
 Writes benchmarks/results/startup_*.json.
 """
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def seconds_to_first_step(config: str, cache: str) -> float:
-    """Starts the command, reads until the first step's line, and stops it."""
+    """Starts the command, reads its output up to the line of the first step, and stops it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
     environment["XDG_CACHE_HOME"] = cache
     with tempfile.TemporaryDirectory() as workdir:

@@ -1,13 +1,13 @@
-"""The compiled training step, against plain Flax and against PyTorch in each of its forms.
+"""The compiled training step, compared with plain Flax and with each form of PyTorch.
 
     python benchmarks/train_step.py [--models resnet18 resnet50] [--dtype bfloat16]
 
-Takes every model of the registry, on images of the size that it was published for. Each contestant has
-a process of its own; in turn they train the same network on the same batch, which lies on the device.
-Processes that do the same differ in speed by up to a half, each for as long as it lives, so all of them
-are started anew several times. Plain Flax and PyTorch take part where they have the network, and
-PyTorch where it is installed (pip install -e '.[torch]', and pip install --no-deps torchvision). Prints
-a table for each model and writes benchmarks/results/train_step_MODEL_*.json.
+Accepts every model of the registry, on images of the size that it was published for. Each
+contestant has a separate process; in turn they train the same network on the same batch, which is
+on the device. Identical processes differ in speed by up to a half, each for its whole lifetime, so
+all of them are restarted several times. Plain Flax and PyTorch take part where they have the
+network, and PyTorch only if it is installed (pip install -e '.[torch]', and pip install --no-deps
+torchvision). Prints a table for each model and writes benchmarks/results/train_step_MODEL_*.json.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SECONDS_PER_TURN = 2.0
 
 
 def contestant(who: str, model: str, batch_size: int, dtype: str) -> None:
-    """Runs as a contestant, in a process of its own."""
+    """Runs as a contestant, in a separate process."""
     from jaxcnn.models import PUBLISHED_FOR
 
     batch = measure.random_batch(PUBLISHED_FOR[model][0], batch_size)
@@ -44,7 +44,7 @@ def contestant(who: str, model: str, batch_size: int, dtype: str) -> None:
 
 
 def contestants(model: str) -> list[str]:
-    """Who has that network here."""
+    """The contestants that have this network."""
     from benchmarks.contestants import with_flax
 
     names = ["jaxcnn"]
@@ -59,7 +59,7 @@ def contestants(model: str) -> list[str]:
 
 
 def multiply_adds(name: str) -> int:
-    """Multiply-adds of the convolutions and dense layers for one image, forwards."""
+    """Multiply-adds of the convolutions and dense layers for one image in the forward pass."""
     from jaxcnn import create_model
     from jaxcnn.diagnose.summary import summarize
     from jaxcnn.models import PUBLISHED_FOR
@@ -69,7 +69,7 @@ def multiply_adds(name: str) -> int:
 
 
 def is_slow(model: str) -> bool:
-    """Whether a step of 128 images would take a minute."""
+    """Whether a step of 128 images would take about a minute."""
     import jax
 
     return jax.default_backend() == "cpu" and multiply_adds(model) > 1e9
@@ -95,7 +95,7 @@ def matrix_product_peak(dtype: str) -> float:
 
 
 def race(model: str, batch_size: int, dtype: str, processes: int, rounds: int) -> dict:
-    """Images per second of every contestant, measured in turn."""
+    """Images per second of every contestant, measured in turns."""
     names = contestants(model)
     script = str(Path(__file__))
     flags = [f"--models={model}", f"--batch-size={batch_size}", f"--dtype={dtype}"]
@@ -118,8 +118,8 @@ def race(model: str, batch_size: int, dtype: str, processes: int, rounds: int) -
 
 
 def report(model: str, speeds: dict[str, list[float]], batch_size: int, peak: float) -> dict:
-    """Prints the model's table; returns what the JSON keeps."""
-    macs = 3 * multiply_adds(model)  # forwards, and backwards by the inputs and by the kernels
+    """Prints the model's table; returns the contents of the JSON."""
+    macs = 3 * multiply_adds(model)  # forward pass, input gradients, kernel gradients
     print(
         f"\n{model}, batch {batch_size}: {macs / 1e6:,.1f} M multiply-adds per image and step; "
         f"a matrix product runs at {2 * peak / 1e9:,.0f} GFLOP/s"
@@ -154,10 +154,12 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=[*SMALL, *LARGE], choices=list_models(), metavar="MODEL"
     )
-    parser.add_argument("--batch-size", type=int, help="128; on a CPU 8 for the large networks")
+    parser.add_argument("--batch-size", type=int, help="default: 128; large networks on a CPU: 8")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--processes", type=int, help="5; on a CPU 3 for the large networks")
-    parser.add_argument("--rounds", type=int, help="of every process: 3; there 1")
+    parser.add_argument("--processes", type=int, help="default: 5; large networks on a CPU: 3")
+    parser.add_argument(
+        "--rounds", type=int, help="per process; default: 3; large networks on a CPU: 1"
+    )
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     dtype = arguments.dtype

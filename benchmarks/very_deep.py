@@ -1,9 +1,9 @@
-"""What the training step of the deepest networks costs, with and without rematerialisation.
+"""The cost of the training step of the deepest networks, with and without rematerialisation.
 
     python benchmarks/very_deep.py
 
-Each network compiles and takes two steps at batch 8 in a process of its own, with an empty compile
-cache. Half an hour on two cores. Writes benchmarks/results/very_deep_*.json.
+Each network compiles and takes two steps at batch 8 in a separate process, with an empty compile
+cache. Takes half an hour on two cores. Writes benchmarks/results/very_deep_*.json.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
 def take_steps(name: str, remat: bool) -> dict:
-    """Compiles, takes two steps, and says what it took."""
+    """Compiles, takes two steps, and returns the time and memory used."""
     import jax
 
     from benchmarks.contestants import with_jaxcnn

@@ -1,9 +1,9 @@
-"""ResNet-20 on CIFAR-10, after He et al. 2016 §4.2, with a cosine schedule in place of its steps.
+"""ResNet-20 on CIFAR-10, after He et al. 2016 §4.2, with a cosine schedule instead of its steps.
 
     jaxcnn train --config=configs/cifar10_resnet20.py --workdir=runs/cifar10_resnet20
 
 The paper reports 91.25% on the test images with its own schedule over 64,000 steps; this config has
-not been run to its end yet. It is meant for an accelerator: at the 205 images/s that two CPU cores
+not been run to the end yet. It is meant for an accelerator: at the 205 images/s that two CPU cores
 reach (docs/results.md), it would take 11 hours.
 """
 

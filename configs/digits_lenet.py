@@ -1,8 +1,8 @@
-"""LeNet-5 on scikit-learn's 1,797 digits, which come with the package: the first thing to run.
+"""LeNet-5 on scikit-learn's 1,797 digits, which are included in the package: the first config to run.
 
 jaxcnn train --config=configs/digits_lenet.py --workdir=runs/digits_lenet
 
-Reaches 99.0 ± 0.4% of the 360 test images (best checkpoint, five seeds), in half a minute on two CPU
+Reaches 99.0 ± 0.4% on the 360 test images (best checkpoint, five seeds) in half a minute on two CPU
 cores, half of it start-up.
 """
 
@@ -15,7 +15,7 @@ def get_config():
     config.model.activation = "relu"
     config.model.pooling = "max"
     config.data.source = "digits"
-    config.data.resize = 32  # 8×8 to what LeNet-5 takes
+    config.data.resize = 32  # from 8×8 to LeNet-5's input size
     config.data.augment = [{"name": "pad_and_crop", "padding": 2}]
     config.optimizer.name = "nesterov"
     config.optimizer.learning_rate = 0.05

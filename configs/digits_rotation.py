@@ -1,10 +1,11 @@
-"""By how many degrees a digit is turned: a regression on scikit-learn's digits.
+"""Regression on scikit-learn's digits: by how many degrees a digit is turned.
 
 jaxcnn train --config=configs/digits_rotation.py --workdir=runs/digits_rotation
 
-Reaches a mean absolute error of 1.75° (seed 0) on 360 test digits, each turned ten times by up to ±45°,
-in a minute on two CPU cores. No test digit is among the training digits, at any angle. Not all of it is
-handwriting: the directions of the original 8×8 grid can be seen in the interpolated pixels.
+Reaches a mean absolute error of 1.75° (seed 0) on 360 test digits, each turned ten times by up to
+±45°, in a minute on two CPU cores. No test digit appears among the training digits, at any angle.
+The handwriting is not the only cue: the directions of the original 8×8 grid are visible in the
+interpolated pixels.
 """
 
 from jaxcnn.config import default_config
@@ -16,7 +17,7 @@ def get_config():
     config.model.widths = (32, 64, 64)
     config.data.source = "rotated_digits"
     config.loss.name = "huber"
-    config.loss.delta = 0.2  # of the angles' standard deviation
+    config.loss.delta = 0.2  # in standard deviations of the angles
     config.optimizer.name = "nesterov"
     config.optimizer.learning_rate = 0.05
     config.schedule.name = "cosine"

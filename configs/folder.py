@@ -1,10 +1,10 @@
-"""A small residual network on a folder of one's own images: the start for a data set of one's own.
+"""A small residual network on a folder of your own images.
 
     jaxcnn train --config=configs/folder.py --config.data.root=PHOTOS --workdir=runs/photos
 
-PHOTOS holds one folder of .jpg or .png files per class (a tenth of them is then held out as test,
-another as validation), or the folders train/, test/ and maybe validation/, each with the classes in
-it. What it reaches and how long it takes depend on the images.
+PHOTOS contains one folder of .jpg or .png files per class (a tenth of the images is then held out
+for test, another tenth for validation), or the folders train/, test/ and optionally validation/,
+each with the class folders in it. Accuracy and running time depend on the images.
 """
 
 from jaxcnn.config import default_config

@@ -1,12 +1,12 @@
-"""ResNet-50 on ImageNet, 90 epochs, after Goyal et al. 2017 with a cosine in place of the steps.
+"""ResNet-50 on ImageNet, 90 epochs, after Goyal et al. 2017, with a cosine schedule instead of steps.
 
     jaxcnn train --config=configs/imagenet_resnet50.py --workdir=runs/imagenet_resnet50
 
-TFDS_DATA_DIR holds a prepared imagenet2012 (TFDS says how to get its archives), best on a local disk:
-its photographs are read out of their shards one by one. For accelerators: the learning rate is 0.1 for
-256 images, so 0.4 for the 1,024 of a batch, which several devices share. Torchvision's ResNet-50,
-trained as long, reaches 76.13% of the 50,000 validation images; this config has not been run to its
-end yet.
+TFDS_DATA_DIR must contain a prepared imagenet2012 (TFDS documents how to get its archives),
+preferably on a local disk: photographs are read from their shards one by one. The config is for
+accelerators. The learning rate is 0.1 per 256 images, so 0.4 for a batch of 1,024, which is divided
+among the devices. Torchvision's ResNet-50, trained for as long, reaches 76.13% on the 50,000
+validation images; this config has not been run to the end yet.
 """
 
 from jaxcnn.config import default_config
