@@ -3,8 +3,8 @@
     jaxcnn train --config=configs/cifar10_resnet20.py --workdir=runs/cifar10_resnet20
 
 The paper reports 91.25% on the test images with its own schedule over 64,000 steps; this config has
-not been run to the end yet. It is meant for an accelerator: at the 205 images/s that two CPU cores
-reach (docs/results.md), it would take 11 hours.
+not been run to the end yet. It is meant for an accelerator: at the 385 images/s that two CPU cores
+reach (docs/performance.md), it would take 6 hours.
 """
 
 from jaxcnn.config import default_config

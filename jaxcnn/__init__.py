@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.2.0.dev0"
 
-# Where each public name is. It is loaded on first use, so that `jaxcnn --help` does not wait for JAX.
+# The module of each public name. It is imported on first use, so `jaxcnn --help` need not load JAX.
 _HOME = {
     "UserError": "errors",
     "create_model": "models",
@@ -57,15 +57,15 @@ if TYPE_CHECKING:
     from jaxcnn.optim.optimizers import register_optimizer
     from jaxcnn.optim.schedules import register_schedule
     from jaxcnn.train.experiment import load_config, resolve
-    from jaxcnn.train.loop import train
     from jaxcnn.train.losses import register_loss
     from jaxcnn.train.observers import register_observer
     from jaxcnn.train.pretrained import load_model
     from jaxcnn.train.saved_run import evaluate, load_run, predict
+    from jaxcnn.train.start import train
 
 
 def __getattr__(name: str):
-    if name == "train":  # the room, which can be called
+    if name == "train":  # the package, which is callable
         return importlib.import_module("jaxcnn.train")
     if name in _HOME:
         return getattr(importlib.import_module(f"jaxcnn.{_HOME[name]}"), name)

@@ -1,4 +1,4 @@
-"""python -m jaxcnn: the same as the command `jaxcnn`."""
+"""`python -m jaxcnn`, equivalent to the command `jaxcnn`."""
 
 import sys
 

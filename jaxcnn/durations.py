@@ -1,4 +1,4 @@
-"""Stretches of training, in steps, epochs, examples or percent of the run."""
+"""Durations of training, in steps, epochs, examples or percent of the run."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,10 +11,10 @@ from jaxcnn.errors import UserError
 
 @dataclass(frozen=True)
 class Duration:
-    """A stretch of training, as '300 steps', '12.5 epochs', '1000000 examples' or '5%' (of the run).
+    """A duration such as '300 steps', '12.5 epochs', '1000000 examples' or '5%' (of the run).
 
-    An epoch is every training example once. Batches run on over the end of an epoch, so an epoch is
-    rarely a whole number of steps; `steps` is therefore a fraction.
+    An epoch is one pass over the training examples. Batches cross epoch boundaries, so an epoch is
+    rarely a whole number of steps; `steps` therefore returns a fraction.
     """
 
     value: Fraction
@@ -24,10 +24,13 @@ class Duration:
 
     @classmethod
     def parse(cls, text: str, setting: str) -> "Duration":
-        """Reads a duration.
+        """Parses a duration.
+
+        Args:
+          setting: the name of the setting, for the error message.
 
         Raises:
-          UserError: `text` is not a number ≥ 0 with one of the units.
+          UserError: `text` is not a number ≥ 0 followed by one of the units.
         """
         number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz% ")
         unit = text.strip()[len(number) :].strip()
@@ -45,7 +48,12 @@ class Duration:
         return cls(value, unit)
 
     def steps(self, examples: int, batch_size: int, run_steps: int | None = None) -> Fraction:
-        """The same stretch in training steps, for `examples` in the training split."""
+        """The duration in training steps.
+
+        Args:
+          examples: size of the training split.
+          run_steps: length of the run, needed for a percentage.
+        """
         match self.unit:
             case "steps":
                 return self.value
@@ -59,7 +67,7 @@ class Duration:
 
 @dataclass(frozen=True)
 class Every:
-    """Says after which steps something recurring is due: the first step at or past each period."""
+    """A recurring event, due at the first step at or after the end of each period (in steps)."""
 
     period: Fraction
 
@@ -67,19 +75,19 @@ class Every:
         return step // self.period > (step - 1) // self.period
 
     def next_after(self, step: int) -> int:
-        """The first later step at which it is due."""
+        """The next step at which it is due."""
         return max(step + 1, math.ceil((step // self.period + 1) * self.period))
 
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is, and so how long any stretch of it.
+    """The length of a run, which converts durations to steps.
 
     Attributes:
-      examples: in the training split.
+      examples: size of the training split.
       batch_size: examples per step.
-      steps: of the whole run.
-      warmup: the steps of it in which the learning rate rises.
+      steps: length of the whole run.
+      warmup: steps of learning-rate warm-up, included in `steps`.
     """
 
     examples: int
@@ -89,10 +97,10 @@ class RunLength:
 
     @classmethod
     def of(cls, config: ConfigDict, examples: int) -> "RunLength":
-        """The length that a resolved config gives a run on `examples` training images.
+        """The length of a run of a resolved config on `examples` training images.
 
         Raises:
-          UserError: the warm-up is no shorter than the run.
+          UserError: the warm-up is not shorter than the run.
         """
         batch_size = config.train.global_batch_size
         duration = Duration.parse(config.train.duration, "config.train.duration")
@@ -111,14 +119,14 @@ class RunLength:
         return self.steps - self.warmup
 
     def stretch(self, text: str, setting: str) -> Fraction:
-        """A duration in steps; a percentage is one of the whole run."""
+        """A duration in steps; a percentage refers to the whole run."""
         return Duration.parse(text, setting).steps(self.examples, self.batch_size, self.steps)
 
     def period(self, text: str, setting: str) -> Fraction:
-        """A duration in steps, of something that recurs.
+        """The period of a recurring event, in steps.
 
         Raises:
-          UserError: it is 0.
+          UserError: the period is 0.
         """
         period = self.stretch(text, setting)
         if period == 0:

@@ -1,26 +1,45 @@
-"""A user's mistake, told in one line."""
+"""Errors that the user can fix, reported in one line."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the user can put right.
+    """An error that the user can fix.
 
-    The message is one line that names the setting or file, its value, and what would be valid. The
-    command line prints it without a traceback and exits with 1.
+    The message is one line that names the setting or file, its value and the valid values. The
+    command line prints it without a traceback and exits with code 1.
     """
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:
-    """The end of an error line: the nearest valid name if there is one, and all the valid ones."""
+    """The end of an error message: the closest valid name, if any, and the list of valid names."""
     valid = sorted(valid)
-    near = difflib.get_close_matches(name, valid, n=1)
-    did_you_mean = f"did you mean '{near[0]}'? " if near else ""
+    near = _closest(name, valid)
+    did_you_mean = f"did you mean '{near}'? " if near else ""
     return f"{did_you_mean}valid: {', '.join(valid) or 'none'}"
 
 
+def _closest(name: str, valid: list[str]) -> str | None:
+    """The name that differs in case and punctuation alone, or begins with or contains this one, or
+    is similar; the shortest of several."""
+    plain = _letters(name)
+    by_letters = {_letters(other): other for other in sorted(valid, key=len, reverse=True)}
+    if plain in by_letters:
+        return by_letters[plain]
+    if len(plain) >= 3:  # fewer letters are in too many names
+        longer = [other for other in by_letters if plain in other]
+        for other in sorted(longer, key=lambda other: (not other.startswith(plain), len(other))):
+            return by_letters[other]
+    similar = difflib.get_close_matches(plain, by_letters, n=1)
+    return by_letters[similar[0]] if similar else None
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
 def check_choice(setting: str, value: str, valid: Iterable[str]) -> None:
-    """Raises UserError where a setting that chooses by name names nothing."""
+    """Raises UserError if a setting's value is not one of the valid names."""
     if value not in valid:
         raise UserError(f"{setting} '{value}' does not exist; {suggestion(value, valid)}")

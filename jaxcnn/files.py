@@ -1,4 +1,4 @@
-"""Files and directories that are there whole or not at all."""
+"""Atomic writes: a file or directory appears complete or not at all."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path`, to write to; what is there takes its name where the block succeeds.
+    """Yields a temporary path beside `path`, which replaces `path` if the block succeeds.
 
-    The process's number is in it, so that two may write the same file.
+    The temporary name contains the process ID, so that two processes can write the same file.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -25,11 +25,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file; one of its name is replaced."""
+    """Writes a file atomically, replacing any file of the same name."""
     with replacing(path) as partial:
         partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same of text, in UTF-8."""
+    """Writes text as UTF-8, like `write_bytes`."""
     write_bytes(path, text.encode())

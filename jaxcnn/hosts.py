@@ -1,4 +1,4 @@
-"""The processes that train together. For now that is one."""
+"""The processes that train together; currently always one."""
 
 import jax
 
@@ -6,17 +6,17 @@ from jaxcnn.errors import UserError
 
 
 def count() -> int:
-    """How many processes share the devices."""
+    """The number of JAX processes."""
     return jax.process_count()
 
 
 def require_one() -> None:
-    """Refuses several processes, which would each write every file of the run.
+    """Refuses to run in several processes, each of which would write every file of the run.
 
     Raises:
-      UserError: `jax.distributed` has joined more than one.
+      UserError: `jax.distributed` has connected more than one process.
     """
     if count() > 1:
         raise UserError(
-            f"a run is trained by one process, and jax.distributed has joined {count()}"
+            f"training runs in a single process, but jax.distributed has connected {count()}"
         )

@@ -1,4 +1,4 @@
-"""Where arrays are: one mesh over all devices, the state on each of them, a batch in equal parts."""
+"""Array placement: one mesh of all devices; the state is replicated, batches are split evenly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,55 +11,61 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 @dataclass(frozen=True)
 class Layout:
-    """The mesh of a run, and what of it lies where. Its one axis is 'data'."""
+    """The device mesh of a run, with the single axis 'data', and the shardings on it."""
 
     mesh: Mesh
 
     @classmethod
     def over_all_devices(cls) -> "Layout":
-        """All devices in one axis, which is Auto: under Explicit axes Linen's Dropout fails."""
+        """All devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
         axis = {"axis_types": (AxisType.Auto,)}
         return cls(jax.make_mesh((jax.device_count(),), ("data",), **axis))
 
     @property
     def replicas(self) -> int:
-        """How many devices share a batch."""
+        """The number of devices that share a batch."""
         return self.mesh.size
 
     @property
     def replicated(self) -> NamedSharding:
-        """The whole array on each device."""
+        """A full copy of the array on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def batch(self) -> NamedSharding:
-        """The leading axis in equal parts, one for each device."""
+        """The leading axis split evenly across the devices."""
         return NamedSharding(self.mesh, PartitionSpec("data"))
 
     @property
     def batches(self) -> NamedSharding:
-        """Of arrays (steps, batch, …): the second axis as `batch` divides the first."""
+        """For arrays (steps, batch, …): the second axis split evenly across the devices."""
         return NamedSharding(self.mesh, PartitionSpec(None, "data"))
 
     def of_state(self, state: Any) -> Any:
-        """A sharding for each leaf of a train state, or of its shapes."""
+        """The sharding of each leaf of a train state, or of its shapes."""
         return jax.tree.map(lambda _: self.replicated, state)
 
     def rows(self, batch_size: int) -> np.ndarray:
-        """Which rows of a global batch lie on this process's devices, and so are its to make.
+        """The rows of a global batch that this process produces, since they go to its devices.
 
-        Read off the sharding: a mesh may order devices as it likes.
+        They are read from the sharding, because a mesh may order its devices in any way.
+
+        Returns:
+          Sorted row numbers, (rows,), int.
         """
         parts = self.batch.addressable_devices_indices_map((batch_size,)).values()
         numbers = np.arange(batch_size)
         return np.unique(np.concatenate([numbers[rows] for (rows,) in parts]))
 
     def replicate(self, tree: Any) -> Any:
-        """Copies arrays and numbers to each device."""
+        """Copies arrays and numbers to every device."""
         return jax.device_put(tree, self.replicated)
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Copies this process's rows of a batch, whose size divides by the devices, to its devices."""
+        """Copies this process's rows of a batch to its devices.
+
+        The number of devices must divide the batch size.
+        """
         if self.batch.is_fully_addressable:
             return jax.device_put(dict(batch), self.batch)
         return {

@@ -1,10 +1,11 @@
-"""How JAX is set up before its first use: a CPU's memory and convolutions, the cache of programs.
+"""JAX setup before first use: CPU memory and convolutions, and the compilation cache.
 
-The command line calls this. Who trains from Python, and wants the same speed on a CPU, calls
-`prepare` first: before JAX looks for its devices, and before anything allocates much.
+The command line calls `prepare`. For the same speed on a CPU from Python, call it first: before
+JAX initialises its devices and before anything allocates much memory.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -13,9 +14,10 @@ from jaxcnn.cpu.runtime import keep_freed_memory, share_convolutions
 
 
 def prepare() -> None:
-    """Keeps freed memory, and compiled programs in the user's cache directory; shares convolutions.
+    """Retains freed memory, spreads convolutions over all cores, and caches compiled programs.
 
-    Where JAX_COMPILATION_CACHE_DIR is set, that is the cache, on JAX's own terms.
+    Programs are cached in `cache_directory()`. If JAX_COMPILATION_CACHE_DIR is set, JAX uses that
+    directory instead, with its default settings.
     """
     keep_freed_memory()
     share_convolutions()
@@ -25,5 +27,9 @@ def prepare() -> None:
 
 
 def cache_directory() -> Path:
-    """Where what costs time to make again is kept for the user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "jaxcnn")
+    """The user's cache directory, for anything that takes time to recompute."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a container's user may have no home directory
+        home = Path(tempfile.gettempdir(), f"cache-{os.getuid()}")
+    return home / "jaxcnn"

@@ -1,4 +1,4 @@
-"""The one door to TensorFlow: imported when first needed, and never given the accelerator."""
+"""The only place that imports TensorFlow: on first use, and without access to the accelerator."""
 
 import functools
 import importlib.util
@@ -15,9 +15,9 @@ def tensorflow_installed() -> bool:
 @functools.cache
 def _import_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its start-up message, and its rounding
-    # While it is imported TensorFlow looks for Keras, and so imports all of it, a third of the time:
-    # of the legacy Keras, which is a package of its own, it only finds that it is not there.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # start-up message and rounding differences
+    # TensorFlow imports all of Keras, which takes a third of its import time. Legacy Keras is a
+    # separate package: asked for that one, TensorFlow only finds that it is not installed.
     keras = os.environ.get("TF_USE_LEGACY_KERAS")
     os.environ["TF_USE_LEGACY_KERAS"] = keras or "1"
     try:
@@ -32,13 +32,13 @@ def _import_tensorflow():
 
 
 def tensorflow(what_for: str):
-    """The TensorFlow module.
+    """Imports TensorFlow on first use and returns the module.
 
     Args:
-      what_for: what the user asked for that needs it, for the error.
+      what_for: what the user asked for that needs TensorFlow, for the error message.
 
     Raises:
-      UserError: it is not installed.
+      UserError: TensorFlow is not installed.
     """
     if not tensorflow_installed():
         raise UserError(

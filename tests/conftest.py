@@ -1,5 +1,6 @@
 """What the tests share: small data, small configs, the command line as a function."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -27,17 +28,21 @@ QUICK = (
     "--config.schedule.warmup=0 steps",
 )
 
+# A program that has set a level sees the log where it wants to: here, in pytest's `caplog`.
+logging.getLogger("jaxcnn").setLevel(logging.INFO)
+
 # A machine that is busy with something else fails no property.
 settings.register_profile("jaxcnn", deadline=None)
 settings.load_profile("jaxcnn")
 
 # The same small programs are compiled again and again, here, in the workers of pytest-xdist, which this
-# process starts, and in the processes that tests start.
+# process starts, and in the processes that tests start. What else is cached is not the user's, either.
 if "PYTEST_XDIST_WORKER" in os.environ:
     _cache = os.environ["JAX_COMPILATION_CACHE_DIR"]
 else:
     _directory = tempfile.TemporaryDirectory(prefix="jaxcnn-tests-")
     _cache = _directory.name
+    os.environ["XDG_CACHE_HOME"] = str(Path(_cache, "user"))
 for _name, _value in {
     "jax_compilation_cache_dir": _cache,
     "jax_persistent_cache_min_compile_time_secs": 0.1,

@@ -35,7 +35,7 @@ def test_every_public_name_is_there_and_can_be_called(name):
 
 def test_what_editors_see_is_what_is_loaded():
     """The imports under TYPE_CHECKING name the homes of the lazy table, and `train` its function."""
-    homes = {f"jaxcnn.{home}" for home in jaxcnn._HOME.values()} | {"jaxcnn.train.loop"}
+    homes = {f"jaxcnn.{home}" for home in jaxcnn._HOME.values()} | {"jaxcnn.train.start"}
     assert set(imports_of(ROOT / "jaxcnn" / "__init__.py")) == homes
 
 

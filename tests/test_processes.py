@@ -103,7 +103,7 @@ def test_sigterm_saves_says_so_and_exits_75(undisturbed, tmp_path):
     assert process.returncode == 75, output
     result = Workdir(tmp_path).read_result()
     assert result["status"] == "preempted"
-    said = f"stopped by a signal; saved at step {result['steps']}; the same command goes on"
+    said = f"stopped by a signal; saved at step {result['steps']}; the same command resumes the run"
     assert said in output
     process = start_jaxcnn("train", DIGITS, f"--workdir={tmp_path}", *EVERYTHING_ON)
     output, _ = process.communicate()
@@ -171,7 +171,10 @@ def test_a_signal_before_the_loop_exits_75_whatever_it_interrupts(tmp_path, name
     process = start_jaxcnn("train", f"--config={config}", f"--workdir={tmp_path / 'run'}")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75, output
-    assert output == "stopped by a signal outside the training loop; the same command goes on\n"
+    assert (
+        output
+        == "stopped by a signal outside the training loop; the same command resumes the run\n"
+    )
 
 
 def test_a_batch_that_cannot_be_divided_among_the_devices(tmp_path):

@@ -1,6 +1,7 @@
-"""What the commands' flags have in common: how they are declared, read and refused."""
+"""Shared flags of the commands: declaration, parsing and errors."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterable
 
 from jaxcnn.errors import UserError, suggestion
@@ -9,7 +10,7 @@ Function = Callable[[argparse.Namespace], int | None]
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are UserErrors: one line, exit code 1."""
+    """A parser that raises UserError: a one-line message, exit code 1."""
 
     def __init__(self, **settings):
         super().__init__(**{"formatter_class": _Help, "allow_abbrev": False, **settings})
@@ -25,7 +26,7 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=28)
 
     def _iter_indented_subactions(self, action: argparse.Action):
-        # Not indented: argparse reckons the width of the names without it, and breaks the longest.
+        # Not indented: argparse ignores the indent in the width of the names and wraps the longest.
         yield from getattr(action, "_get_subactions", list)()
 
     def _format_action(self, action: argparse.Action) -> str:
@@ -35,72 +36,90 @@ class _Help(argparse.HelpFormatter):
 
 
 def add_command(commands, name: str, function: Function, description: str) -> Parser:
-    """Adds a command that calls `function` with its parsed flags."""
+    """Adds a command that calls `function` with the parsed flags."""
     sentence = f"{description[0].upper()}{description[1:]}."
     parser = commands.add_parser(name, help=description, description=sentence)
     parser.set_defaults(command=function, prog=parser.prog)
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-q", "--quiet", action="store_true", help="print warnings and results only"
+    )
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="print the libraries' log too"
+    )
     return parser
 
 
 def takes_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """--config and --config.KEY."""
+    """Adds --config and --config.KEY."""
     parser.set_defaults(override_prefix="--config.")
     parser.add_argument(
         "--config",
         required=required,
         metavar="FILE",
-        help="a config file, or the name of a shipped one (see jaxcnn configs); FILE:TEXT passes TEXT "
-        "to its get_config",
+        help="a config file, or the name of a shipped one (see jaxcnn configs); FILE:TEXT passes "
+        "TEXT to get_config",
     )
     parser.add_argument(
         "--config.KEY",
         dest="_",
         metavar="VALUE",
-        help="changes one setting, e.g. --config.optimizer.learning_rate=0.1",
+        help="change one setting, e.g. --config.optimizer.learning_rate=0.1",
     )
 
 
 def takes_model_settings(parser: argparse.ArgumentParser) -> None:
-    """--model.KEY and --input."""
+    """Adds --model.KEY and --input."""
     parser.set_defaults(override_prefix="--model.")
     parser.add_argument(
         "--model.KEY",
         dest="_",
         metavar="VALUE",
-        help="changes one of its settings, e.g. --model.stem=cifar",
+        help="change one setting of the model, e.g. --model.stem=cifar",
     )
     parser.add_argument(
         "--input",
         type=_image_shape,
         metavar="H,W,C",
-        help="the images' size (default: what the model was published for)",
+        help="the image shape (default: the one the model was published for)",
+    )
+
+
+def takes_workdir(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Adds --workdir; a shell leaves the `~` of `--workdir=~/runs` to us."""
+    parser.add_argument(
+        "--workdir",
+        required=required,
+        metavar="DIR",
+        type=os.path.expanduser,
+        help="the run's directory",
     )
 
 
 def takes_run(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """--workdir and --checkpoint."""
-    parser.add_argument("--workdir", required=required, metavar="DIR", help="the run's directory")
+    """Adds --workdir and --checkpoint."""
+    takes_workdir(parser, required)
     parser.add_argument("--checkpoint", metavar="WHICH", help="best (default), latest or a step")
 
 
 def takes_pattern(parser: argparse.ArgumentParser, example: str) -> None:
-    """PATTERN, which picks names."""
+    """Adds PATTERN, which selects names."""
     parser.add_argument(
         "pattern",
         nargs="?",
         default="*",
         metavar="PATTERN",
-        help=f"a shell pattern of names, e.g. '{example}' (default: all)",
+        help=f"a shell-style pattern of names, e.g. '{example}' (default: all)",
     )
 
 
 def takes_imports(parser: argparse.ArgumentParser) -> None:
-    """--imports."""
+    """Adds --imports."""
     parser.add_argument(
         "--imports",
         default="",
         metavar="MODULE,…",
-        help="modules of your own that register models, optimizers, …",
+        help="your modules that register models, optimizers, …",
     )
 
 
@@ -112,7 +131,7 @@ def import_named(arguments: argparse.Namespace) -> None:
 
 
 def model_fields(arguments: argparse.Namespace) -> dict:
-    """The settings of --model.KEY=VALUE."""
+    """The model settings given by --model.KEY=VALUE."""
     from jaxcnn.config import resolve_settings
     from jaxcnn.models import MODELS
 
@@ -122,10 +141,14 @@ def model_fields(arguments: argparse.Namespace) -> dict:
 def overrides_of(
     words: Iterable[str], arguments: argparse.Namespace, known: Iterable[str]
 ) -> dict[str, str]:
-    """{dotted key: text} of the --config.a.b=value among the words that argparse left.
+    """{dotted key: text} of the --config.a.b=value among the words that argparse does not know.
 
     Args:
-      known: the options of the command, for the error.
+      words: the remaining words of the command line.
+      known: the options of the command, for the error message.
+
+    Raises:
+      UserError: a word is no such flag, or has no value.
     """
     overrides, words = {}, iter(words)
     prefix = getattr(arguments, "override_prefix", None)
@@ -143,17 +166,17 @@ def overrides_of(
 
 
 def refuse(given, message: str) -> None:
-    """Raises UserError where something was given that would be ignored."""
+    """Raises UserError if a flag is given that would be ignored."""
     if given:
         raise UserError(message)
 
 
 def _image_shape(text: str) -> tuple[int, int, int]:
-    """H,W,C"""
+    """Parses H,W,C."""
     try:
         height, width, channels = map(int, text.split(","))
     except ValueError:
         height = width = channels = 0
     if min(height, width, channels) < 1:
-        raise UserError(f"--input={text} must be height,width,channels, as 224,224,3")
+        raise UserError(f"--input={text} must be height,width,channels, e.g. 224,224,3")
     return height, width, channels

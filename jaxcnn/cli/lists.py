@@ -1,4 +1,4 @@
-"""jaxcnn optimizers, schedules and configs: what there is to choose from."""
+"""jaxcnn optimizers, schedules and configs: lists of the available names."""
 
 import argparse
 import fnmatch
@@ -36,7 +36,7 @@ def _schedules(arguments: argparse.Namespace) -> None:
 
 
 def _list(registry, arguments: argparse.Namespace) -> None:
-    """The entries of a registry whose name matches: what each is, its settings and their defaults."""
+    """Prints the matching entries of a registry: description, settings and defaults."""
     names = fnmatch.filter(registry.names(), arguments.pattern)
     if not names:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The command line: its commands, and how an error is said."""
+"""The entry point of the command line, and its error messages."""
 
 import argparse
 import logging
@@ -15,12 +15,15 @@ _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0 done, 75 preempted and resumable, 1 an error."""
+    """Runs a command; returns the exit code: 0 success, 75 preempted and resumable, 1 error."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in any encoding
+        stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jaxcnn").setLevel(logging.INFO)
-    options: list[str] = []  # of the command, once it is known
+    options: list[str] = []  # of the command, filled in by _parse
     try:
         arguments = _parse(sys.argv[1:] if argv is None else argv, options)
+        _set_loudness(arguments)
         return arguments.command(arguments) or 0
     except UserError as error:
         message = _with_dashes(str(error), options)
@@ -30,13 +33,22 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         message = "interrupted"
     except Exception as error:
-        # A full disk is nobody's bug, but reaches us from every library in another guise.
+        # A full disk is not a bug, but every library reports it with a different exception.
         reason = next((text for text in _DISK_FULL if text in str(error)), None)
         if reason is None:
             raise
         message = f"the disk is full ({reason}); free some space, then run this again"
     print(f"jaxcnn: error: {message}", file=sys.stderr)
     return 1
+
+
+def _set_loudness(arguments: argparse.Namespace) -> None:
+    """-q: warnings only on the terminal, while a run's log file has all; -v: the libraries' log too."""
+    if arguments.quiet:
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(logging.WARNING)
+    if arguments.verbose:
+        logging.getLogger().setLevel(logging.INFO)
 
 
 def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
@@ -58,7 +70,7 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
 
 
 def _with_dashes(message: str, options: list[str]) -> str:
-    """A message of the library, in which a setting that is a flag of the command is spelled as one."""
+    """Spells the setting in a library's message as a flag if the command has that flag."""
     message = message.replace("overwrite=True", "--overwrite")
     named = re.match(r"(\w+)(?=[=:])", message)
     flag = named and f"--{named[0].replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""jaxcnn models, summary and convert: networks, without a run."""
+"""jaxcnn models, summary and convert: commands on models, without a run."""
 
 import argparse
 import json
@@ -15,12 +15,14 @@ from jaxcnn.cli.flags import (
 )
 from jaxcnn.errors import UserError
 
-_FROM_HELP = "a .pth or .safetensors file with torchvision's names; or a directory, to export it"
-_TO_HELP = "a new directory; or a .safetensors file, to export"
+_FROM_HELP = "a .pth or .safetensors file with torchvision's names, or a directory to export"
+_TO_HELP = "a new directory, or a .safetensors file to export to"
 
 
 def add_commands(commands) -> None:
-    parser = add_command(commands, "models", _models, "list the models; of one, its settings")
+    parser = add_command(
+        commands, "models", _models, "list the models; if only one matches, its settings"
+    )
     takes_pattern(parser, "resnet*")
     parser.add_argument("--json", action="store_true", help="print JSON, with parameter counts")
     takes_imports(parser)
@@ -29,24 +31,30 @@ def add_commands(commands) -> None:
         commands,
         "summary",
         _summary,
-        "a model layer by layer: sizes, parameters, receptive fields",
+        "describe a model layer by layer: shapes, parameters, receptive fields",
     )
-    parser.add_argument("model", metavar="MODEL", help="one of jaxcnn models")
+    parser.add_argument("model", metavar="MODEL", help="a model name (see jaxcnn models)")
     takes_model_settings(parser)
     parser.add_argument("--num-classes", type=int, metavar="N", help="default: as published")
     parser.add_argument("--json", action="store_true", help="print JSON")
     takes_imports(parser)
 
-    parser = add_command(commands, "convert", _convert, "weights from torch's files, and back")
+    parser = add_command(commands, "convert", _convert, "convert weights from and to torch files")
     parser.add_argument("--from", dest="source", required=True, metavar="FILE|DIR", help=_FROM_HELP)
     parser.add_argument("--to", required=True, metavar="DIR|FILE", help=_TO_HELP)
-    parser.add_argument("--model", metavar="NAME", help="the model that the file holds")
+    parser.add_argument("--model", metavar="NAME", help="the model whose weights the file contains")
     takes_model_settings(parser)
     parser.add_argument(
         "--no-strict",
         dest="strict",
         action="store_false",
-        help="leave out surplus tensors, and initialise what is missing",
+        help="leave out extra tensors, say which, and initialise missing ones",
+    )
+    parser.add_argument(
+        "--entry",
+        default="",
+        metavar="PATH",
+        help="the entry of a checkpoint to read, e.g. state_dict_ema",
     )
     takes_imports(parser)
 
@@ -73,7 +81,7 @@ def _models(arguments: argparse.Namespace) -> None:
 
 
 def _described(name: str, count: bool) -> dict:
-    """A model as JSON; with `count`, its parameters where its image size is known."""
+    """A model as JSON; with `count`, its parameter count if its image size is known."""
     from jaxcnn.models import MODELS, PUBLISHED_FOR, count_parameters, create_model
 
     image_shape, classes = PUBLISHED_FOR.get(name, (None, None))
@@ -100,7 +108,7 @@ def _summary(arguments: argparse.Namespace) -> None:
     image_shape, num_classes = _task(arguments)
     if arguments.num_classes is not None:
         num_classes = arguments.num_classes
-    refuse(num_classes is None, f"give --num-classes: nothing says how many {arguments.model} has")
+    refuse(num_classes is None, f"give --num-classes: {arguments.model} has no published number")
     model = create_model(arguments.model, num_classes=num_classes, **fields)
     check_fits(arguments.model, model, image_shape, "--input=H,W,C takes it")
     result = summarize(arguments.model, model, image_shape)
@@ -108,7 +116,7 @@ def _summary(arguments: argparse.Namespace) -> None:
 
 
 def _task(arguments: argparse.Namespace) -> tuple[tuple[int, int, int], int | None]:
-    """The image size and the number of classes that a model is for: given, or as published."""
+    """The image shape and number of classes of a model: as given, else as published."""
     from jaxcnn.models import PUBLISHED_FOR, published_for
 
     if arguments.input and arguments.model not in PUBLISHED_FOR:
@@ -119,39 +127,44 @@ def _task(arguments: argparse.Namespace) -> tuple[tuple[int, int, int], int | No
 
 def _convert(arguments: argparse.Namespace) -> None:
     import_named(arguments)
-    from jaxcnn.train.pretrained import load_model
+    from jaxcnn.train.pretrained import load_weights
     from jaxcnn.transfer.convert import export_weights, import_weights
 
     if not Path(arguments.source).exists():
         raise UserError(f"--from={arguments.source}: there is no such file or directory")
     if Path(arguments.source).is_dir():
-        reading = arguments.model or arguments.overrides or arguments.input or not arguments.strict
+        reading = (
+            arguments.model
+            or arguments.overrides
+            or arguments.input
+            or arguments.entry
+            or not arguments.strict
+        )
         refuse(
             reading,
-            f"--model, --model.KEY, --input and --no-strict are for reading a file; the directory "
-            f"--from={arguments.source} says itself what it holds",
+            "--model, --model.KEY, --input, --entry and --no-strict apply only to a weight file, but "
+            f"--from={arguments.source} is a directory, which describes its model",
         )
-        model, variables = load_model(arguments.source)
-        count = export_weights(model, variables, arguments.to)
+        weights = load_weights(arguments.source)
+        count = export_weights(weights.model, weights.variables, arguments.to, weights.about)
         print(f"{count} tensors: {arguments.to}")
-        _say_what_torch_lacks(model)
+        _say_what_torch_lacks(weights.model)
         return
     if not arguments.model:
-        raise UserError(
-            f"--from={arguments.source} is a file; say whose weights it has, --model=NAME"
-        )
+        raise UserError(f"--from={arguments.source} is a file; give its model with --model=NAME")
     fields = model_fields(arguments)
     image_shape, num_classes = _task(arguments)
-    model, differing = import_weights(
+    model, said = import_weights(
         arguments.model,
         arguments.source,
         arguments.to,
         image_shape,
         fields,
         None if arguments.strict else num_classes,
+        arguments.entry,
     )
-    for name in differing:
-        print(f"not matched: {name}")
+    for line in said:
+        print(line.replace("; entry=", "; --entry="))
     print(f"{arguments.model}, {model.num_classes} classes: {arguments.to}")
     _say_what_torch_lacks(model)
 
@@ -160,6 +173,4 @@ def _say_what_torch_lacks(model) -> None:
     from jaxcnn.transfer.torch_names import not_in_torch
 
     for setting in not_in_torch(model):
-        print(
-            f"note: the network that has these names in torch computes something else, not {setting}"
-        )
+        print(f"note: the torch model with these names computes something else, not {setting}")

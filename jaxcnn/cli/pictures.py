@@ -1,4 +1,4 @@
-"""jaxcnn show-batch and plot-schedule: pictures of a run to come."""
+"""jaxcnn show-batch and plot-schedule: previews of a run."""
 
 import argparse
 from pathlib import Path
@@ -12,16 +12,16 @@ def add_commands(commands) -> None:
         commands,
         "show-batch",
         _show_batch,
-        "draw training images, and what augmentation makes of them",
+        "draw training images before and after augmentation",
     )
     takes_config(parser)
     parser.add_argument("--out", default="batch.png", metavar="FILE", help="default: batch.png")
     parser.add_argument(
-        "--count", type=int, help="how many images (default: 8, or 32 without augmentation)"
+        "--count", type=int, help="number of images (default: 8, or 32 without augmentation)"
     )
 
     parser = add_command(
-        commands, "plot-schedule", _plot_schedule, "draw the learning rate of a run to come"
+        commands, "plot-schedule", _plot_schedule, "draw the learning-rate schedule of a run"
     )
     takes_config(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""jaxcnn eval and predict: what a run answers."""
+"""jaxcnn eval and predict: metrics and predictions of a trained run."""
 
 import argparse
 import json
@@ -12,20 +12,27 @@ def add_commands(commands) -> None:
         commands,
         "eval",
         _evaluate,
-        "evaluate a run, or a config's init_from, on a split of its data",
+        "evaluate a run, or the weights of a config's init_from, on a split of its data",
     )
     takes_run(parser, required=False)
     takes_config(parser, required=False)
     parser.add_argument("--split", default="test", help="train, validation or test (default)")
     parser.add_argument(
+        "--data",
+        default="",
+        metavar="FOLDER",
+        help="other images than the run's: prepared as the run's, classes matched by name",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
         "--tta",
         default="",
         metavar="VIEWS",
-        help="averages the class probabilities of center_crop, ten_crop or multi_scale views",
+        help="average the class probabilities over center_crop, ten_crop or multi_scale views",
     )
 
     parser = add_command(
-        commands, "predict", _predict, "classify image files: the five likeliest classes"
+        commands, "predict", _predict, "predict the five most likely classes of image files"
     )
     takes_run(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a .jpg or .png file")
@@ -35,14 +42,18 @@ def add_commands(commands) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     if bool(arguments.workdir) == bool(arguments.config):
         raise UserError(
-            "give --workdir=DIR, a run, or --config=FILE --config.init_from=DIR, weights on its data"
+            "give --workdir=DIR for a run, or --config=FILE --config.init_from=DIR for weights"
         )
-    refuse(arguments.workdir and arguments.overrides, "--config.KEY=VALUE is for --config=FILE")
-    refuse(arguments.config and arguments.checkpoint, "--checkpoint is for --workdir=DIR")
+    refuse(arguments.config and arguments.checkpoint, "--checkpoint needs --workdir=DIR")
+    refuse(arguments.config and arguments.data, "--data needs --workdir=DIR")
+    refuse(arguments.overrides and arguments.data, "--data is for other images than the run's")
+    described = {"split": arguments.split}
     if arguments.workdir:
         run = _load_run(arguments)
-        metrics = run.evaluate(arguments.split, arguments.tta)
-        label = f"{arguments.split} (step {run.step})"
+        of_data = arguments.data, arguments.overrides
+        metrics = run.evaluate(arguments.split, arguments.tta, *of_data)
+        described["step"] = run.step
+        label = f"{arguments.data or arguments.split} (step {run.step})"
     else:
         from jaxcnn import runtime
         from jaxcnn.train.experiment import load_config
@@ -52,7 +63,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         runtime.prepare()
         metrics = evaluate_pretrained(config, arguments.split, arguments.tta)
         label = arguments.split
-    print(metrics_table({label: metrics}))
+    if arguments.json:
+        print(json.dumps({**described, **metrics}, indent=2, allow_nan=False))
+    else:
+        print(metrics_table({label: metrics}))
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -91,11 +105,18 @@ def _load_run(arguments: argparse.Namespace):
 
 
 def metrics_table(rows: dict[str, dict]) -> str:
-    """A header, and a line for each label's metrics."""
-    score, form = ("mae", "10.4f") if "mae" in next(iter(rows.values())) else ("accuracy", "10.2%")
-    lines = [f"{'':<32}{score:>10}{'loss':>10}{'images':>10}"]
-    lines += [
-        f"{label:<32}{metrics[score]:>{form}}{metrics['loss']:>10.4f}{metrics['count']:>10,}"
-        for label, metrics in rows.items()
-    ]
+    """A table with a header and one line of metrics for each label."""
+    columns = {
+        "accuracy": ("accuracy", "10.2%"),
+        "top5_accuracy": ("top-5", "10.2%"),
+        "mae": ("mae", "10.4f"),
+        "loss": ("loss", "10.4f"),
+        "count": ("images", "10,"),
+    }
+    first = next(iter(rows.values()))
+    shown = {key: column for key, column in columns.items() if key in first}
+    lines = ["".join([" " * 32, *(f"{header:>10}" for header, _ in shown.values())])]
+    for label, metrics in rows.items():
+        numbers = [f"{metrics[key]:>{form}}" for key, (_, form) in shown.items()]
+        lines.append("".join([f"{label:<32}", *numbers]))
     return "\n".join(lines)

@@ -1,16 +1,19 @@
-"""jaxcnn train."""
+"""jaxcnn train: train from a config, or resume a run."""
 
 import argparse
+import logging
 import os
 import shutil
 import signal
 import sys
 from pathlib import Path
 
-from jaxcnn.cli.flags import add_command, takes_config
+from jaxcnn.cli.flags import add_command, takes_config, takes_workdir
 from jaxcnn.cli.runs import metrics_table
 
-# Preempted and resumable: EX_TEMPFAIL of sysexits.h, upon which schedulers start a job again.
+log = logging.getLogger(__name__)
+
+# Preempted and resumable: EX_TEMPFAIL of sysexits.h, on which schedulers restart a job.
 PREEMPTED = 75
 
 
@@ -19,35 +22,38 @@ def add_commands(commands) -> None:
         commands, "train", _train, "train from a config file, or resume the run in the workdir"
     )
     takes_config(parser)
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="where everything goes")
+    takes_workdir(parser)
     parser.add_argument(
-        "--overwrite", action="store_true", help="remove the run that is there first"
+        "--overwrite", action="store_true", help="first remove the run in the workdir"
     )
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    again = (
-        "the same command" + (", without --overwrite," if arguments.overwrite else "") + " goes on"
-    )
-
+    without = ", without --overwrite," if arguments.overwrite else ""
+    again = f"the same command{without} resumes the run"
     said = f"stopped by a signal outside the training loop; {again}\n".encode()
 
-    def stop(*_) -> None:  # before and after the loop, which has a handler of its own
-        # No exception: one that is raised while a destructor or a library's callback runs is
-        # swallowed there, and the run would go on. Nothing needs tidying that a kill would not.
+    def stop(*_) -> None:  # before and after the loop, which installs its own handler
+        # No exception: raised in a destructor or a library's callback, it would be swallowed and
+        # the run would continue. No clean-up is needed, since a run survives even SIGKILL.
         os.write(1, said)
         os._exit(PREEMPTED)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
+    log.info("%s: starting", arguments.workdir)
     from jaxcnn import runtime
     from jaxcnn.train.experiment import load_config
-    from jaxcnn.train.loop import train  # the slow part of the start
+    from jaxcnn.train.preemption import Preempted
+    from jaxcnn.train.start import train  # the slow part of the start
 
     config = load_config(arguments.config, arguments.overrides)
     runtime.prepare()
-    result = train(config, arguments.workdir, overwrite=arguments.overwrite)
+    try:
+        result = train(config, arguments.workdir, overwrite=arguments.overwrite)
+    except Preempted as signalled:
+        result = signalled.result
     if result["status"] == "preempted":
         print(f"stopped by a signal; saved at step {result['steps']}; {again}")
         return PREEMPTED
@@ -69,7 +75,7 @@ def _print_result(result: dict, workdir: Path) -> None:
         f"{result['images']:,} images in {result['seconds']:.1f} s of training "
         f"({result['images'] / result['seconds']:,.0f} images/s)"
     )
-    # Where the environment is not activated, the commands need their path.
+    # The commands need their path if the environment is not activated.
     programs = (
         "" if shutil.which("jaxcnn") else os.path.relpath(Path(sys.executable).parent) + os.sep
     )

@@ -94,6 +94,13 @@ def resolved_section(values: Mapping[str, Any], choice: str) -> ResolvedConfig:
     return section
 
 
+def former_choice(section: Any, key: str) -> str | None:
+    """What a section was resolved for; or what it names, where it was not resolved yet."""
+    if not isinstance(section, Mapping | ConfigDict):
+        return None
+    return getattr(section, "_resolved_for", None) or section.get(key)
+
+
 def meant_settings(part: Mapping, choice: str, common: Mapping) -> dict[str, Any]:
     """A section's or an entry's settings without those that were resolved for another choice.
 

@@ -6,6 +6,7 @@ drops the former's settings, so no setting is ever carried over to something it 
 """
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ from jaxcnn.config.defaults import CHOICE_KEYS, LIMITS, LISTS, default_config
 from jaxcnn.config.remembering import (
     ResolvedConfig,
     ResolvedEntry,
+    former_choice,
     meant_settings,
     resolved_section,
 )
@@ -24,6 +26,8 @@ from jaxcnn.config.values import parsed, shown, typed
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.limits import PATH, Limit, check
 from jaxcnn.registry import Registry
+
+log = logging.getLogger(__name__)
 
 
 def resolve(
@@ -60,10 +64,33 @@ def resolve(
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _overridden(resolved, dotted.split("."), text, f"config.{dotted}")
         _resolve_lists(resolved, registries)  # it may have replaced one, or chosen another entry
+    _move_decay(config.get("optimizer"), overrides, resolved)
     _check_limits(resolved, registries)
     for section, key in CHOICE_KEYS.items():
         resolved[section] = resolved_section(resolved[section], resolved[section][key])
     return ResolvedConfig(resolved)
+
+
+def _move_decay(given: Any, overrides: Mapping[str, str], resolved: Mapping) -> None:
+    """Gives an optimizer that decays weights by default the strength of the loss's L2 penalty.
+
+    Only where it replaces another optimizer: so a config with an L2 penalty can be tried with all.
+    """
+    optimizer, loss = resolved["optimizer"], resolved["loss"]
+    if former_choice(given, "name") in (None, optimizer["name"]):
+        return
+    asked_for = {"optimizer.weight_decay", "loss.l2_regularization"} & set(overrides)
+    if asked_for or "weight_decay" in getattr(given, "_set_since", ()):
+        return
+    if optimizer.get("weight_decay") and loss["l2_regularization"]:
+        optimizer["weight_decay"] = loss["l2_regularization"]
+        log.warning(
+            "config.loss.l2_regularization=%g becomes config.optimizer.weight_decay: %s decays weights "
+            "itself",
+            loss["l2_regularization"],
+            optimizer["name"],
+        )
+        loss["l2_regularization"] = 0.0
 
 
 def _choices_first(overrides: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""Forms and flags that only a CPU needs. Nothing else depends on what is in here for its results."""
+"""Implementations and flags for CPUs only. They affect speed; results change by rounding alone."""

@@ -1,11 +1,13 @@
-"""The convolution on a CPU: equal to XLA's up to rounding, faster where XLA's is slow.
+"""Convolution on a CPU: equal to XLA's up to rounding, and faster where XLA's is slow.
 
-Which form is faster was measured shape by shape (docs/performance.md). XLA's own stands but for
+The faster implementation was measured shape by shape (docs/performance.md). XLA's is
+used except for
 
-- the gradient of a kernel that is 1×1 or has groups: one matrix product per kernel position, 1.2 to 250
-  times as fast;
-- images of few channels: blocks of columns are multiplied by a banded matrix, 1 to 10 times as fast;
-  for the gradient of a kernel from one channel to few, by the outputs' gradient, 1.5 times as fast.
+- the gradient of a 1×1 or grouped kernel: one matrix product per kernel position, 1.2 to 250 times
+  as fast;
+- images with few channels: blocks of columns are multiplied by a banded matrix, 1 to 10 times as
+  fast, or, for the gradient of a kernel from one channel to few, by the gradient of the outputs,
+  1.5 times as fast.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +21,8 @@ from jax import lax
 
 from jaxcnn.cpu.forms import computed_once, use_cpu_forms
 
-# Below so many input channels bands are faster; of grey images below so many outputs in the kernel's
-# gradient too.
+# The banded matrix is faster below this many input channels; for the kernel gradient, only on
+# single-channel images and below this many output channels.
 _CHANNELS_FOR_BANDS = 8
 _OUTPUTS_FOR_BANDS = 16
 
@@ -28,7 +30,7 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 class Window(NamedTuple):
-    """How a kernel moves over the images: per axis, rows first."""
+    """The parameters of a convolution; per axis, rows first."""
 
     strides: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
@@ -48,9 +50,10 @@ def conv_general_dilated(
     feature_group_count: int,
     precision: lax.PrecisionLike,
 ) -> jax.Array:
-    """`lax.conv_general_dilated` as `flax.linen.Conv` calls it, with gradients that are fast on a CPU.
+    """`lax.conv_general_dilated` as `flax.linen.Conv` calls it, with fast gradients on a CPU.
 
-    Elsewhere than on a CPU, and for what is no image (batch, height, width, channels), it is XLA's.
+    XLA's convolution is used on other devices, with `lhs_dilation`, and for inputs that are not
+    images (batch, height, width, channels).
     """
     if not use_cpu_forms() or images.ndim != 4 or any(d != 1 for d in lhs_dilation):
         return lax.conv_general_dilated(
@@ -95,7 +98,7 @@ def _backward(window, residuals, gradient):
         form = _form(images, kernel, window)
         (of_images,) = jax.linear_transpose(lambda x: form(x, kernel, window), images)(gradient)
     else:
-        gradient = computed_once(gradient)  # both convolutions read it, the kernel's transposed
+        gradient = computed_once(gradient)  # read by both convolutions, transposed for the kernel
         of_images = _images_gradient(images, kernel, gradient, window)
     grey_to_few = images.shape[3] == 1 and kernel.shape[3] < _OUTPUTS_FOR_BANDS
     if window.groups > 1 or kernel.shape[:2] == (1, 1):
@@ -111,7 +114,7 @@ _convolve.defvjp(_forward, _backward)
 
 
 def _form(images: jax.Array, kernel: jax.Array, window: Window) -> Callable:
-    """What computes the outputs."""
+    """The implementation that computes the outputs."""
     return _banded if _suits_bands(images, kernel, window) else _xla
 
 
@@ -129,19 +132,19 @@ def _xla(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 
 
 def _output_size(images: jax.Array, kernel: jax.Array, window: Window, axis: int) -> int:
-    """How many rows (axis 0) or columns (axis 1) the outputs have."""
+    """The number of rows (axis 0) or columns (axis 1) of the outputs."""
     extent = (kernel.shape[axis] - 1) * window.dilation[axis] + 1
     padded = images.shape[1 + axis] + sum(window.padding[axis])
     return max(0, (padded - extent) // window.strides[axis] + 1)
 
 
-# XLA has a fast convolution for NHWC images and HWIO kernels alone. It brings others to that form at a
-# program's top level, but not inside of a loop, where they are 10 to 90 times as slow. So the two
-# gradients, which are convolutions too, are written in that form.
+# XLA's convolution is fast only for NHWC images and HWIO kernels. It converts other layouts at the
+# top level of a program, but not inside a loop, where they are 10 to 90 times as slow. The two
+# gradients, which are also convolutions, are therefore written in that layout.
 
 
 def _images_gradient(images, kernel, gradient, window: Window) -> jax.Array:
-    """The outputs' gradient, spread by the strides, convolved with the kernel turned round."""
+    """The gradient of the outputs, dilated by the strides, convolved with the flipped kernel."""
     padding = []
     for axis in (0, 1):
         reach = (kernel.shape[axis] - 1) * window.dilation[axis]
@@ -161,7 +164,7 @@ def _images_gradient(images, kernel, gradient, window: Window) -> jax.Array:
 
 
 def _kernel_gradient(images, kernel, gradient, window: Window) -> jax.Array:
-    """The images, a channel in an example's place, convolved with the outputs' gradient."""
+    """The images, channels and examples swapped, convolved with the gradient of the outputs."""
     padding = []
     for axis in (0, 1):
         reach = (kernel.shape[axis] - 1) * window.dilation[axis]
@@ -181,8 +184,8 @@ def _kernel_gradient(images, kernel, gradient, window: Window) -> jax.Array:
 
 
 def _kernel_gradient_by_position(images, kernel, gradient, window: Window) -> jax.Array:
-    """At each kernel position, the product of the pixels that it met with the outputs' gradients."""
-    # No axis for a single group: beside one, XLA writes the gradient once more, transposed.
+    """For each kernel position, the product of the pixels it reads with the output gradient."""
+    # No axis for a single group: with one, XLA writes a transposed copy of the gradient.
     groups = (window.groups,) if window.groups > 1 else ()
     batch, rows, columns, channels = gradient.shape
     pixels = batch * rows * columns
@@ -221,15 +224,18 @@ def _suits_bands(images: jax.Array, kernel: jax.Array, window: Window) -> bool:
 
 
 def _block(images: jax.Array, kernel: jax.Array, window: Window) -> int:
-    """The columns of a block of outputs: about as many as the kernel's, so that a band's zeros, or what
-    blocks both read, hardly more than double the work; 0 where no such blocks make up a row."""
+    """The columns in a block of outputs; 0 if a row cannot be divided into such blocks.
+
+    It is about the kernel's width, so that the zeros of the band and the pixels read by two blocks
+    little more than double the work.
+    """
     width, columns = kernel.shape[1], _output_size(images, kernel, window, axis=1)
     sizes = range(max(1, width - 1), 2 * width)
     return next((size for size in sizes if columns and columns % size == 0), 0)
 
 
 def _banded(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """What blocks of outputs read, flat, times a matrix that holds the kernel along its diagonals."""
+    """The flattened pixels of each block, times a matrix with the kernel along its diagonals."""
     met = _met_by_blocks(images, kernel, window)
     bands = jnp.einsum(
         "pwc,rpio->rwico",
@@ -242,7 +248,7 @@ def _banded(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 
 
 def _kernel_gradient_of_bands(images, kernel, gradient, window: Window) -> jax.Array:
-    """Along the diagonals of the product of what blocks of outputs read with their gradients."""
+    """The diagonals of the product of the pixels of each block with the output gradient."""
     height, _, channels, out = kernel.shape
     met, diagonals = _met_by_blocks(images, kernel, window), _diagonals(images, kernel, window)
     _, reach, block = diagonals.shape
@@ -260,7 +266,7 @@ def _kernel_gradient_of_bands(images, kernel, gradient, window: Window) -> jax.A
 
 
 def _diagonals(images: jax.Array, kernel: jax.Array, window: Window) -> np.ndarray:
-    """Where in a band each of the kernel's columns stands: (kernel column, column read, output)."""
+    """1 where a kernel column stands in the band: (kernel column, column read, output), else 0."""
     width, block = kernel.shape[1], _block(images, kernel, window)
     diagonals = [np.eye(block + width - 1, block, -position) for position in range(width)]
     return np.stack(diagonals).astype(kernel.dtype)

@@ -1,4 +1,4 @@
-"""Which form of a layer is traced: XLA's own, or the one that is faster on a CPU."""
+"""Chooses the implementation of a layer to trace: XLA's, or the one that is faster on a CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,10 @@ _plain = ContextVar("plain", default=False)
 
 @contextmanager
 def plain_forms() -> Iterator[None]:
-    """Within it every layer is traced as XLA's own operation, on a CPU too: a program to be read."""
+    """A context in which every layer is traced as XLA's operation, even on a CPU.
+
+    For programs that are inspected or differentiated twice.
+    """
     token = _plain.set(True)
     try:
         yield
@@ -21,15 +24,15 @@ def plain_forms() -> Iterator[None]:
 
 
 def use_cpu_forms() -> bool:
-    """Whether layers are to take the forms that are faster on a CPU."""
+    """Whether layers should use the implementations that are faster on a CPU."""
     return jax.default_backend() == "cpu" and not _plain.get()
 
 
 def computed_once(x: jax.Array) -> jax.Array:
-    """x itself, and its gradient itself, which XLA's CPU backend then computes once and keeps.
+    """The identity, with an identity gradient, both of which XLA's CPU backend then computes once.
 
-    It recomputes a sum in each place that reads it: a residual network's sums, each of all before it,
-    would be computed anew in every block. A selection it keeps, though this one never selects.
+    XLA recomputes a sum wherever it is read; in a residual network each block would recompute the
+    sums of all blocks before it. XLA stores the result of a `where`, even one that never selects.
     """
     return _selected(x) if use_cpu_forms() else x
 

@@ -1,4 +1,4 @@
-"""The maximum over windows on a CPU, whose gradient is faster there than XLA's select-and-scatter."""
+"""Max pooling on a CPU, with a gradient faster than XLA's select-and-scatter."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ Pair = tuple[int, int]
 def max_pool(
     images: jax.Array, window: Pair, strides: Pair, padding: tuple[Pair, Pair]
 ) -> jax.Array:
-    """`layers.pooling.max_pool`, in the form that is faster on a CPU."""
+    """`layers.pooling.max_pool`, in an implementation that is faster on a CPU."""
     no_padding = (0, 0)
     infinite = jnp.pad(images, (no_padding, *padding, no_padding), constant_values=-jnp.inf)
     return _max_pool(infinite, infinite.shape, window, strides)
@@ -29,7 +29,7 @@ def _max_pool(images: jax.Array, shape: tuple, window: Pair, strides: Pair) -> j
 
 
 def _windows(images: jax.Array, window: Pair, strides: Pair) -> list[jax.Array]:
-    """For each position in a window, the pixels that stand there in all the windows."""
+    """For each position in the window, the pixels at that position in all windows."""
     rows, columns = (
         (size - extent) // stride * stride + 1
         for size, extent, stride in zip(images.shape[1:3], window, strides, strict=True)
@@ -52,7 +52,7 @@ def _max_pool_forward(images, shape, window, strides):
 
 
 def _max_pool_backward(shape, window, strides, position, gradient):
-    gradient = computed_once(gradient)  # every position in a window reads it
+    gradient = computed_once(gradient)  # read by every position in the window
     images = jax.ShapeDtypeStruct(shape, gradient.dtype)
     to_images = jax.linear_transpose(lambda x: _windows(x, window, strides), images)
     zero = jnp.zeros((), gradient.dtype)

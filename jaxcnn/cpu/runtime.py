@@ -1,4 +1,4 @@
-"""How the C library and XLA are set up for a CPU, before JAX is first used."""
+"""C library and XLA setup for a CPU, before JAX is first used."""
 
 import ctypes
 import os
@@ -7,19 +7,20 @@ import platform
 import jax
 import jaxlib.version
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from malloc.h
 
 
 def share_convolutions() -> None:
-    """Has XLA divide each convolution among the CPU's cores; finds JAX's devices.
+    """Makes XLA split each convolution across the CPU's cores; initialises JAX's devices.
 
-    XLA 0.10 leaves most convolutions on a CPU to YNNPACK, which runs each on one core; its products and
-    sums, which all cores share, it keeps. Where XLA_FLAGS names the option, that stands.
+    XLA 0.10 delegates most CPU convolutions to YNNPACK, which runs each on one core. YNNPACK
+    remains in use for matrix products and sums, which it does split. An option set in XLA_FLAGS
+    takes precedence.
     """
     option, given = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS")
-    # From 0.11 on YNNPACK's convolutions use every core, and are the faster ones. An option that XLA
-    # does not know ends the process, so it is given to JAX alone, which reads the flags once, when it
-    # finds its devices: TensorFlow has an XLA of its own.
+    # From 0.11 on, YNNPACK's convolutions use every core and are faster. XLA aborts on an unknown
+    # option, and TensorFlow contains its own XLA, so the option is set only while JAX
+    # reads the flags, once, when it initialises its devices.
     if jaxlib.version.__version_info__[:2] != (0, 10) or option in (given or ""):
         return
     os.environ["XLA_FLAGS"] = f"{given or ''} {option}=-individual_convolution".strip()
@@ -32,10 +33,10 @@ def share_convolutions() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep freed memory for the next allocation, where it is glibc.
+    """Makes glibc retain freed memory for later allocations; does nothing with another C library.
 
-    XLA allocates a step's buffers anew at each step. By default glibc returns blocks as large as
-    these to the kernel at once, which clears each page again before it hands it out.
+    XLA allocates its buffers anew at every step. By default glibc returns blocks of that size to
+    the kernel at once, and the kernel clears every page before it hands it out again.
     """
     if platform.libc_ver()[0] != "glibc":
         return

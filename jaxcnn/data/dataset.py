@@ -10,7 +10,13 @@ import numpy as np
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.data.spec import DataSpec, TargetScale
-from jaxcnn.data.split import Source, Split, class_names_or_numbers, split_from_arrays
+from jaxcnn.data.split import (
+    Source,
+    Split,
+    class_names_or_numbers,
+    refuse_one_hot,
+    split_from_arrays,
+)
 from jaxcnn.errors import UserError
 
 # Published means and deviations of the channels, of pixels in [0, 1]: ImageNet's as in torchvision's
@@ -86,6 +92,7 @@ def dataset_from_arrays(
     Raises:
       UserError: the arrays have the wrong shape or type, or labels are out of range.
     """
+    refuse_one_hot(train[1], "train_labels")
     kind = "targets" if np.issubdtype(train[1].dtype, np.floating) else "labels"
     splits = {"train": split_from_arrays(*train, "train", kind)}
     if test is not None:
@@ -112,6 +119,7 @@ def _prepared(
         kind, train_kind = _kind(split.images), _kind(splits["train"].images)
         if kind != train_kind:
             raise UserError(f"the {name} images are {kind}, but the train images are {train_kind}")
+    _check_classes(splits["train"].labels, source.class_names)
     splits = _with_held_out(splits, validation_fraction, test_fraction, split_seed)
     splits = {name: _resized(split, resize) for name, split in splits.items()}
     images = splits["train"].images
@@ -235,6 +243,16 @@ def _check_labels(name: str, labels: np.ndarray, source: Source) -> None:
         raise UserError(
             f"the {name} split has a label {labels[wrong][0]} ({wrong.sum()} labels out of range); "
             f"with {num_classes} classes, labels are 0 to {num_classes - 1}"
+        )
+
+
+def _check_classes(train_labels: np.ndarray, class_names: tuple[str, ...]) -> None:
+    present = np.unique(train_labels) if class_names else ()
+    if len(present) == 1:
+        name = class_names[present[0]]
+        raise UserError(
+            f"there is one class: all {len(train_labels):,} training images are labelled {name!r}; a "
+            "classification needs two or more"
         )
 
 

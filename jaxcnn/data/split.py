@@ -50,32 +50,82 @@ def split_from_arrays(
       where: begins an error's line.
       kind: 'labels' or 'targets'.
     """
-    if len(images) != len(labels) or len(images) == 0:
-        raise UserError(
-            f"{where}_images and {where.split()[-1]}_{kind} must be of one length, at least 1; "
-            f"they have {len(images)} and {len(labels)}"
-        )
+    _check_layout(images, labels, where, kind)
     images = images[..., None] if images.ndim == 3 else images
-    if images.ndim != 4:
-        raise UserError(
-            f"{where}_images has shape {images.shape}; "
-            "it must be (n, height, width) or (n, height, width, channels)"
-        )
     if np.issubdtype(images.dtype, np.floating):
         images = images.astype(np.float32)
         _check_finite(images, f"{where}_images")
     elif images.dtype != np.uint8:
-        raise UserError(f"{where}_images is {images.dtype}; images are uint8 (0 … 255) or floats")
+        raise UserError(
+            f"{where}_images is {images.dtype}; images are uint8 (0 … 255) or floats on any scale: "
+            "images.astype('uint8'), or images.astype('float32')"
+        )
     if kind == "targets":
         return Split(images, _targets(labels, f"{where}_targets"))
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    return Split(images, _labels(labels, f"{where}_labels"))
+
+
+def _check_layout(images: np.ndarray, labels: np.ndarray, where: str, kind: str) -> None:
+    """Refuses axes in another order; the message names the transposition where one is likely."""
+    shape, examples = images.shape, len(labels) if labels.ndim else 0
+    order = None
+    if images.ndim == 4 and shape[0] != examples == shape[3]:
+        order = "3, 0, 1, 2" if shape[2] < shape[0] else "3, 1, 2, 0"
+    elif images.ndim == 3 and shape[0] != examples == shape[2]:
+        order = "2, 0, 1"
+    elif images.ndim == 4 and _is_channels_first(shape):
+        order = "0, 2, 3, 1"
+    if order:
         raise UserError(
-            f"{where}_labels is {labels.dtype} {labels.shape}; it must be whole numbers (n,)"
+            f"{where}_images has shape {shape}, and there are {examples} {kind}; images are (n, "
+            f"height, width, channels): images.transpose({order})"
+        )
+    if not images.ndim or len(images) != examples or examples == 0:
+        raise UserError(
+            f"{where}_images and {where.split()[-1]}_{kind} must be of one length, at least 1; "
+            f"they have {len(images) if images.ndim else 0} and {examples}"
+        )
+    if images.ndim not in (3, 4) or 0 in shape:
+        raise UserError(
+            f"{where}_images has shape {shape}; "
+            "it must be (n, height, width) or (n, height, width, channels)"
+        )
+
+
+def _is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether (n, a, b, c) is likely channels, height, width: no image is 3 pixels high."""
+    _, first, second, last = shape
+    return last > 4 and (first <= 4 or first < second == last)
+
+
+def _labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """int32 (n,) of whole numbers (n,) or (n, 1)."""
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    refuse_one_hot(labels, where)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        way_on = ""
+        if labels.dtype.kind in "US":
+            way_on = "; np.unique(labels, return_inverse=True)[1] numbers them"
+        elif labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
+            way_on = ", or, for a regression, be called targets"
+        raise UserError(
+            f"{where} is {labels.dtype} {labels.shape}; it must be whole numbers (n,){way_on}"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         wrong = labels[(labels < 0) | (labels > np.iinfo(np.int32).max)]
-        raise UserError(f"{where}_labels holds {wrong[0]}; labels are whole numbers from 0")
-    return Split(images, labels.astype(np.int32))
+        raise UserError(f"{where} holds {wrong[0]}; labels are whole numbers from 0")
+    return labels.astype(np.int32)
+
+
+def refuse_one_hot(labels: np.ndarray, where: str) -> None:
+    """Raises UserError for labels (n, classes) of which each is a 1 among zeros."""
+    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "buif":
+        return
+    if np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
+        raise UserError(
+            f"{where} has shape {labels.shape} and is one-hot; it must be whole numbers (n,): "
+            "labels.argmax(1)"
+        )
 
 
 def _targets(targets: np.ndarray, where: str) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Looking at data and at what a network has learned."""
+"""Inspection of data, models and what they learn."""

@@ -1,4 +1,4 @@
-"""Pictures of a run: its images, its schedule, its filters and its mistakes, as matplotlib figures."""
+"""Matplotlib figures of a run: images, schedule, filters and misclassified examples."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,11 @@ from jaxcnn.train.mixing import create_mixes, mixed
 
 
 def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
-    """A batch as the network gets it, with its labels; the normalisation is undone."""
+    """The images of a batch as the network receives them, denormalised, with their labels.
+
+    Args:
+      batch: 'image' (n, height, width, channels), normalised, and 'label' (n, …).
+    """
     pixels = batch["image"] * dataset.spec.std + dataset.spec.mean
     scale = 255 if dataset.spec.mean.max() > 1 or pixels.max() > 2 else 1
     titles = label_names(batch["label"], dataset)
@@ -26,12 +30,12 @@ def contact_sheet(batch: dict, dataset: Dataset, heading: str = "") -> Figure:
 
 
 def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
-    """The first training images of a run: as stored, and what each augmentation and mix makes of them.
+    """The first `count` training images of a run, as stored and after each augmentation and mix.
 
-    Without any, the images alone, side by side.
+    Without any of these, a grid of the images.
 
     Raises:
-      UserError: an augmentation is not for such images.
+      UserError: an augmentation does not apply to such images.
     """
     augmentations = create_augmentations(config.data.augment)
     check_augmentations(augmentations, dataset.spec.image_shape, pixels_of(dataset.spec))
@@ -52,7 +56,7 @@ def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
 
 
 def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:
-    """What a data set's labels (images, …) are called: their classes, or targets in the data's unit."""
+    """Labels (n, …) as text: class names, or regression targets in the data's unit."""
     if dataset.spec.targets is None:
         return [dataset.spec.class_names[label] for label in labels]
     targets = labels * dataset.spec.targets.std + dataset.spec.targets.mean
@@ -62,10 +66,10 @@ def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:
 def schedule_plot(
     schedule: Schedule, length: RunLength, learning_rate: float, heading: str = ""
 ) -> Figure:
-    """The learning rate over the steps of a run, and the momentum where it moves too.
+    """The learning rate over the steps of a run, and the momentum if it is scheduled.
 
     Args:
-      learning_rate: at the schedule's peak.
+      learning_rate: the peak.
     """
     steps = np.unique(np.linspace(0, length.steps - 1, 2000).round().astype(int))
     rates = learning_rate * np.broadcast_to(jax.vmap(schedule.factor)(steps), steps.shape)
@@ -74,7 +78,12 @@ def schedule_plot(
 
 
 def first_layer_filters(params: dict) -> Figure:
-    """The kernels of the first convolution, each stretched over the grey or colour range.
+    """The kernels of the first convolution, each scaled to the range 0 … 1.
+
+    Kernels without 1 or 3 input channels are averaged over the channels.
+
+    Args:
+      params: the model's parameters, by layer.
 
     Raises:
       ValueError: the model has no convolution.
@@ -98,11 +107,11 @@ def most_confident_mistakes(
     class_names: Sequence[str],
     count: int = 16,
 ) -> Figure:
-    """The wrongly classified images that the network was surest of.
+    """The misclassified images with the highest predicted probability.
 
     Args:
       images: (n, height, width, 1 or 3), in 0 … 1.
-      labels: (n,), whole numbers.
+      labels: (n,), int, the true classes.
       probabilities: (n, classes).
     """
     predicted = probabilities.argmax(1)
@@ -118,7 +127,7 @@ def most_confident_mistakes(
 
 
 def _first_convolution(params: dict) -> np.ndarray | None:
-    """The first 4-dimensional kernel, the stem's where there is one."""
+    """The first 4-dimensional kernel, preferably of the stem; None if there is none."""
     names = sorted(params, key=lambda name: (not name.startswith("stem"), name))
     for name in names:
         if "kernel" in params[name] and np.ndim(params[name]["kernel"]) == 4:

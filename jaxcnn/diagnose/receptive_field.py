@@ -1,4 +1,4 @@
-"""What a traced network does, operation by operation: receptive fields, strides, multiply-adds."""
+"""The operations of a traced network: receptive fields, strides, multiply-adds."""
 
 import math
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 
 class Reach(NamedTuple):
-    """What one number of a feature map sees of the image, and how far apart two neighbours see.
+    """The receptive field of a feature map's pixel, and the stride between neighbouring pixels.
 
-    `field` and `stride` are pixels of the image, rows first. The field counts what lies beyond the
-    image's edge too, as the published figures do.
+    `field` and `stride` are in image pixels, rows first. As in published figures, the field
+    includes the part beyond the image's edge.
     """
 
     field: tuple[int, int]
@@ -21,7 +21,7 @@ class Reach(NamedTuple):
     def through(
         self, window: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...] = (1, 1)
     ) -> "Reach":
-        """After a window that moves over the map."""
+        """The reach after a convolution or pooling window."""
         return Reach(
             tuple(
                 f + (w - 1) * d * s
@@ -35,24 +35,24 @@ PIXEL = Reach((1, 1), (1, 1))
 
 
 class Everything:
-    """The reach of what is no feature map any more: pooled over all pixels, or flattened."""
+    """The reach of a value that is no longer a feature map: globally pooled or flattened."""
 
 
 EVERYTHING = Everything()
 
 
 class Operation(NamedTuple):
-    """One operation on something that comes from the images."""
+    """One operation on values computed from the images."""
 
     primitive: str
-    scope: tuple[str, ...]  # the named scopes that it stands in, outermost first
+    scope: tuple[str, ...]  # its named scopes, outermost first
     shape: tuple[int, ...]  # of its output
     reach: Reach | Everything
     multiply_adds: int
 
 
 def operations(function: Callable, weights: Any, images: jax.ShapeDtypeStruct) -> list[Operation]:
-    """What `function(weights, images)` does to the images (batch, height, width, channels)."""
+    """The operations of `function(weights, images)` on images (batch, height, width, channels)."""
     closed = jax.make_jaxpr(function)(weights, images)
     inputs = [None] * (len(closed.jaxpr.invars) - 1) + [PIXEL]
     found: list[Operation] = []
@@ -61,7 +61,7 @@ def operations(function: Callable, weights: Any, images: jax.ShapeDtypeStruct) -
 
 
 def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operation]) -> list:
-    """Appends the operations of a program; returns the reaches of its outputs."""
+    """Appends the operations of a jaxpr to `found`; returns the reaches of its outputs."""
     reaches = dict(zip(jaxpr.invars, inputs, strict=True))
 
     def reach_of(atom) -> Reach | Everything | None:
@@ -74,7 +74,7 @@ def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operat
         if called is not None:
             outgoing = _walk(called, incoming, here, found)
         elif all(reach is None for reach in incoming):
-            outgoing = [None] * len(eqn.outvars)  # weights among themselves
+            outgoing = [None] * len(eqn.outvars)  # computed from weights only
         else:
             reach = _after(eqn, incoming)
             outgoing = [reach] * len(eqn.outvars)
@@ -84,7 +84,7 @@ def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operat
     return [reach_of(atom) for atom in jaxpr.outvars]
 
 
-# Operations that do what a program of their own says, to the same inputs.
+# Primitives that apply an inner jaxpr to their inputs.
 _CALLS = (
     "jit",
     "pjit",
@@ -107,8 +107,8 @@ def _after(eqn: JaxprEqn, incoming: list) -> Reach | Everything:
     """The reach of an operation's output."""
     shape = eqn.outvars[0].aval.shape
     known = [reach for reach in incoming if isinstance(reach, Reach)]
-    # What is taken over a whole map, as a norm's mean is, and then meets the map again, leaves its
-    # field as it is: published fields are those of the kernels.
+    # A value reduced over the whole map, such as a normalisation mean, does not extend the field
+    # when it is combined with the map again: published fields consider kernels only.
     if not known or len(shape) != 4:
         return EVERYTHING
     reach = Reach(*(tuple(map(max, *parts, parts[0])) for parts in zip(*known, strict=True)))

@@ -1,4 +1,4 @@
-"""A network layer by layer: sizes, parameters, multiply-adds, receptive fields, strides."""
+"""A summary of a model by layer: shapes, parameters, multiply-adds, receptive fields, strides."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,11 @@ from jaxcnn.models.classifier import Classifier, abstract_variables
 class Layer:
     """One layer: a module with parameters, or a pooling.
 
-    `output` is its shape without the batch. `receptive_field` and `stride` are (rows, columns) in
-    pixels of the image, None where the layer sees all of it. `multiply_adds` are those of its
-    convolution or matrix product, for one image.
+    Attributes:
+      output: shape without the batch axis; None for a layer used in training only.
+      multiply_adds: of its convolution or matrix product, for one image.
+      receptive_field, stride: (rows, columns) in image pixels; None if the layer sees the whole
+        image.
     """
 
     name: str
@@ -32,7 +34,7 @@ class Layer:
 
 @dataclass
 class Summary:
-    """All layers in the order in which they are computed; what only training uses comes last."""
+    """All layers in order of computation; layers used in training only come last."""
 
     model: str
     input: tuple[int, int, int]
@@ -48,7 +50,7 @@ class Summary:
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """Of the last feature map, before it is pooled over all pixels or flattened."""
+        """The largest receptive field of a feature map, before global pooling or flattening."""
         fields = [layer.receptive_field for layer in self.layers if layer.receptive_field]
         return tuple(map(max, zip(*fields, strict=True))) if fields else None
 
@@ -61,7 +63,7 @@ class Summary:
         }
 
     def table(self) -> str:
-        """The same for people, a line per layer."""
+        """The summary as text, one line per layer."""
         rows = [["layer", "output", "parameters", "multiply-adds", "receptive field", "stride"]]
         rows += [
             [
@@ -90,7 +92,11 @@ class Summary:
 
 
 def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -> Summary:
-    """Traces the model in evaluation on images (height, width, channels); nothing is computed."""
+    """Summarises a model by tracing it in evaluation mode, without computing anything.
+
+    Args:
+      image_shape: (height, width, channels).
+    """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     with plain_forms():
         variables = abstract_variables(model, image_shape)
@@ -118,10 +124,10 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
 
 
 def _layer_of(operation: Operation, modules: Mapping) -> tuple[str, ...] | None:
-    """The layer that an operation belongs to: a module with parameters, or else a named scope."""
+    """The layer of an operation: a module with parameters, or else a named scope."""
     path: tuple[str, ...] = ()
-    # The first scope is the network's class. A method opens one too, `block.branch`, `nn.Conv` a second
-    # one of its own name, and an einsum one of its formula.
+    # The first scope is the model's class. Methods add scopes such as `block.branch`, `nn.Conv`
+    # repeats its name, and an einsum adds its formula.
     for part in operation.scope[1:]:
         if "." not in part and "->" not in part and path[-1:] != (part,):
             path = (*path, part)

@@ -25,6 +25,8 @@ from jaxcnn.registry import Registry
 # `num_classes` comes from the data and `replicas` from the devices; Flax adds `parent` and `name`.
 MODELS = Registry("model", not_settings=("num_classes", "replicas", "parent", "name"))
 
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 # What a model was published for: the image (height, width, channels), and the number of classes.
 Task = tuple[tuple[int, int, int], int]
 FASHION: Task = ((28, 28, 1), 10)
@@ -47,20 +49,45 @@ def register_model(
         was published for, where both are known.
 
     Raises:
-      UserError: what it decorates does not take `num_classes`.
-      ValueError: the name is taken by another model.
+      UserError: what it decorates is neither, takes no `num_classes`, or has a setting without a
+        default; or the name is taken by another model.
     """
+    if not isinstance(name, str):
+        raise UserError(
+            f"register_model={name!r} must be a name: @register_model('my_model') above the class"
+        )
 
     def register(constructor: Callable) -> Callable:
-        if "num_classes" not in inspect.signature(constructor).parameters:
-            raise UserError(f"model '{name}' must take num_classes, the width of its logits")
-        MODELS.register(name, constructor)
+        _check_makes_a_model(name, constructor)
+        try:
+            MODELS.register(name, constructor)
+        except ValueError as error:
+            raise UserError(f"{error}; give yours another name") from error
         PUBLISHED_FOR.pop(name, None)
         if image_shape and num_classes:
             PUBLISHED_FOR[name] = image_shape, num_classes
         return constructor
 
     return register
+
+
+def _check_makes_a_model(name: str, constructor: Callable) -> None:
+    """Refuses at once what would fail later, far from its cause."""
+    made = f"model '{name}' must be a subclass of Classifier, or a function that makes one"
+    if not callable(constructor) or (
+        isinstance(constructor, type) and not issubclass(constructor, Classifier)
+    ):
+        kind = getattr(constructor, "__name__", repr(constructor))
+        raise UserError(f"{made}, not {kind} (docs/own_parts.md shows how)")
+    parameters = inspect.signature(constructor).parameters
+    if "num_classes" not in parameters:
+        raise UserError(f"model '{name}' must take num_classes, the width of its logits")
+    for setting, parameter in parameters.items():
+        required = parameter.default is parameter.empty and parameter.kind not in _COLLECTING
+        if required and setting != "num_classes":
+            raise UserError(
+                f"model '{name}' has a setting without a default: {setting}; write {setting}=…"
+            )
 
 
 def published_for(name: str) -> Task:
@@ -186,7 +213,10 @@ def create_model(
     MODELS.check(name, {"num_classes": num_classes, **fields})
     model = MODELS.create(name, num_classes=num_classes, **fields)
     if not isinstance(model, Classifier):
-        raise UserError(f"model '{name}' must make a Classifier, not a {type(model).__name__}")
+        raise UserError(
+            f"model '{name}' must make a Classifier, not a {type(model).__name__} "
+            "(docs/own_parts.md shows how)"
+        )
     # A user's function need not take `replicas`.
     return model if replicas is None else model.clone(replicas=replicas)
 

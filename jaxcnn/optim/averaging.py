@@ -1,4 +1,4 @@
-"""Averages of the weights along a run, to evaluate and keep: how much of the newest they take in."""
+"""Weight averaging over a run, for evaluation and checkpoints."""
 
 import math
 from typing import Annotated
@@ -16,26 +16,31 @@ from jaxcnn.registry import Registry
 
 AVERAGES = Registry("averaging")
 
-# Batch normalisation's statistics that the averaged weights are evaluated with.
+# The batch normalisation statistics used to evaluate the averaged weights.
 BATCH_STATS = ("running", "averaged", "reestimated")
 
 
 class Averaging(flax.struct.PyTreeNode):
-    """An average w̄ ← (1 − c)·w̄ + c·w after every update, and the statistics that go with it.
+    """An average w̄ ← (1 − c)·w̄ + c·w after every update, and the batch statistics used with it.
 
-    `share`: number of updates done (from 1) → c, in [0, 1]; None: w̄ is w.
-    `batch_stats`: 'running', what training gathers; 'averaged', their average, taken as the weights'
-    is; 'reestimated', measured with the averaged weights over an epoch of training images, before each
-    evaluation (Izmailov et al. 2018).
+    Attributes:
+      share: number of updates so far (from 1) → c, in [0, 1]; None: w̄ is w.
+      batch_stats: 'running', the running statistics of training; 'averaged', their average, with
+        the same c; 'reestimated', computed with the averaged weights over an epoch of training
+        images before each evaluation (Izmailov et al. 2018).
     """
 
     share: Partial | None = None
     batch_stats: str = flax.struct.field(pytree_node=False, default="running")
 
     def update(self, average, current, step: jax.Array):
-        """The average after the update that made `step` of them; two trees of one structure.
+        """The average after update number `step`.
 
-        What does not change has itself as its average, to the bit.
+        A leaf that does not change stays bit-identical.
+
+        Args:
+          average, current: w̄ and w, of the same tree structure.
+          step: int32 scalar, from 1.
         """
         share = self.share(step)
         return jax.tree.map(
@@ -44,7 +49,7 @@ class Averaging(flax.struct.PyTreeNode):
 
 
 def none(run: RunLength, batch_stats: str = "running") -> Averaging:
-    """No average: the weights themselves are evaluated."""
+    """No averaging: the current weights are evaluated."""
     del run
     return Averaging(None, batch_stats)
 
@@ -55,9 +60,10 @@ def ema(
     warmup: bool = True,
     batch_stats: str = "averaged",
 ) -> Averaging:
-    """w̄ ← d·w̄ + (1 − d)·w after every update: Polyak averaging that forgets; Polyak & Juditsky 1992.
+    """w̄ ← d·w̄ + (1 − d)·w after every update: an exponential average; Polyak & Juditsky 1992.
 
-    With `warmup`, d is min(decay, (1 + t)/(10 + t)) after t updates, to forget the first weights soon.
+    With `warmup`, d = min(decay, (1 + t)/(10 + t)) after t updates, which discounts the initial
+    weights quickly.
     """
     del run
     return Averaging(Partial(_rising_share if warmup else _share, decay=decay), batch_stats)
@@ -75,11 +81,15 @@ def _rising_share(step, decay):
 def swa(
     run: RunLength, start: str = "75%", every: str = "1 epoch", batch_stats: str = "reestimated"
 ) -> Averaging:
-    """The plain mean of the weights at `start` and every `every` after it; Izmailov et al. 2018."""
+    """The mean of the weights at `start` and every `every` thereafter; Izmailov et al. 2018.
+
+    Raises:
+      UserError: `start` is past the end of the run, or `every` is shorter than one step.
+    """
     first = math.ceil(run.stretch(start, "config.averaging.start"))
     if first > run.steps:
         raise UserError(
-            f"config.averaging.start={start!r} is step {first}, and the run has {run.steps}"
+            f"config.averaging.start={start!r} is step {first}, but the run has {run.steps}"
         )
     period = run.period(every, "config.averaging.every")
     if period < 1:
@@ -90,7 +100,7 @@ def swa(
 
 def _share_of_mean(step, first, ends):
     past = jnp.maximum(step - first, 0)
-    count = passed(ends, past)  # of the weights that were averaged after the first
+    count = passed(ends, past)  # averaged since the first
     is_due = (past == 0) | (count > passed(ends, jnp.maximum(past - 1, 0)))
     return jnp.where(step < first, 1.0, jnp.where(is_due, 1 / (1.0 + count), 0.0))
 
@@ -100,10 +110,10 @@ for _average in (none, ema, swa):
 
 
 def create_averaging(settings: dict, run: RunLength) -> Averaging:
-    """What a config's resolved `averaging` section describes.
+    """Builds the averaging that a config's resolved `averaging` section describes.
 
     Raises:
-      UserError: a duration cannot be read, or a choice does not exist.
+      UserError: a duration cannot be parsed, or a name does not exist.
     """
     settings = dict(settings)
     averaging = AVERAGES.create(settings.pop("name"), run, **settings)

@@ -1,4 +1,4 @@
-"""The optimizer of a run: the one that a config names, and all that goes around it."""
+"""The optimizer of a run: the one a config names, with its schedule, groups and look-ahead."""
 
 import functools
 import inspect
@@ -23,10 +23,11 @@ _AROUND = ("clip_norm", "clip_value", "lookahead_period", "lookahead_step_size")
 
 
 class OptimizerState(NamedTuple):
-    """The state of an optimizer, and what its last update used.
+    """The state of an optimizer, and the hyperparameters of its last update.
 
-    `inner.hyperparams` holds the settings as the last update used them, the learning rate among them,
-    which is `peak` · the schedule's factor · `scale`. `scale` is the plateau's, and may be changed.
+    `inner.hyperparams` contains the values used by the last update, including the learning rate,
+    which is `peak` · the schedule's factor · `scale`. All are scalars. `scale` is the factor of
+    `reduce_on_plateau`, and may be changed between updates.
     """
 
     peak: jax.Array
@@ -35,15 +36,15 @@ class OptimizerState(NamedTuple):
 
 
 class Optimizer(flax.struct.PyTreeNode):
-    """An optimizer as a pytree: what shapes the program is its structure, its leaves are numbers.
+    """An optimizer as a pytree: the structure determines the program, the leaves are numbers.
 
-    Two that differ in numbers alone share one compiled program, and a program may have a value for
-    each of several trials. It has the two functions of an optax transformation.
+    Optimizers that differ only in numbers share a compiled program, and a leaf may contain one
+    value for each of several trials. `init` and `update` are those of an optax transformation.
     """
 
     name: str = flax.struct.field(pytree_node=False)
     choices: tuple[tuple[str, Any], ...] = flax.struct.field(pytree_node=False)
-    numbers: dict[str, Any]  # the other settings; 'learning_rate' is the peak
+    numbers: dict[str, Any]  # numeric settings; 'learning_rate' is the peak
     schedule: Schedule
     scheduled_momentum: str | None = flax.struct.field(pytree_node=False, default=None)
     groups: ParameterGroups | None = None
@@ -67,7 +68,7 @@ class Optimizer(flax.struct.PyTreeNode):
         return updates, state._replace(inner=inner)
 
     def _scheduled(self, state: OptimizerState) -> OptimizerState:
-        """The state with the settings as the next update is to use them."""
+        """The state with the hyperparameters for the next update."""
         step, inner = state.inner.count, state.inner
         peak = jnp.asarray(self.numbers["learning_rate"], state.scale.dtype)
         used = {**self.numbers, "learning_rate": peak * state.scale * self.schedule.factor(step)}
@@ -79,7 +80,7 @@ class Optimizer(flax.struct.PyTreeNode):
         return state._replace(peak=peak, inner=inner._replace(hyperparams=hyperparams))
 
     def _transformation(self, params) -> optax.GradientTransformationExtraArgs:
-        """The optax transformation for these parameters; its state holds the settings in use."""
+        """The optax transformation for these parameters; its state has the current settings."""
         constructor = OPTIMIZERS[self.name]
         parameters = inspect.signature(constructor).parameters
         single = {key: value for key, value in self.numbers.items() if not _is_several(value)}
@@ -97,7 +98,7 @@ class Optimizer(flax.struct.PyTreeNode):
                 return lookahead(tx, self.lookahead_period, self.lookahead_step_size)
             return tx
 
-        # What is injected: the numbers, not the masks.
+        # `inject_hyperparams` reads the signature; only the numbers are injected.
         keyword = inspect.Parameter.KEYWORD_ONLY
         put_together.__signature__ = inspect.Signature(
             [inspect.Parameter(key, keyword) for key in single]
@@ -121,12 +122,12 @@ def create_optimizer(
     """Builds the optimizer that a config's `optimizer` section describes.
 
     Args:
-      settings: `name`, `learning_rate`, the optimizer's other settings, and look-ahead's.
-      groups: which parameters decay, are frozen or have a learning rate of their own; None: all decay
-        and learn alike.
+      settings: `name`, `learning_rate`, and the other settings of the optimizer and of look-ahead.
+      groups: which parameters decay, are frozen or have a separate learning rate; None: all decay
+        and have the same learning rate.
 
     Raises:
-      UserError: the optimizer or a setting does not exist, or settings exclude each other.
+      UserError: the optimizer or a setting does not exist, or settings are mutually exclusive.
     """
     chosen = {key: value for key, value in settings.items() if key not in _AROUND}
     name = chosen.pop("name")
@@ -149,54 +150,58 @@ def create_optimizer(
 
 
 def _refuse_around(name: str, period: int, groups: ParameterGroups | None) -> None:
-    """Schedule-free optimizers know where they are evaluated from where their last update went."""
+    """Refuses look-ahead and learning-rate multipliers around a schedule-free optimizer.
+
+    Its evaluation weights are computed from its last update, which these would change.
+    """
     if period:
         raise UserError(
-            f"config.optimizer.lookahead_period={period}: optimizer '{name}' averages by itself; set 0"
+            f"config.optimizer.lookahead_period={period}: optimizer '{name}' already averages; "
+            "set 0"
         )
     if groups and groups.multipliers:
         raise UserError(
-            f"config.parameters.learning_rates: optimizer '{name}' cannot have them, since its "
-            "averages depend on its one learning rate; freezing is possible"
+            f"config.parameters.learning_rates: not possible with optimizer '{name}', whose "
+            "averages depend on a single learning rate; parameters can be frozen"
         )
 
 
 def check_momentum(settings: Mapping, schedule: Schedule) -> str | None:
-    """The optimizer's setting that a schedule of the momentum moves; None where it moves none.
+    """The optimizer setting that a momentum schedule controls; None without such a schedule.
 
     Raises:
-      UserError: it moves one, and the optimizer has none that may move.
+      UserError: the schedule controls the momentum, but the optimizer has none that can change.
     """
     if schedule.momentum is None:
         return None
     name = next((key for key in ("momentum", "b1") if key in settings), None)
     if name is None or settings["name"] in _AVERAGING_BY_THEMSELVES:
         raise UserError(
-            f"this schedule moves the momentum too, and optimizer '{settings['name']}' has none that "
-            "may move; config.schedule.cycle_momentum=False leaves it alone"
+            f"this schedule also changes the momentum, but optimizer '{settings['name']}' has none "
+            "that can change; config.schedule.cycle_momentum=False keeps it constant"
         )
     return name
 
 
 def takes_mask(name: str) -> bool:
-    """Whether an optimizer's weight decay can be kept to the parameters of `parameters.decayed`."""
+    """Whether an optimizer can restrict its weight decay to `config.parameters.decayed`."""
     return bool(set(MASKS) & set(inspect.signature(OPTIMIZERS[name]).parameters))
 
 
 def check_averages(settings: Mapping, averaging: Averaging) -> None:
-    """Refuses to average what the optimizer averages already.
+    """Refuses weight averaging on top of an optimizer that already averages.
 
     Raises:
-      UserError: the optimizer averages by itself, and the config averages too.
+      UserError: both the optimizer and the config's `averaging` average the weights.
     """
     if averaging.share and settings["name"] in _AVERAGING_BY_THEMSELVES:
         raise UserError(
-            f"config.averaging.name: optimizer '{settings['name']}' averages by itself; set 'none'"
+            f"config.averaging.name: optimizer '{settings['name']}' already averages; set 'none'"
         )
 
 
 class Clipping(flax.struct.PyTreeNode):
-    """Clipping of the gradient: first of each entry to ± `value`, then of the global norm to `norm`."""
+    """Gradient clipping: each entry to ± `value`, then the global norm to `norm`; None: off."""
 
     value: Any = None
     norm: Any = None
@@ -209,29 +214,29 @@ class Clipping(flax.struct.PyTreeNode):
 
 
 def gradient_clipping(settings: Mapping) -> Clipping:
-    """The clipping of a config's `optimizer` section, where 0 is none."""
+    """The clipping of a config's `optimizer` section, where 0 means off."""
     return Clipping(settings.get("clip_value", 0) or None, settings.get("clip_norm", 0) or None)
 
 
-# --- read from its state ------------------------------------------------------------------------
+# --- read from the state ------------------------------------------------------------------------
 
 
 def hyperparameters(opt_state: OptimizerState) -> dict[str, jax.Array]:
-    """The settings that are numbers, as the last update used them: scalars, on the device."""
+    """The numeric settings used by the last update, by name: scalars, on the device."""
     return opt_state.inner.hyperparams
 
 
 def averages_by_itself(opt_state: optax.OptState) -> bool:
-    """Whether the parameters to evaluate with are in the optimizer's state."""
+    """Whether the evaluation parameters are in the optimizer's state."""
     return any(isinstance(state, _AVERAGING_STATES) for state in _states(opt_state))
 
 
 def evaluation_params(opt_state: optax.OptState, params):
-    """The parameters to evaluate with: an optimizer that averages trains at others."""
+    """The parameters for evaluation: the average of an optimizer that averages, else `params`."""
     for state in _states(opt_state):
         if isinstance(state, contrib.ScheduleFreeState):
             averages = contrib.schedule_free_eval_params(state, params)
-            return jax.tree.map(  # where they meet, to the bit: what is frozen
+            return jax.tree.map(  # frozen parameters stay bit-identical
                 lambda y, z, x: jnp.where(y == z, y, x), params, state.z, averages
             )
         if isinstance(state, Lookahead):

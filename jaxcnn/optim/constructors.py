@@ -1,4 +1,4 @@
-"""Optimizers put together from optax's parts. A constructor's keyword defaults are its settings."""
+"""Optimizers built from optax's parts. A constructor's keyword parameters are its settings."""
 
 from typing import Annotated
 
@@ -51,10 +51,12 @@ def rmsprop(
     centered=False,
     momentum: Annotated[float, FRACTION] = 0.0,
 ) -> optax.GradientTransformation:
-    """n ← ρn + (1−ρ)g²; w ← w − αg/√(n + ε), or αg/(√n + ε) if not eps_in_sqrt; Tieleman & Hinton 2012.
+    """n ← ρn + (1−ρ)g²; w ← w − αg/√(n + ε), or αg/(√n + ε) if not eps_in_sqrt;
+    Tieleman & Hinton 2012.
 
-    Centred, n less the square of the running mean of g. Momentum gathers what α then multiplies, as in
-    torch.optim.RMSprop; optax.rmsprop gathers it after α, which is another thing while α changes.
+    If `centered`, the squared running mean of g is subtracted from n. Momentum accumulates before
+    the multiplication by α, as in torch.optim.RMSprop; optax.rmsprop accumulates after it, which
+    differs when α changes.
     """
     scale_by = optax.scale_by_stddev if centered else optax.scale_by_rms
     return optax.chain(
@@ -73,9 +75,9 @@ def lars(
     nesterov=False,
     mask=None,
 ) -> optax.GradientTransformation:
-    """Momentum of gradients scaled, layer by layer, to a share of ‖w‖; You et al. 2017.
+    """Momentum of gradients scaled, layer by layer, to a fraction of ‖w‖; You et al. 2017.
 
-    Biases and norms are not scaled.
+    Biases and normalisation parameters are not scaled.
     """
 
     def matrices(params):
@@ -98,9 +100,9 @@ def adafactor(
     eps: Annotated[float, AT_LEAST_0] = 1e-30,
     mask=None,
 ) -> optax.GradientTransformation:
-    """Second moments as products of row and column means, where both are long; Shazeer & Stern 2018.
+    """Second moments factored into row and column means of large matrices; Shazeer & Stern 2018.
 
-    The decay is scaled by the learning rate, which optax leaves to its caller.
+    The weight decay is scaled by the learning rate, which optax leaves to the caller.
     """
     return optax.adafactor(
         learning_rate,
@@ -127,12 +129,12 @@ def muon(
     eps: Annotated[float, AT_LEAST_0] = 1e-8,
     mask=None,
 ) -> optax.GradientTransformation:
-    """Momentum whose matrices are made orthogonal by Newton-Schulz iterations; Jordan et al. 2024.
+    """Momentum, orthogonalised for matrices by Newton-Schulz iterations; Jordan et al. 2024.
 
-    Matrices are the kernels but the head's; a convolution's is flattened to (window · inputs, outputs).
-    All else is Adam's (NAdam's, if `nesterov`), at the same learning rate: with `match_adam_rms` an
-    update's root mean square is 0.2, about that of Adam's (Liu et al. 2025). Without, matrices
-    are scaled by √max(1, out/in).
+    The matrices are all kernels except that of the head; a convolution kernel is flattened to
+    (window · inputs, outputs). Other parameters use Adam (NAdam if `nesterov`) at the same learning
+    rate. With `match_adam_rms` the root mean square of a matrix update is 0.2, about that of Adam
+    (Liu et al. 2025); without it, matrix updates are scaled by √max(1, out/in).
     """
 
     def matrices(params):
@@ -143,7 +145,7 @@ def muon(
 
         return jax.tree_util.tree_map_with_path(dimensions, params)
 
-    directions = contrib.muon(  # downwards, at a learning rate of 1
+    directions = contrib.muon(  # descent directions: the learning rate is 1
         1.0,
         ns_steps=ns_steps,
         beta=momentum,
@@ -154,7 +156,7 @@ def muon(
         muon_weight_dimension_numbers=matrices,
         consistent_rms=0.2 if match_adam_rms else None,
     )
-    # Optax's own decay acts on the matrices alone, and the head's kernel is not among them.
+    # optax's decay would act on the matrices only, which exclude the head's kernel.
     decay = optax.add_decayed_weights(-weight_decay, mask)
     return optax.chain(directions, decay, optax.scale(learning_rate))
 
@@ -164,7 +166,7 @@ def sam(
     momentum: Annotated[float, FRACTION] = 0.9,
     rho: Annotated[float, AT_LEAST_0] = 0.05,
 ) -> optax.GradientTransformationExtraArgs:
-    """Momentum, with the gradient taken ρ up the slope: two gradients a step; Foret et al. 2021."""
+    """Momentum with the gradient at w + ρg/‖g‖, two gradients per step; Foret et al. 2021."""
     uphill = optax.chain(contrib.normalize(), optax.sgd(rho))
     tx = contrib.sam(optax.sgd(learning_rate, momentum), uphill, opaque_mode=True)
 
@@ -181,7 +183,7 @@ def schedule_free_sgd(
     weight_lr_power: Annotated[float, AT_LEAST_0] = 2.0,
     mask=None,
 ) -> optax.GradientTransformationExtraArgs:
-    """SGD at points between z, where it steps, and x, the average of z, which is evaluated.
+    """SGD on z, with gradients taken between z and its average x, which is evaluated.
 
     Defazio et al. 2024.
     """
@@ -200,7 +202,7 @@ def schedule_free_adamw(
     weight_lr_power: Annotated[float, AT_LEAST_0] = 2.0,
     mask=None,
 ) -> optax.GradientTransformationExtraArgs:
-    """As schedule_free_sgd, with AdamW's steps (without its momentum, which b1 replaces).
+    """schedule_free_sgd with the steps of AdamW (b1 replaces its momentum).
 
     Defazio et al. 2024.
     """
@@ -227,5 +229,5 @@ def noisy_sgd(
     eta: Annotated[float, AT_LEAST_0] = 0.01,
     gamma: Annotated[float, AT_LEAST_0] = 0.55,
 ) -> optax.GradientTransformation:
-    """SGD with Gaussian noise of variance η/(1 + t)^γ in the gradient; Neelakantan et al. 2015."""
+    """SGD with Gaussian gradient noise of variance η/(1 + t)^γ; Neelakantan et al. 2015."""
     return optax.noisy_sgd(learning_rate, eta, gamma, seed=0)

@@ -1,4 +1,4 @@
-"""Which parameters decay, which are frozen, which learn at a rate of their own: regexes over paths."""
+"""Parameter groups: weight decay, freezing and learning rates by regexes over parameter paths."""
 
 import math
 import re
@@ -14,29 +14,29 @@ from jaxcnn.errors import UserError
 
 
 class ParameterGroups(flax.struct.PyTreeNode):
-    """What `config.parameters` means for a model; a path is 'stage1_block1/conv1/kernel'."""
+    """`config.parameters` applied to a model, by path, such as 'stage1_block1/conv1/kernel'."""
 
     decayed: frozenset[str] = flax.struct.field(pytree_node=False)
     frozen: frozenset[str] = flax.struct.field(pytree_node=False)
-    multipliers: dict[str, Any]  # path → factor of the learning rate, where it has one
+    multipliers: dict[str, Any]  # path → learning-rate factor, where it is not 1
 
     @property
     def uniform(self) -> bool:
-        """Whether every parameter learns at the one learning rate."""
+        """Whether all parameters have the same learning rate."""
         return not (self.frozen or self.multipliers)
 
     def decay_mask(self, params) -> Any:
-        """True for the parameters that decay, in the structure of the parameters."""
+        """A tree of the parameters' structure, True for those that decay."""
         return _by_path(lambda path, _: path in self.decayed, params)
 
     def without_frozen_gradients(self, params) -> Any:
-        """The parameters, the frozen ones cut off from the gradient: nothing is computed for them."""
+        """The parameters, with `stop_gradient` on frozen ones: their gradient is not computed."""
         return _by_path(
             lambda path, leaf: jax.lax.stop_gradient(leaf) if path in self.frozen else leaf, params
         )
 
     def scaled(self, updates) -> Any:
-        """Updates × each parameter's factor; what is frozen stays as it is, whatever its update."""
+        """The updates multiplied by each parameter's factor, and zero for frozen parameters."""
 
         def scale(path: str, update: jax.Array) -> jax.Array:
             if path in self.frozen:
@@ -53,21 +53,21 @@ def _by_path(function: Callable[[str, Any], Any], params) -> Any:
 
 
 class Matcher:
-    """Finds the parameters that regexes match; remembers in `rules`, in words, what it found."""
+    """Finds the parameters that regexes match, and describes each match in `rules`."""
 
     def __init__(self, params):
-        """`params` are nested dictionaries of arrays or of their shapes."""
+        """`params`: nested dictionaries of arrays or of their shapes."""
         self.leaves = flatten_dict(params, sep="/")
         self.rules: list[str] = []
 
     def matched(self, pattern: str, setting: str) -> set[str]:
-        """The paths in which a regex is found.
+        """The paths that a regex matches (`re.search`).
 
         Raises:
-          UserError: it cannot be read, or matches nothing.
+          UserError: the regex is invalid or matches nothing.
         """
         if not isinstance(pattern, str):
-            raise UserError(f"{setting}={pattern!r} is not a regex, which is text")
+            raise UserError(f"{setting}={pattern!r} is not a regex: it must be a string")
         try:
             paths = {path for path in self.leaves if re.search(pattern, path)}
         except re.error as error:
@@ -78,7 +78,7 @@ class Matcher:
         return paths
 
     def matched_by_any(self, patterns: list[str], setting: str, what: str) -> set[str]:
-        """The paths that any of the regexes matches; with a rule that begins with `what`."""
+        """The paths that any of the regexes matches; adds a rule that begins with `what`."""
         paths = set()
         for i, pattern in enumerate(patterns):
             paths |= self.matched(pattern, f"{setting}.{i}")
@@ -93,19 +93,19 @@ class Matcher:
 
 
 def parameter_groups(settings: Mapping, params) -> tuple[ParameterGroups, tuple[str, ...]]:
-    """Applies the rules to parameters, or to their shapes.
+    """Builds the parameter groups that a config's `parameters` section describes.
 
     Args:
-      settings: the resolved section: `decayed` and `frozen`, regexes searched for in paths such as
-        'stage1_block1/conv1/kernel', and `learning_rates`, a list of {'pattern', 'multiplier'}, of
-        which the last that matches counts.
+      settings: the resolved section: `decayed` and `frozen`, lists of regexes searched for in paths
+        such as 'stage1_block1/conv1/kernel', and `learning_rates`, a list of {'pattern',
+        'multiplier'}, in which the last match wins.
       params: nested dictionaries of arrays or of their shapes.
 
     Returns:
-      The groups, and of each setting a line that says what it matched, for the run's log.
+      The groups, and for the log a line for each rule with the number of parameters it matches.
 
     Raises:
-      UserError: a regex cannot be read or matches nothing, or freezing leaves nothing to train.
+      UserError: a regex is invalid or matches nothing, or no parameter is left to train.
     """
     matcher = Matcher(params)
     decayed = matcher.matched_by_any(settings["decayed"], "config.parameters.decayed", "decayed")
@@ -137,7 +137,7 @@ def _checked_rate(entry: Any, setting: str) -> tuple[str, float]:
     if not is_number or not 0 < multiplier < math.inf:
         raise UserError(
             f"{setting}.multiplier={multiplier!r} must be a number more than 0; "
-            "config.parameters.frozen freezes"
+            "to freeze parameters, use config.parameters.frozen"
         )
     return entry["pattern"], float(multiplier)
 

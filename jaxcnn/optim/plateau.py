@@ -1,13 +1,13 @@
-"""Lowers the learning rate when a validation metric no longer becomes better."""
+"""Lowers the learning rate when a validation metric stops improving."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class ReduceOnPlateau:
-    """The rule of torch.optim.lr_scheduler.ReduceLROnPlateau (threshold_mode='rel'), and its state.
+    """The rule and state of torch.optim.lr_scheduler.ReduceLROnPlateau (threshold_mode='rel').
 
-    optax.contrib.reduce_on_plateau looks at every update's loss, and only for what is to be minimised.
+    optax.contrib.reduce_on_plateau uses the loss of every update, and only minimises.
     """
 
     metric: str
@@ -16,14 +16,14 @@ class ReduceOnPlateau:
     threshold: float
     cooldown: int
     final: float
-    # The state: what was so far.
-    scale: float = 1.0  # of the learning rate
+    # The state.
+    scale: float = 1.0  # factor of the learning rate
     best: float | None = None
     without_progress: int = 0  # evaluations
-    cooling: int = 0  # evaluations that are still not counted
+    cooling: int = 0  # evaluations left in the cooldown
 
     def update(self, value: float, higher_is_better: bool) -> bool:
-        """Takes in the metric of an evaluation; True when it has lowered `scale`."""
+        """Updates the state with the metric of an evaluation; True if it lowers `scale`."""
         if self.best is None:
             better = True
         elif higher_is_better:

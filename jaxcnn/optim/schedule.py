@@ -1,4 +1,4 @@
-"""What a schedule is, and how whole periods are counted in a compiled program."""
+"""The schedule type, and exact counting of periods in a compiled program."""
 
 import math
 from collections.abc import Callable
@@ -15,29 +15,29 @@ _NEVER = np.iinfo(np.int32).max
 
 
 class Schedule(flax.struct.PyTreeNode):
-    """What changes along a run, as functions of the step; and what reacts to its validation metrics.
+    """Functions of the step for the learning rate and momentum, and a rule for plateaus.
 
-    `plateau`, numbers of the host, is left out of what is compiled (`traced`).
+    `plateau` acts on the host and is not part of the compiled program (see `traced`).
     """
 
-    factor: Partial  # of the peak learning rate
-    momentum: Partial | None = None  # the momentum itself, where it moves too
+    factor: Partial  # step → factor of the peak learning rate
+    momentum: Partial | None = None  # step → momentum, if scheduled
     plateau: ReduceOnPlateau | None = flax.struct.field(pytree_node=False, default=None)
 
     def after_warmup(self, warmup: int) -> "Schedule":
-        """The schedule begun after so many steps, in which the factor rises to its first value."""
+        """This schedule, after `warmup` steps in which the factor rises linearly to its start."""
         momentum = self.momentum and Partial(_after, function=self.momentum, warmup=warmup)
         factor = Partial(_warmed_up, function=self.factor, warmup=warmup)
         return self.replace(factor=factor, momentum=momentum)
 
     def traced(self) -> "Schedule":
-        """What of it is in the compiled program, where any function of the step may stand."""
+        """The part that is compiled, with plain functions of the step wrapped as pytrees."""
         momentum = self.momentum and as_partial(self.momentum)
         return Schedule(as_partial(self.factor), momentum)
 
 
 def as_partial(function: Callable) -> Partial:
-    """A function as a pytree; one that is none yet brings no numbers that could change."""
+    """A function as a pytree; a plain function becomes one without leaves."""
     return function if isinstance(function, Partial) else Partial(function)
 
 
@@ -54,20 +54,20 @@ def _after(step, function: Partial, warmup):
 
 
 def period_ends(period: Fraction, up_to: int) -> np.ndarray:
-    """int32: the steps up to `up_to` at which a period ends, exactly.
+    """The exact steps up to `up_to` at which a period ends; (n,) int32, padded.
 
-    An epoch is rarely a whole number of steps, so this is a matter of fractions, which devices lack.
+    They are computed on the host with fractions, since an epoch is rarely a whole number of steps.
     """
     count = math.floor(up_to / period)
     return padded(np.array([math.ceil(number * period) for number in range(1, count + 1)]))
 
 
 def passed(ends: np.ndarray, steps):
-    """How many of these ends lie in so many steps."""
+    """The number of period ends at or before each step."""
     return jnp.searchsorted(jnp.asarray(ends), steps, side="right")
 
 
 def padded(moments: np.ndarray) -> np.ndarray:
-    """int32, filled up to a power of two, so that other numbers of moments share a program."""
+    """int32, padded to a power of two, so that different numbers of moments share a program."""
     length = max(16, 1 << max(0, len(moments) - 1).bit_length())
     return np.concatenate([moments, np.full(length - len(moments), _NEVER)]).astype(np.int32)

@@ -1,11 +1,11 @@
 """Learning-rate schedules by name: step → a factor of the peak learning rate, in [0, 1].
 
-A schedule begins where the linear warm-up ends: t, in steps, counts from there, and T is what the
-warm-up leaves of the run. A run that goes on after T, by a step or two, stays at the schedule's end.
+A schedule begins at the end of the linear warm-up: t counts steps from there, and T is the number
+of steps after the warm-up. If a run continues a step or two past T, the schedule stays at its end.
 
-Each is a `jax.tree_util.Partial`: a function of the step, and its numbers, which are values of the
-compiled program. (optax's schedules look at their numbers with Python, so they cannot be traced.)
-Lengths are floats, since the quotient of two integers is float32 in a float64 program too.
+Each is a `jax.tree_util.Partial`: a function of the step, whose numbers are inputs of the compiled
+program. (optax's schedules branch on their numbers in Python, so these cannot be traced.) Lengths
+are floats, since the quotient of two integers is float32 even in a float64 program.
 """
 
 import math
@@ -42,7 +42,7 @@ def _constant(t):
 
 
 def step(run: RunLength, every: str = "30%", gamma: Annotated[float, UP_TO_1] = 0.1) -> Partial:
-    """γ^⌊t/every⌋: × γ after every `every`."""
+    """γ^⌊t/every⌋: multiplied by γ at the end of every period `every`."""
     ends = period_ends(run.period(every, "config.schedule.every"), run.steps)
     return Partial(_powers, ends=ends, gamma=gamma)
 
@@ -50,7 +50,11 @@ def step(run: RunLength, every: str = "30%", gamma: Annotated[float, UP_TO_1] = 
 def multistep(
     run: RunLength, at: tuple = ("50%", "75%"), gamma: Annotated[float, UP_TO_1] = 0.1
 ) -> Partial:
-    """× γ at each moment of `at`, counted from the start of the run, warm-up included."""
+    """Multiplied by γ at each of `at`, counted from the start of the run, including the warm-up.
+
+    Raises:
+      UserError: one is not a duration, or does not lie between the warm-up and the end of the run.
+    """
     moments = []
     for i, text in enumerate(at):
         setting = f"config.schedule.at.{i}"
@@ -73,7 +77,7 @@ def _powers(t, ends, gamma):
 def exponential(
     run: RunLength, rate: Annotated[float, INNER_FRACTION] = 0.05, every: str = "1 epoch"
 ) -> Partial:
-    """(1 − rate)^(t/every), at every step anew."""
+    """(1 − rate)^(t/every), updated at every step."""
     return Partial(_exponential, rate=rate, period=_steps(run, "every", every))
 
 
@@ -93,7 +97,7 @@ def _inverse_time(t, decay, period):
 
 
 def inverse_sqrt(run: RunLength, timescale: str = "10%") -> Partial:
-    """√(τ/(t + τ)): with τ the warm-up's length, √(warm-up/step) after it; Vaswani et al. 2017."""
+    """√(τ/(t + τ)); √(warm-up/step) if τ is the length of the warm-up; Vaswani et al. 2017."""
     return Partial(_inverse_sqrt, tau=_steps(run, "timescale", timescale))
 
 
@@ -122,7 +126,7 @@ def polynomial(
 def warmup_stable_decay(
     run: RunLength, decay: str = "20%", final: Annotated[float, SHARE] = 0.0
 ) -> Partial:
-    """1, then a straight line down to `final` in the last `decay` of the run; after Hu et al. 2024."""
+    """1, then linear decay to `final` over the last `decay` of the run; after Hu et al. 2024."""
     length = min(math.ceil(_steps(run, "decay", decay)), run.steps_after_warmup)
     begin = run.steps_after_warmup - length
     return Partial(_polynomial, begin=begin, length=float(length), power=1.0, final=final)
@@ -134,7 +138,7 @@ def _polynomial(t, begin, length, power, final):
 
 
 def cosine(run: RunLength, final: Annotated[float, SHARE] = 0.0) -> Partial:
-    """final + (1 − final)·½(1 + cos(πt/T)): half a cosine; Loshchilov & Hutter 2017."""
+    """final + (1 − final)·½(1 + cos(πt/T)), half a cosine period; Loshchilov & Hutter 2017."""
     return Partial(_cosine, length=float(run.steps_after_warmup), final=final)
 
 
@@ -148,7 +152,7 @@ def cosine_restarts(
     growth: Annotated[int, AT_LEAST_1] = 1,
     final: Annotated[float, SHARE] = 0.0,
 ) -> Partial:
-    """Half a cosine over `first` (T₀), then again from 1, each `growth` (T_mult) times as long.
+    """Half a cosine over `first` (T₀), then restarts, each `growth` (T_mult) times as long.
 
     Loshchilov & Hutter 2017.
     """
@@ -187,10 +191,10 @@ def cyclic(
     mode: Annotated[str, one_of(("triangular", "triangular2", "exp_range"))] = "triangular",
     gamma: Annotated[float, UP_TO_1] = 0.9999,
 ) -> Partial:
-    """Up from `low` to the peak in `half_cycle` and down again, over and over; Smith 2017.
+    """Linear from `low` up to the peak in `half_cycle` and back, repeated; Smith 2017.
 
-    The peaks are all 1 ('triangular'), halve from cycle to cycle ('triangular2'), or fall as γᵗ
-    ('exp_range').
+    The peak is 1 in every cycle ('triangular'), halves with each cycle ('triangular2'), or decays
+    as γᵗ ('exp_range').
     """
     half = max(1, round(_steps(run, "half_cycle", half_cycle)))
     if mode == "exp_range":
@@ -221,10 +225,10 @@ def one_cycle(
     low_momentum: Annotated[float, FRACTION] = 0.85,
     high_momentum: Annotated[float, FRACTION] = 0.95,
 ) -> Schedule:
-    """Half a cosine up to the peak, for `rising` of the run, then one down; momentum the other way.
+    """Half a cosine up over a fraction `rising` of the run, then one down; the momentum is inverse.
 
-    From 1/start_divisor to 1 to 1/(start_divisor·final_divisor), reached in the last step; Smith &
-    Topin 2018, with torch's OneCycleLR's details.
+    From 1/start_divisor to 1 to 1/(start_divisor·final_divisor), reached at the last step; Smith &
+    Topin 2018, in the version of torch's OneCycleLR.
     """
     last = run.steps_after_warmup - 1
     top = max(0.0, rising * run.steps_after_warmup - 1)
@@ -255,10 +259,11 @@ def reduce_on_plateau(
     cooldown: Annotated[int, AT_LEAST_0] = 0,
     final: Annotated[float, SHARE] = 0.0,
 ) -> Schedule:
-    """× factor when a validation metric has not become better for more than `patience` evaluations.
+    """Multiplied by `factor` if a validation metric stalls for more than `patience` evaluations.
 
-    Better is by a `threshold` of the best so far; `cooldown` evaluations after a reduction do not
-    count; the factor never falls below `final`. As torch's ReduceLROnPlateau.
+    An improvement must exceed the relative `threshold`. The `cooldown` evaluations after a
+    reduction do not count. The learning-rate factor never falls below `final`. As torch's
+    ReduceLROnPlateau.
     """
     plateau = ReduceOnPlateau(metric, factor, patience, threshold, cooldown, final)
     return Schedule(constant(run), plateau=plateau)
@@ -274,13 +279,13 @@ for _schedule in (
 
 
 def create_schedule(settings: dict, run: RunLength) -> Schedule:
-    """Builds the schedule that a config's resolved `schedule` section describes, after its warm-up.
+    """Builds the schedule that a config's resolved `schedule` section describes, with its warm-up.
 
-    From a (warm-up + 1)th of the schedule's first factor at step 0, the factor rises to all of it at
-    step `run.warmup`, where the schedule proper begins.
+    The factor rises linearly from 1/(`run.warmup` + 1) of the schedule's first factor at step 0 to
+    that factor at step `run.warmup`, where the schedule itself begins.
 
     Raises:
-      UserError: a duration cannot be read or does not fit the run, or a value is out of its range.
+      UserError: a duration cannot be parsed or does not fit the run, or a value is out of range.
     """
     settings = {key: value for key, value in settings.items() if key != "warmup"}
     schedule: Any = SCHEDULES.create(settings.pop("name"), run, **settings)

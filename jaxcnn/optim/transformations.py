@@ -1,4 +1,4 @@
-"""What optax lacks, or defines otherwise than the field does."""
+"""Transformations that optax lacks, or defines differently from the literature."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import optax
 
 
 class SumOfSquares(NamedTuple):
-    """The state of Adagrad: for each parameter, the sum of all its squared gradients."""
+    """The state of Adagrad: the sum of squared gradients of each parameter."""
 
     sums: Any
 
@@ -16,7 +16,7 @@ class SumOfSquares(NamedTuple):
 def scale_by_sum_of_squares(eps: float) -> optax.GradientTransformation:
     """G ← G + g²; g/(√G + ε): Duchi et al. 2011, as torch.optim.Adagrad.
 
-    optax.scale_by_rss has ε under the root, and does nothing where G is 0.
+    optax.scale_by_rss has ε inside the root, and returns 0 where G is 0.
     """
 
     def init(params):
@@ -33,7 +33,7 @@ def scale_by_sum_of_squares(eps: float) -> optax.GradientTransformation:
 
 
 class Lookahead(NamedTuple):
-    """The state of look-ahead: updates done, the slow weights, and the state of what is around."""
+    """The state of look-ahead: number of updates, slow weights, state of the inner optimizer."""
 
     count: jax.Array
     slow: Any
@@ -47,15 +47,16 @@ def _towards(old, new, share):
 def lookahead(
     tx: optax.GradientTransformation, period: int, step_size: float
 ) -> optax.GradientTransformationExtraArgs:
-    """Every `period` updates, slow ← slow + step_size·(fast − slow), fast ← slow; Zhang et al. 2019.
+    """Every `period` updates, slow ← slow + step_size·(fast − slow), fast ← slow: look-ahead.
 
-    The parameters are the fast weights, the slow ones are in the state. optax.lookahead wants a pair of
-    both in place of the parameters, and all that reads parameters would have to know of it.
+    Zhang et al. 2019. The parameters are the fast weights; the slow weights are in the state.
+    optax.lookahead replaces the parameters by a pair of both, which all code that reads parameters
+    would have to handle.
     """
     tx = optax.with_extra_args_support(tx)
 
     def init(params):
-        slow = jax.tree.map(jnp.copy, params)  # the state is donated, and holds no array twice
+        slow = jax.tree.map(jnp.copy, params)  # the state is donated, so no array may occur twice
         return Lookahead(jnp.zeros((), jnp.int32), slow, tx.init(params))
 
     def update(grads, state, params, **extra):
@@ -63,7 +64,7 @@ def lookahead(
         count = state.count + 1
         due = count % period == 0
         fast = optax.apply_updates(params, updates)
-        slow = jax.tree.map(  # what did not move stays where it is, to the bit
+        slow = jax.tree.map(  # unchanged weights stay bit-identical
             lambda old, new: jnp.where(due, _towards(old, new, step_size), old), state.slow, fast
         )
         updates = jax.tree.map(

@@ -1,1 +1,1 @@
-"""What is drawn with matplotlib: of numbers and words, knowing nothing of runs and data sets."""
+"""Matplotlib figures of arrays and text, independent of runs and data sets."""

@@ -1,4 +1,4 @@
-"""The picture of a run: loss, accuracy and learning rate over the epochs."""
+"""Training curves: loss, accuracy or error, and learning rate over the epochs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION, BEST, REDUCED, STOPPED = BLUE, VERMILION, GREEN, PURPLE, GREY
 
-# What 'loss' and the score are called on their axes, and by how much they are multiplied there.
+# The axis label of each metric, and the factor applied to it.
 LABELS = {
     "loss": ("loss", 1),
     "accuracy": ("accuracy (%)", 100),
@@ -26,18 +26,19 @@ def draw_curves(
     best_step: int | None = None,
     stopped_early: bool = False,
 ) -> None:
-    """Draws the lines of a metrics.jsonl into a PNG file.
+    """Draws the lines of a metrics.jsonl to a PNG file.
 
     Args:
-      lines: in order; 'train' lines hold means since the line before. The score is 'mae' where
-        they have it, else 'accuracy'.
-      best_step: the step of the best checkpoint, marked where given.
-      stopped_early: whether the last evaluation ended the run, which is marked.
+      lines: in order; 'train' lines contain means since the previous line. The score is 'mae' if
+        present, else 'accuracy'.
+      path: of the PNG file.
+      best_step: the step of the best checkpoint, marked if given.
+      stopped_early: whether early stopping ended the run, marked at the last evaluation.
 
     Raises:
       OSError: the file cannot be written.
     """
-    from matplotlib.figure import Figure  # takes half a second, and a run draws at its end
+    from matplotlib.figure import Figure  # slow (0.5 s), and needed only at the end of a run
 
     train = [line for line in lines if line["split"] == "train"]
     validation = [line for line in lines if line["split"] == "validation"]
@@ -82,7 +83,7 @@ def _draw_split(axes: "Axes", lines: list[dict], key: str, color: str, label: st
 
 
 def _mark_best(axes: "Axes", best: list[dict], key: str) -> None:
-    """A ring around the best checkpoint's evaluation, if there is one."""
+    """Circles the evaluation of the best checkpoint, if any."""
     for line in best[:1]:
         axes.plot(
             line["epoch"],
@@ -98,7 +99,7 @@ def _mark_best(axes: "Axes", best: list[dict], key: str) -> None:
 
 
 def _mark_reductions(axes: "Axes", validation: list[dict]) -> None:
-    """A line where a plateau lowered the learning rate."""
+    """Draws a line wherever a plateau lowered the learning rate."""
     label, former = "learning rate reduced", 1.0
     for line in validation:
         scale = line.get("learning_rate_scale", 1.0)

@@ -1,4 +1,4 @@
-"""Images in a grid, and in rows of what becomes of them."""
+"""Images in a grid, or in rows of augmentation stages."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 def image_grid(
     images: np.ndarray, titles: Sequence[str] = (), columns: int = 8, heading: str = ""
 ) -> Figure:
-    """Images side by side.
+    """Images in a grid.
 
     Args:
-      images: (n, height, width, 1 or 3), in 0 … 1.
+      images: (n, height, width, 1 or 3), in [0, 1].
       titles: one per image, or none.
-      columns: at most.
+      columns: maximum number of columns.
     """
     columns = max(1, min(columns, len(images)))
     rows = max(1, math.ceil(len(images) / columns))
@@ -35,10 +35,10 @@ def image_grid(
 def augmentation_sheet(
     stages: Sequence[np.ndarray], names: Sequence[str], titles: Sequence[str], heading: str = ""
 ) -> Figure:
-    """A row for each image, and in its columns what becomes of it.
+    """One row per image, one column per augmentation stage.
 
     Args:
-      stages: one array (images, height, width, 1 or 3) per column, in 0 … 1.
+      stages: one array (images, height, width, 1 or 3) per column, in [0, 1].
       names: of the columns.
       titles: of the images, one per row.
     """
@@ -57,7 +57,7 @@ def augmentation_sheet(
 
 
 def _show(panel: Axes, image: np.ndarray) -> None:
-    """An image (height, width, 1 or 3); what is outside of 0 … 1 is clipped."""
+    """Shows an image (height, width, 1 or 3), clipped to [0, 1]."""
     image = np.clip(image, 0, 1)
     grey = image.shape[-1] == 1
     panel.imshow(

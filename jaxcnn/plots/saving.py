@@ -1,4 +1,4 @@
-"""Figures as files."""
+"""Saves figures to files."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ DOTS_PER_INCH = 110
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Writes a figure, as a PNG where the path ends in .png.
+    """Writes a figure in the format of the path's extension, and creates missing directories.
 
     Raises:
       UserError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The learning rate over a run, and the momentum where it moves too."""
+"""A plot of the learning rate over a run, and of the momentum if it is scheduled."""
 
 import textwrap
 
@@ -15,12 +15,12 @@ def draw_schedule(
     steps_per_epoch: float = 1.0,
     heading: str = "",
 ) -> Figure:
-    """The learning rate by the step, with the epochs along the top.
+    """The learning rate over the steps, with epochs along the top axis.
 
     Args:
       steps: (n,), ascending.
-      rates: (n,), the learning rate at each.
-      momentum: (n,), drawn on an axis of its own; None where it is constant.
+      rates: (n,), the learning rate at each step.
+      momentum: (n,), drawn on a second axis; None if it is constant.
     """
     figure = Figure(figsize=(8, 4), layout="constrained")
     figure.suptitle(textwrap.fill(heading, 90), fontsize=10)

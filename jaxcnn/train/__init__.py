@@ -1,7 +1,7 @@
-"""A run: its state, its step, its loop, and what it leaves behind.
+"""Training runs: state, step, loop, checkpoints and output files.
 
-`jaxcnn.train(config, workdir)` trains. It is this room that is called, since Python keeps a package's
-rooms under the same names as its attributes.
+`jaxcnn.train(config, workdir)` trains. This package itself is callable, because importing it sets
+the attribute `jaxcnn.train` to the package.
 """
 
 import sys
@@ -9,12 +9,12 @@ from types import ModuleType
 from typing import Any
 
 
-class _Room(ModuleType):
+class _CallableModule(ModuleType):
     def __call__(self, *args: Any, **settings: Any) -> dict:
-        """`jaxcnn.train.loop.train`."""
-        from jaxcnn.train.loop import train
+        """Calls `jaxcnn.train.start.train`."""
+        from jaxcnn.train.start import train
 
         return train(*args, **settings)
 
 
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,4 +1,4 @@
-"""Batch normalisation's statistics measured anew, for weights that no training step has seen."""
+"""Re-estimation of batch normalisation statistics, for averaged weights."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,36 +10,37 @@ from jaxcnn.models.classifier import Classifier
 
 
 def make_statistics_step(model: Classifier) -> Callable[[Any, Mapping, dict, jax.Array], Any]:
-    """Returns `step(running, variables, batch, number) → running`, the mean over batches 0 … number.
+    """Returns `step(running, variables, batch, number) → running`: means over batches 0 … number.
 
-    A batch's own statistics are those of a training step, dropout included, as with torch's update_bn.
+    The statistics of each batch are computed in training mode, with dropout, as by torch's
+    update_bn.
     """
-    of_one_batch = model.clone(batch_norm_momentum=0.0)
+    one_batch_model = model.clone(batch_norm_momentum=0.0)
 
     def step(running, variables: Mapping, batch: dict, number: jax.Array):
-        _, changed = of_one_batch.apply(
+        _, changed = one_batch_model.apply(
             variables,
             batch["image"],
             train=True,
             mutable=["batch_stats", "aux_logits"],
             rngs={"dropout": jax.random.fold_in(jax.random.key(0), number)},
         )
-        own = changed["batch_stats"]
         return jax.tree.map(
             lambda mean, new: jnp.where(number == 0, new, mean + (new - mean) / (number + 1)),
             running,
-            own,
+            changed["batch_stats"],
         )
 
     return step
 
 
 def reestimate(step: Callable, variables: Mapping, batches: Iterable[dict]) -> Any:
-    """The batch statistics of `variables`, as the mean over batches on the device.
+    """The mean batch statistics of `variables` over batches.
 
     Args:
-      step: compiled `make_statistics_step(model)`.
+      step: `make_statistics_step(model)`, compiled.
       variables: {'params', 'batch_stats'}.
+      batches: on the devices.
     """
     running, number = variables["batch_stats"], jnp.zeros((), jnp.int32)
     for batch in batches:

@@ -1,13 +1,16 @@
-"""Checkpoints: the latest ones, to resume from, and apart from them the best one, to use.
+"""Checkpoints: the latest ones, to resume from, and separately the best one.
 
-All of Orbax is in this file. Saving is asynchronous; a checkpoint appears under its final name only
-when it is whole.
+Only this module uses Orbax. Saving is asynchronous; a checkpoint appears under its final name only
+once it is complete.
 """
 
 import errno
+import glob
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,12 @@ from jaxcnn.train.state import TrainState
 
 log = logging.getLogger(__name__)
 
-# What keeps a whole checkpoint from being read: errors of the system, and how storage says them.
+# Orbax warns of every directory that is opened to be read.
+_AS_MEANT = "Given directory is read only"
+logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith(_AS_MEANT))
+
+# Errors that prevent reading a complete checkpoint: system error codes, and words of storage
+# errors.
 _ERRNOS = (
     errno.EACCES, errno.EPERM, errno.ETIMEDOUT, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 )  # fmt: skip
@@ -27,21 +35,26 @@ _IN_WORDS = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UN
 
 
 class Checkpoints:
-    """The checkpoints below one directory, each a state and its notes (a JSON dictionary)."""
+    """The checkpoints in one directory, each a state and its notes (a JSON dictionary)."""
 
     def __init__(self, directory: Path, keep: int, read_only: bool = False):
         self.directory = directory.absolute()
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self._open = ExitStack()
+        self._path = self._open.enter_context(_without_wildcards(self.directory))
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only
-        )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+            max_to_keep=None if read_only else keep, read_only=read_only,
+            create=False, save_interval_steps=0 if read_only else 1,
+        )  # fmt: skip
+        self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def steps(self) -> list[int]:
-        """The steps that have a whole checkpoint, in order."""
+        """The steps that have a complete checkpoint, in order."""
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: TrainState, notes: dict) -> None:
-        """Starts to save. A checkpoint of the same step, which holds the same, is left as it is."""
+        """Starts to save; an existing checkpoint of this step, which is equal, is not replaced."""
         if step not in self.steps():
             self._manager.save(
                 step,
@@ -60,8 +73,8 @@ class Checkpoints:
         """The state of one step, with the shapes and shardings of `like`, and its notes.
 
         Raises:
-          UserError: it is whole, and cannot be read or is of another structure.
-          Exception: whatever Orbax raises for a damaged checkpoint.
+          UserError: the checkpoint is intact but cannot be read, or has a different structure.
+          Exception: any error that Orbax raises for a damaged checkpoint.
         """
         try:
             self._check_structure(step, like)
@@ -75,10 +88,13 @@ class Checkpoints:
         return restored["state"], restored["notes"]
 
     def restore_parts(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
-        """Some fields of the state of one step, as {'params': …}; nothing else of it is read.
+        """Some fields of the state of one step, such as {'params': …}; only these are read.
 
         Args:
-          like: the fields' shapes and shardings.
+          like: the shapes and shardings of the fields.
+
+        Raises:
+          UserError, Exception: as `restore`.
         """
         args = ocp.args.PyTreeRestore(
             item=dict(like),
@@ -88,7 +104,7 @@ class Checkpoints:
         try:
             self._check_structure(step, like, whole=False)
             with ocp.PyTreeCheckpointer() as checkpointer:
-                return checkpointer.restore(self.directory / str(step) / "state", args=args)
+                return checkpointer.restore(self._path / str(step) / "state", args=args)
         except Exception as error:
             self._raise_if_out_of_reach(step, error)
             raise
@@ -96,18 +112,18 @@ class Checkpoints:
     def restore_newest(
         self, like: TrainState, check: Callable[[dict], None] = lambda notes: None
     ) -> tuple[TrainState, dict] | None:
-        """The newest checkpoint that can be read, or None where there is none at all.
+        """The newest readable checkpoint, or None if there are no checkpoints.
 
-        Damaged ones are said and set aside as 'STEP.damaged', since the run will come by their steps
+        Damaged ones are logged and renamed to 'STEP.damaged', since the run will reach their steps
         again.
 
         Args:
-          check: is given a checkpoint's notes before its state is read, and raises UserError where
-            they are not acceptable.
+          check: called with a checkpoint's notes before its state is read; raises UserError to
+            reject them.
 
         Raises:
-          UserError: there are checkpoints and none of them can be read; or one is whole and out of
-            reach or of another structure, and nothing was touched; or `check` raised it.
+          UserError: all checkpoints are damaged; or one is intact but cannot be read or has a
+            different structure, and nothing was changed; or `check` raised it.
         """
         damaged = []
         for step in reversed(self.steps()):
@@ -139,11 +155,12 @@ class Checkpoints:
         self._set_aside(self.steps())
 
     def wait(self) -> None:
-        """Blocks until what was saved is on disk; raises what went wrong in saving it."""
+        """Blocks until everything is on disk; raises any error of saving."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
         self._manager.close()
+        self._open.close()
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
@@ -153,27 +170,28 @@ class Checkpoints:
         self._manager.reload()
 
     def _check_structure(self, step: int, like: Any, whole: bool = True) -> None:
-        """Refuses a checkpoint that holds other arrays than are wanted: it is not damaged."""
-        directory = self.directory / str(step) / "state"
-        there = _shapes(ocp.StandardCheckpointHandler().metadata(directory).tree)
+        """Refuses an intact checkpoint whose arrays differ from those of `like`."""
+        there = _shapes(
+            ocp.StandardCheckpointHandler().metadata(self._path / str(step) / "state").tree
+        )
         wanted = _shapes(like)
         problems = [f"it lacks {path}" for path in wanted if path not in there]
-        problems += [f"it has {path} besides" for path in there if whole and path not in wanted]
+        problems += [f"it also has {path}" for path in there if whole and path not in wanted]
         problems += [
             f"{path} is {there[path]} there and {wanted[path]} here"
             for path in wanted
-            # A random key is stored as its numbers, which have an axis more.
+            # A random key is stored as integers with an additional axis.
             if path in there and path != "rng" and there[path] != wanted[path]
         ]
         if problems:
             raise UserError(
-                f"{directory.parent} is whole, but of another structure than this config's state: "
+                f"{self.directory / str(step)} is intact, but its structure is not this config's: "
                 f"{problems[0]}{f' (and {len(problems) - 1} more)' if problems[1:] else ''}; "
-                "it was left as it is"
+                "it was not changed"
             )
 
     def _raise_if_out_of_reach(self, step: int, error: Exception) -> None:
-        """Raises UserError where a checkpoint may well be whole, and cannot be read at present."""
+        """Raises UserError if a checkpoint may be intact but cannot be read at present."""
         said = str(error)
         if (isinstance(error, OSError) and error.errno in _ERRNOS) or isinstance(
             error, TimeoutError | MemoryError
@@ -188,8 +206,20 @@ class Checkpoints:
         ) from error
 
 
+@contextmanager
+def _without_wildcards(directory: Path) -> Iterator[Path]:
+    """A path to the directory that is no pattern, since Orbax looks for files with `glob`."""
+    if glob.escape(str(directory)) == str(directory):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "checkpoints")
+        link.symlink_to(directory, target_is_directory=True)
+        yield link
+
+
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """{'params/head/kernel': shape} of arrays, or of what Orbax says of them."""
+    """{'params/head/kernel': shape} of arrays, or of Orbax's metadata of them."""
 
     def name(key: Any) -> str:
         return str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key))))

@@ -1,4 +1,4 @@
-"""Which settings of a config do not go together. What one setting may be is said where it stands."""
+"""Checks of settings against each other; limits of single settings are declared with them."""
 
 import jax
 from ml_collections import ConfigDict
@@ -12,10 +12,10 @@ from jaxcnn.train.mixing import create_mixes
 
 
 def check_together(config: ConfigDict) -> None:
-    """Refuses settings that exclude each other, in a config whose types and ranges are right.
+    """Refuses incompatible settings in a config whose types and ranges are valid.
 
     Raises:
-      UserError: the first ones, and what would be valid.
+      UserError: settings are incompatible; names the first, and the valid choices.
     """
     create_augmentations(config.data.augment)
     create_mixes(config.data.mix)
@@ -30,7 +30,7 @@ def check_together(config: ConfigDict) -> None:
 
 
 def deciding_metrics(config: ConfigDict) -> dict[str, str]:
-    """The settings that name a metric by which something is decided, and their values."""
+    """The settings that name a metric to decide by, and their values."""
     chosen = {
         "config.checkpoint.best_metric": config.checkpoint.best_metric,
         "config.early_stopping.metric": config.early_stopping.metric,
@@ -46,15 +46,21 @@ def _check_durations(config: ConfigDict) -> None:
         duration = Duration.parse(config[section][leaf], f"config.{key}")
         if duration.value == 0 and key != "schedule.warmup":
             raise UserError(f"config.{key}={config[section][leaf]!r} must be more than 0")
+    warmup = config.schedule.warmup
+    if config.schedule.name == "one_cycle" and Duration.parse(warmup, "").value:
+        raise UserError(
+            f"config.schedule.warmup={warmup!r}: schedule 'one_cycle' has a rise of its own; set "
+            "config.schedule.warmup='0 steps'"
+        )
     if Duration.parse(config.train.duration, "config.train.duration").unit == "percent":
         raise UserError(
-            f"config.train.duration={config.train.duration!r}: the run's own length cannot be a "
-            "percentage of it; give steps, epochs or examples"
+            f"config.train.duration={config.train.duration!r}: the length of the run cannot be a "
+            "percentage of itself; give steps, epochs or examples"
         )
 
 
 def _check_metrics(config: ConfigDict) -> None:
-    """Metrics must be among those that the loss goes with; those of the data are checked with it."""
+    """Metrics must suit the loss; whether the data has them is checked once it is loaded."""
     targets = config.loss.name in OF_TARGETS
     valid = [m for m in ALL if m == "loss" or (m == "mae") == targets]
     for setting, metric in deciding_metrics(config).items():
@@ -70,6 +76,6 @@ def _check_decay(config: ConfigDict) -> None:
     if l2 and decoupled:
         raise UserError(
             f"config.loss.l2_regularization={l2:g} and config.optimizer.weight_decay={decoupled:g} "
-            "would both make weights decay; set config.loss.l2_regularization=0 or "
+            "would both decay the weights; set config.loss.l2_regularization=0 or "
             "config.optimizer.weight_decay=0"
         )

@@ -1,4 +1,4 @@
-"""What trains: the compiled step, the state that it changes, and the feed that it is fed by."""
+"""Engines: the compiled training step, the state it updates and the feed of its batches."""
 
 import logging
 import time
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Takes the steps of a training, one by one, on batches that the host makes.
+    """Runs training steps one at a time, on batches prepared on the host.
 
-    The step may be any function (state, batch, recipe) → (state, metrics), as `make_train_step` gives
-    one; `jax.vmap` of it over the state trains several seeds side by side. `state` is donated to each
-    step; who keeps a former one keeps arrays that are gone.
+    The step can be any function (state, batch, recipe) → (state, metrics), such as that of
+    `make_train_step`; its `jax.vmap` over the state trains several seeds in parallel. Each step
+    donates `state`, so the arrays of an earlier state are deleted.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class Engine:
         self.state, self.feed = state, feed
         self._step, self._recipe = step, feed.layout.replicate(recipe)
         self._batches: Iterator[dict] | None = None
-        self._metrics: TrainMetrics | None = None  # of the steps since the last `read`
-        self._behind: TrainMetrics | None = None  # of the last dispatch but one
+        self._metrics: TrainMetrics | None = None  # of all steps since the last `read`
+        self._behind: TrainMetrics | None = None  # of the dispatch to wait for next
         self._program = None
 
     def compile(self) -> None:
@@ -44,15 +44,15 @@ class Engine:
         self._program = _compiled(jitted, self.state, self.feed.abstract_batch(), self._recipe)
 
     def start(self, step: int) -> None:
-        """Begins to draw batches, from the one of that step on."""
+        """Starts the feed at the batch of that step."""
         self.close()
         self._batches = self.feed.train_batches(step)
 
     def advance(self, limit: int) -> int:
-        """Dispatches at most `limit` steps, at least one; returns how many.
+        """Dispatches between one and `limit` steps; returns the number.
 
-        The device works on one dispatch while the next waits in its queue, no more: a signal is
-        answered, and a progress bar is true, to within two of them.
+        At most two dispatches are in flight, one running and one queued, so that signals and the
+        progress bar lag behind by two dispatches at most.
         """
         taken = self._dispatch(limit)
         jax.block_until_ready(self._behind)
@@ -60,23 +60,23 @@ class Engine:
         return taken
 
     def read(self) -> list[Reading]:
-        """What the steps since the last call measured: the one transfer from the device."""
+        """Transfers the metrics of the steps since the last call from the device."""
         metrics, self._metrics = self._metrics, None
         return metrics.read()
 
     def learning_rate(self) -> float:
-        """Of the last step; a transfer from the device."""
+        """The learning rate of the last step; transfers it from the device."""
         return float(jax.device_get(hyperparameters(self.state.opt_state)["learning_rate"]))
 
     def scale_learning_rate(self, scale: float) -> None:
-        """Multiplies the schedule's learning rate, in the steps to come, by this factor."""
+        """Sets the factor by which later steps multiply the scheduled learning rate."""
         opt_state = self.state.opt_state
         former = opt_state.scale
         scale = jax.device_put(np.asarray(scale, former.dtype), former.sharding)
         self.state = self.state.replace(opt_state=opt_state._replace(scale=scale))
 
     def close(self) -> None:
-        """Ends the drawing of batches."""
+        """Stops the feed."""
         if self._batches is not None:
             self._batches.close()
             self._batches = None
@@ -89,10 +89,10 @@ class Engine:
 
 
 class DeviceEngine(Engine):
-    """The same on data that lies on the devices: several steps in one dispatch, batches made in it.
+    """An engine for data stored on the devices: a dispatch makes batches and runs several steps.
 
-    The program takes any number of steps up to the feed's `steps_per_dispatch`, so that how they are
-    grouped does not change their bits.
+    One program runs any number of steps up to the feed's `steps_per_dispatch`, so that the grouping
+    of steps does not change the results by a bit.
     """
 
     feed: DeviceFeed
@@ -122,7 +122,7 @@ class DeviceEngine(Engine):
 
     def _dispatch(self, limit: int) -> int:
         feed, count = self.feed, min(limit, self.feed.steps_per_dispatch)
-        # As many selections as a program takes, of which it goes through `count`.
+        # Always `steps_per_dispatch` selections, of which the program uses the first `count`.
         selections = feed.selections(self._next_step)
         before = self._no_metrics if self._metrics is None else self._metrics
         self.state, self._metrics = self._program(
@@ -144,7 +144,8 @@ def create_engine(
 
 
 def _compiled(jitted, *inputs: Any):
+    log.info("compiling the training step")
     start = time.perf_counter()
     program = jitted.lower(*inputs).compile()
-    log.info("compiled the training step in %.1f s", time.perf_counter() - start)
+    log.info("compiled in %.1f s", time.perf_counter() - start)
     return program

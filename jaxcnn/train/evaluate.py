@@ -1,4 +1,4 @@
-"""Exact evaluation: every example counts once, whatever the batch size and number of devices."""
+"""Exact evaluation: every example counts once, for any batch size and number of devices."""
 
 import itertools
 import math
@@ -28,10 +28,10 @@ def evaluate(
     """Evaluates a split.
 
     Args:
-      eval_step: compiled `make_eval_step`.
+      eval_step: `make_eval_step(model)`, compiled.
       variables: {'params', 'batch_stats'}.
       scoring: on the devices.
-      batch_size: at most so many examples at once; rounded up to a multiple of the devices.
+      batch_size: maximum number of examples per batch, rounded up to a multiple of the devices.
 
     Returns:
       Each metric by name, and 'count', the number of examples.
@@ -47,27 +47,29 @@ def evaluate(
 
 
 class Evaluator:
-    """Evaluates the states of a run, with what it compiled for that."""
+    """Evaluates states of a run with steps that are compiled once."""
 
     def __init__(self, experiment: Experiment, feed: HostFeed | DeviceFeed, batch_size: int):
-        """`batch_size` is of evaluation."""
+        """`batch_size`: of evaluation."""
         self._experiment, self._feed, self._batch_size = experiment, feed, batch_size
         self._scoring = feed.layout.replicate(experiment.recipe.scoring)
         self._step = jax.jit(make_eval_step(experiment.model))
         self._statistics_step = jax.jit(make_statistics_step(experiment.model))
 
     def on(self, split: str, variables: Mapping) -> dict[str, float | int]:
-        """Each metric by name, and 'count', on a split."""
+        """Evaluates a split; returns each metric by name, and 'count'."""
         return evaluate(self._step, variables, self._scoring, self._feed, split, self._batch_size)
 
     def held_out(self, variables: Mapping) -> dict[str, dict]:
-        """The same on validation and test, as far as there are such splits."""
+        """The metrics on the validation and test splits, if the data has them, by split."""
         held_out = (split for split in ("validation", "test") if split in self._feed.dataset.splits)
         return {split: self.on(split, variables) for split in held_out}
 
     def with_batch_stats(self, state: TrainState, step: int) -> TrainState:
-        """The state with the statistics that evaluation uses measured anew over an epoch, if it wants
-        them so."""
+        """The state with re-estimated evaluation statistics, over an epoch from `step`.
+
+        The state is returned unchanged unless `averaging.batch_stats` is 'reestimated'.
+        """
         if self._experiment.recipe.averaging.batch_stats != "reestimated":
             return state
         length = self._experiment.length

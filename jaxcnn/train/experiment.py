@@ -1,4 +1,4 @@
-"""What a config means: its names looked up, its values checked, its durations turned into steps."""
+"""Turns a config into an experiment: resolves names, checks values, converts durations to steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,19 +47,24 @@ REGISTRIES = {
 
 
 def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> ConfigDict:
-    """The full, checked config of a file, or of a shipped config's name, and of overrides.
+    """Loads a config file, applies overrides, fills in defaults and checks the result.
 
     Args:
+      path: of a config file, or the name of a shipped config.
       overrides: dotted key → text, as on the command line: {"optimizer.learning_rate": "0.1"}.
 
     Raises:
-      UserError: the file, a key, a type or a value is wrong.
+      UserError: the file, a key, a type or a value is invalid.
     """
     return resolve(configs.load_config_file(path), overrides)
 
 
 def resolve(config: ConfigDict, overrides: Mapping[str, str] | None = None) -> ConfigDict:
-    """Completes and checks a config made in Python, as `load_config` does with a file's."""
+    """Completes and checks a config built in Python, as `load_config` does for a file.
+
+    Raises:
+      UserError: a key, a type or a value is invalid.
+    """
     config = configs.resolve(config, overrides or {}, REGISTRIES)
     check_together(config)
     return config
@@ -67,12 +72,13 @@ def resolve(config: ConfigDict, overrides: Mapping[str, str] | None = None) -> C
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config made concrete for data and devices.
+    """A config applied to given data and devices.
 
     Attributes:
-      recipe: how its model is trained.
-      rules: which parameters decay, are frozen or have a rate of their own, in words.
-      log, eval, checkpoint: at which steps each is due.
+      recipe: how the model is trained.
+      augmentations: applied to training images, in order.
+      rules: for the log, which parameters decay, are frozen or have a separate learning rate.
+      log, eval, checkpoint: the steps at which each is due.
     """
 
     model: Classifier
@@ -87,7 +93,7 @@ class Experiment:
 
     @classmethod
     def of(cls, config: ConfigDict, spec: DataSpec, layout: Layout) -> "Experiment":
-        """Builds what the config describes, without computing anything.
+        """Builds the experiment that a config describes, without computing anything.
 
         Raises:
           UserError: the schedule, the loss, an augmentation or the model does not fit the data.
@@ -118,11 +124,11 @@ class Experiment:
 def check_trainable(
     config: ConfigDict, experiment: Experiment, spec: DataSpec, layout: Layout
 ) -> None:
-    """Refuses what cannot be trained, before anything compiles.
+    """Refuses an experiment that cannot be trained, before anything compiles.
 
     Raises:
-      UserError: the batch does not fit the data, the devices or the model, or a metric that decides
-        something is not measured.
+      UserError: the batch does not fit the data, the devices or the model, or a metric to decide by
+        is not available.
     """
     _check_batch(config, spec.sizes["train"], layout.replicas)
     _check_deciding_metrics(config, experiment.schedule, spec)
@@ -133,10 +139,10 @@ def check_trainable(
 def create_feed(
     config: ConfigDict, dataset: Dataset, experiment: Experiment, layout: Layout
 ) -> HostFeed | DeviceFeed:
-    """The feed of a run, as `config.data.placement` says.
+    """The feed of a run, chosen by `config.data.placement`.
 
     Raises:
-      UserError: the data cannot lie on a device.
+      UserError: the data cannot be stored on a device.
     """
     feed = {"host": HostFeed, "device": DeviceFeed}[config.data.placement]
     batch_size = config.train.global_batch_size
@@ -147,7 +153,7 @@ _ADVICE = "config.data.resize={size} scales the images"
 
 
 def _model_for(config: ConfigDict, spec: DataSpec, replicas: int) -> Classifier:
-    """The config's model, tried on images of the data."""
+    """The config's model, checked against the image shape of the data."""
     fields = config.model.to_dict()
     name = fields.pop("name")
     model = create_model(name, num_classes=spec.outputs, replicas=replicas, **fields)
@@ -159,7 +165,7 @@ def _scoring_for(config: ConfigDict, spec: DataSpec) -> Scoring:
     name, targets = config.loss.name, spec.targets is not None
     if (name in OF_TARGETS) != targets:
         raise UserError(
-            f"config.loss.name={name!r} is no loss for data with "
+            f"config.loss.name={name!r} is not a loss for data with "
             f"{'targets' if targets else 'classes'}; valid: {', '.join(losses_for(targets))}"
         )
     return Scoring(create_loss(config.loss.to_dict(), train=False), means_for(spec))
@@ -207,7 +213,7 @@ def _check_batch(config: ConfigDict, examples: int, devices: int) -> None:
 
 
 def _check_deciding_metrics(config: ConfigDict, schedule: Schedule, spec: DataSpec) -> None:
-    """What reacts to validation needs a validation split; what decides, a metric that it has."""
+    """Plateaus and early stopping need a validation split, and deciding metrics must exist."""
     if "validation" not in spec.sizes and (schedule.plateau or config.early_stopping.patience):
         setting = "config.schedule.name='reduce_on_plateau'"
         if not schedule.plateau:
@@ -218,5 +224,5 @@ def _check_deciding_metrics(config: ConfigDict, schedule: Schedule, spec: DataSp
         if metric not in valid:
             what = "targets" if spec.targets else f"{spec.outputs} classes"
             raise UserError(
-                f"{setting}={metric!r} must be {' or '.join(valid)}, for data with {what}"
+                f"{setting}={metric!r} must be {' or '.join(valid)} for data with {what}"
             )

@@ -1,4 +1,4 @@
-"""The gradient of a batch: microbatches, auxiliary heads and the penalty included."""
+"""The gradient of a batch, including microbatches, auxiliary heads and the L2 penalty."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,22 +20,24 @@ def batch_gradient(
 ) -> BatchGradient:
     """Returns the function from parameters to the objective on a batch and its gradient.
 
-    The objective is the mean loss over the batch's real examples, plus `l2_regularization`·½Σw² over
-    the parameters that decay, plus `model.aux_weight` times the loss of each auxiliary head. The loss
-    that the metrics report leaves the penalty and the auxiliary heads out; where labels are not
-    smoothed, it can be compared with the validation loss.
+    The objective is the mean loss over the unmasked examples, plus `l2_regularization`·½Σw² over
+    the parameters that decay, plus `model.aux_weight` times the loss of each auxiliary head. The
+    reported loss excludes the penalty and the auxiliary heads; without label smoothing, it is
+    comparable to the validation loss.
 
-    Of several microbatches the gradients are added up, each over the count of the whole batch, so that
-    the sum is the gradient of the whole. Batch normalisation sees one microbatch at a time.
+    With microbatches, each partial loss is divided by the count of the whole batch, so that the
+    gradients add up to that of the whole batch. Batch normalisation acts on one microbatch at a
+    time.
 
     Args:
-      batch_stats: before the batch.
-      batch: on the devices; its labels may be mixed.
+      batch_stats: the running statistics before the batch.
+      batch: 'image', 'label' and 'mask', on the devices; the labels may be mixed.
+      dropout_key: the random key of the step.
     """
     parts, count, groups = recipe.microbatches, batch["mask"].sum(), recipe.groups
 
     def objective(params, batch_stats, part, key):
-        """A microbatch's share of the objective; what it found beside it."""
+        """A microbatch's part of the objective; its metrics and new batch statistics."""
         logits, changed = model.apply(
             {
                 "params": groups.without_frozen_gradients(params) if groups else params,
@@ -67,8 +69,8 @@ def batch_gradient(
 def _of_parts(
     of_part: Callable, parts: int, batch_stats: Any, batch: Mapping, dropout_key: jax.Array
 ) -> BatchGradient:
-    """The sum over microbatches, each of which sees the statistics that the one before left."""
-    # Every parts-th example: each device has as many of a part as of the whole batch.
+    """The sum over microbatches; the batch statistics pass from one to the next."""
+    # Every parts-th example, so that each microbatch is split across the devices like the batch.
     split = {
         key: jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
         for key, leaf in batch.items()
@@ -86,7 +88,7 @@ def _of_parts(
         (share, _), grads = jax.eval_shape(of_part, params, batch_stats, first, dropout_key)
         start = (*jax.tree.map(jnp.zeros_like, (share, grads)), batch_stats)
         (total, grads, new_stats), means = jax.lax.scan(add, start, (jnp.arange(parts), split))
-        means = jax.tree.map(lambda leaf: leaf.sum(axis=0), means)  # their totals and counts
+        means = jax.tree.map(lambda leaf: leaf.sum(axis=0), means)  # adds totals and counts
         return (total, (means, new_stats)), grads
 
     return gradient

@@ -1,4 +1,4 @@
-"""What is told of a run, and to whom: its lines, in order, to each of its observers."""
+"""Reports the events of a run to its observers, in order."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -13,13 +13,13 @@ from jaxcnn.train.workdir import Workdir
 
 
 def own_observers(directory: Workdir) -> list[Observer]:
-    """Those that every run has: its files, TensorBoard, the curves, the console, the progress bar."""
+    """The observers of every run: files, TensorBoard, curves, console and progress bar."""
     tensorboard = TensorBoard(directory.tensorboard)
     return [MetricsFile(directory), tensorboard, Curves(directory), Console(), ProgressBar()]
 
 
 class History:
-    """Makes lines of numbers and tells them to the observers, who may lack any of the methods."""
+    """Builds metric lines and passes them to the observers, which may lack any of the methods."""
 
     def __init__(self, observers: Iterable[Any], length: RunLength):
         self._observers, self._length = list(observers), length
@@ -40,16 +40,20 @@ class History:
         validation: tuple[dict, bool] | None,
         scale: float | None,
     ) -> bool:
-        """A line about training, and one about an evaluation where there was one.
+        """Reports a training line, and a validation line after an evaluation.
 
-        Each is told to every observer, also where one of them fails, whose exception is then raised.
+        If an observer fails, the others still receive the lines before its exception is raised.
 
         Args:
-          validation: the metrics, and whether they are the best so far.
-          scale: the plateau's factor of the learning rate.
+          values: the training metrics.
+          validation: the metrics, and whether they are the best so far; None without an evaluation.
+          scale: the learning-rate factor of `reduce_on_plateau`; None without that schedule.
 
         Returns:
-          Whether an observer wants the run to stop.
+          Whether an observer asks to stop the run.
+
+        Raises:
+          Exception: the first one raised by an observer.
         """
         answers, errors = [], []
         speed = {"examples_per_second": round(examples_per_second, 1)}
@@ -67,7 +71,7 @@ class History:
         self._tell("on_end", result)
 
     def close(self) -> None:
-        """Closes every observer, also where one of them fails at it."""
+        """Closes every observer, even if closing one of them fails."""
         with ExitStack() as stack:
             for close in reversed(self._methods("close")):
                 stack.callback(close)

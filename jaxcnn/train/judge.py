@@ -1,4 +1,4 @@
-"""What validation decides: the best checkpoint, a lower learning rate on a plateau, an early end."""
+"""Decisions from validation metrics: best checkpoint, plateau reductions, early stopping."""
 
 from dataclasses import asdict
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from jaxcnn.train.metrics import HIGHER_IS_BETTER, is_better
 
 
 class DivergedError(UserError):
-    """The loss or the gradient is no longer finite."""
+    """The loss, the gradient or the weights are no longer finite."""
 
 
 class Verdict(NamedTuple):
-    """What one evaluation means: it is the best so far; the learning rate is to be lowered."""
+    """The result of one evaluation: best so far; reduce the learning rate."""
 
     best: bool
     reduce: bool
 
 
 class Judge:
-    """Plain numbers on the host, since it is asked once an evaluation. Checkpoints keep its state."""
+    """Decides after each evaluation, on the host; its state is saved in checkpoints."""
 
     def __init__(self, config: ConfigDict, schedule: Schedule):
         stopping = config.early_stopping
@@ -33,7 +33,7 @@ class Judge:
         self._plateau = schedule.plateau and ReduceOnPlateau(**asdict(schedule.plateau))
         self._stopping: EarlyStopping | None = None
         if stopping.patience:
-            # Flax stops at the first evaluation beyond its patience; ours are counted up to the last.
+            # Flax stops one evaluation after its patience is used up; ours stops with the last one.
             self._stopping = EarlyStopping(stopping.min_delta, stopping.patience - 1)
         self._stopping_metric = stopping.metric
 
@@ -43,13 +43,13 @@ class Judge:
 
     @property
     def scale(self) -> float | None:
-        """The plateau's factor of the learning rate; None where there is no such schedule."""
+        """The learning-rate factor of `reduce_on_plateau`; None without that schedule."""
         return self._plateau and self._plateau.scale
 
     def judge(self, values: dict, past_warmup: bool) -> Verdict:
-        """Considers an evaluation's metrics, once."""
-        metric, reduce = self._best_metric, False
-        best = self.best is None or is_better(metric, values[metric], self.best[metric])
+        """Judges the metrics of an evaluation and updates the state; call once per evaluation."""
+        reduce = False
+        best = self.best is None or is_better(self._best_metric, values, self.best)
         if best:
             self.best = values
         if self._stopping:
@@ -62,24 +62,24 @@ class Judge:
         return Verdict(best, reduce)
 
     def state(self) -> dict:
-        """What a checkpoint keeps: JSON."""
+        """The state as JSON, for a checkpoint."""
         return {
             "plateau": self._plateau and asdict(self._plateau),
             "early_stopping": self._stopping and asdict(self._stopping),
         }
 
     def restore(self, state: dict) -> None:
-        """Continues from what `state` gave."""
+        """Restores the result of `state`."""
         if self._plateau:
             self._plateau = ReduceOnPlateau(**state["plateau"])
         if self._stopping:
             self._stopping = EarlyStopping(**state["early_stopping"])
 
 
-def divergence_advice(step: int, learning_rate: float, kept: int | None) -> str:
-    """What to say where the loss is no longer finite; `kept` is the step of the last checkpoint."""
+def divergence_advice(what: str, step: int, learning_rate: float, kept: int | None) -> str:
+    """The message for a non-finite loss or array; `kept` is the step of the last checkpoint, if any."""
     return (
-        f"the loss became NaN or infinite at step {step} (learning rate {learning_rate:.3g}); "
+        f"{what} became NaN or infinite at step {step} (learning rate {learning_rate:.3g}); "
         "try a smaller config.optimizer.learning_rate or a longer config.schedule.warmup; "
         + (f"the checkpoint of step {kept} is kept" if kept else "no checkpoint was saved yet")
     )

@@ -1,4 +1,4 @@
-"""What of a run is kept: its latest checkpoints, its best one, and what is noted beside the state."""
+"""The checkpoints of a run: latest and best states, with notes for using them."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Saves the states of one run and finds them again."""
+    """Saves and restores the states of one run."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Keeper:
         layout: Layout,
         judge: Judge,
     ):
-        self.seconds = 0.0  # of training, in all starts of the run
+        self.seconds = 0.0  # of training, over all starts of the run
         self._directory, self._judge, self._spec = directory, judge, dataset.spec
         self._fingerprint = dataset.fingerprint()
         self._latest = Checkpoints(directory.latest, keep=2)
@@ -43,10 +43,10 @@ class Keeper:
         self._like = abstract_state(model, recipe, dataset.spec.image_shape, layout)
 
     def resumed(self) -> TrainState | None:
-        """The newest state that can be read, and the judge as it was then; None for a new run.
+        """The newest readable state; None for a new run. Restores the judge with it.
 
         Raises:
-          UserError: the data has changed since, or no checkpoint can be read.
+          UserError: the data has changed, or no checkpoint can be read.
         """
         resumed = self._latest.restore_newest(self._like, self._check_same_data)
         self._judge.best = self._metrics_of_best()
@@ -63,9 +63,9 @@ class Keeper:
         self._latest.save(step, state, self._notes())
 
     def save_best(self, step: int, state: TrainState, values: Mapping) -> None:
-        """Saves a state whose validation metrics are the best so far.
+        """Saves the state with the best validation metrics so far; returns once it is on disk.
 
-        It is on disk before the latest is begun: a run killed between the two comes by this step again.
+        The latest checkpoint is saved afterwards, so a run killed in between repeats this step.
         """
         self._best.save(step, state, {**self._notes(), "validation": dict(values)})
         self._best.wait()
@@ -75,22 +75,22 @@ class Keeper:
         return steps[-1] if steps else None
 
     def best(self) -> dict | None:
-        """The best evaluation so far: its step, and its metrics on the validation split."""
+        """The step and validation metrics of the best checkpoint; None if there is none."""
         steps = self._best.steps()
         return {"step": steps[-1], "validation": self._judge.best} if steps else None
 
     def best_variables(self) -> dict[str, Any]:
-        """What the best checkpoint is evaluated with."""
+        """The evaluation variables of the best checkpoint."""
         return restored_variables(self._best, self._best.steps()[-1], self._like)
 
     def result(
         self, status: str, step: int, parameters: int, final: dict | None, best: dict | None
     ) -> dict:
-        """What `result.json` holds.
+        """The content of `result.json`.
 
         Args:
-          final, best: the metrics of the last and of the best weights by split; None where they were
-            not evaluated, or where there is no best one.
+          final, best: the metrics of the final and best weights, by split; None if they were not
+            evaluated, or if there is no best checkpoint.
         """
         final = final and {"step": step, **final}
         kept = self.best()
@@ -105,7 +105,7 @@ class Keeper:
         }
 
     def wait(self) -> None:
-        """Blocks until all is on disk."""
+        """Blocks until all checkpoints are on disk."""
         self._latest.wait()
         self._best.wait()
 
@@ -114,7 +114,7 @@ class Keeper:
         self._best.close()
 
     def _notes(self) -> dict:
-        """What a checkpoint holds beside the state: all that using it needs, without the data."""
+        """The notes of a checkpoint: everything needed to use it without the data."""
         return {
             "seconds": self.seconds,
             "reactions": self._judge.state(),
@@ -125,8 +125,8 @@ class Keeper:
     def _check_same_data(self, notes: dict) -> None:
         if notes["fingerprint"] != self._fingerprint:
             raise UserError(
-                f"workdir={self._directory.path} holds a run on other data: the images or labels of "
-                "its source have changed since; take another workdir, or overwrite=True to start anew"
+                f"workdir={self._directory.path} holds a run on other data: the images or labels "
+                "of its source have changed; use another workdir, or overwrite=True to start anew"
             )
 
     def _metrics_of_best(self) -> dict | None:
@@ -140,15 +140,15 @@ class Keeper:
 
 
 def restored_variables(checkpoints: Checkpoints, step: int, like: TrainState) -> dict[str, Any]:
-    """{'params', 'batch_stats'} to evaluate with, of a checkpoint; its other parts are not read."""
+    """The evaluation variables {'params', 'batch_stats'} of a checkpoint; reads only these."""
     parts = checkpoints.restore_parts(step, evaluation_parts(like))
     absent = {"averaged_params": None, "eval_batch_stats": None, "opt_state": ()}
     return evaluation_variables(like.replace(**{**absent, **parts}, step=None, rng=None))
 
 
 def spec_of(notes: Mapping) -> DataSpec:
-    """The description of a run's data in a checkpoint's notes."""
+    """The data specification in a checkpoint's notes."""
     if "data" in notes:
         return DataSpec.from_json(notes["data"])
     described = {**notes, "pixel_dtype": notes["pixels"], "sizes": {"train": notes["examples"]}}
-    return DataSpec.from_json(described)  # of version 0.1.0
+    return DataSpec.from_json(described)  # written by version 0.1.0

@@ -1,4 +1,4 @@
-"""Losses. Each returns its sum, its count and its parts, so that masks and accumulation compose."""
+"""Losses. Each returns sum, count and per-example values, which masks and accumulation need."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from jaxcnn.registry import Registry
 
 
 class Loss(NamedTuple):
-    """`summed` over the examples that count, `count` of them, and `per_example` (0 where masked)."""
+    """A loss on a batch: the sum, the number of unmasked examples, and each (0 where masked)."""
 
     summed: jax.Array  # scalar
     count: jax.Array  # scalar
@@ -26,7 +26,7 @@ def _over(mask: jax.Array, per_example: jax.Array) -> Loss:
     return Loss(per_example.sum(), mask.sum(), per_example)
 
 
-# --- of classes ---------------------------------------------------------------------------------
+# --- for classes --------------------------------------------------------------------------------
 
 
 def softmax_cross_entropy(
@@ -39,8 +39,8 @@ def softmax_cross_entropy(
 
     Args:
       logits: (batch, classes), float32 or float64.
-      labels: (batch,), whole numbers in [0, classes); or (batch, classes), probabilities.
-      mask: (batch,), True for the examples that count.
+      labels: (batch,), int in [0, classes); or (batch, classes), probabilities.
+      mask: (batch,), bool, True for the examples that count.
       label_smoothing: ε of Szegedy et al. 2016, in [0, 1).
     """
     log_p = jax.nn.log_softmax(logits)
@@ -58,10 +58,10 @@ def sigmoid_cross_entropy(
     mask: jax.Array,
     label_smoothing: Annotated[float, FRACTION] = 0.0,
 ) -> Loss:
-    """−Σₖ qₖ log σ(logits)ₖ + (1 − qₖ) log(1 − σ(logits)ₖ): a binary question for each class.
+    """−Σₖ qₖ log σ(logits)ₖ + (1 − qₖ) log(1 − σ(logits)ₖ): a binary loss for each class.
 
-    Takes what `softmax_cross_entropy` takes, and smooths labels as it does. The sum over the classes;
-    torch's BCEWithLogitsLoss is their mean.
+    Arguments and label smoothing are those of `softmax_cross_entropy`. The loss is the sum over
+    classes, whereas torch's BCEWithLogitsLoss takes the mean.
     """
     classes = logits.shape[1]
     targets = jax.nn.one_hot(labels, classes) if labels.ndim == 1 else labels
@@ -69,29 +69,32 @@ def sigmoid_cross_entropy(
     return _over(mask, optax.sigmoid_binary_cross_entropy(logits, targets).sum(axis=1))
 
 
-# --- of targets ---------------------------------------------------------------------------------
+# --- for regression targets ---------------------------------------------------------------------
 
 
 def l1(outputs: jax.Array, targets: jax.Array, mask: jax.Array) -> Loss:
-    """|output − target|, the mean over a target's entries.
+    """|output − target|, averaged over the entries of a target.
 
     Args:
       outputs: (batch, entries of a target).
       targets: (batch, …), of any shape.
-      mask: (batch,), True for the examples that count.
+      mask: (batch,), bool, True for the examples that count.
     """
     return _over(mask, _of_entries(jnp.abs, outputs, targets))
 
 
 def l2(outputs: jax.Array, targets: jax.Array, mask: jax.Array) -> Loss:
-    """(output − target)², the mean over a target's entries. Takes what `l1` takes."""
+    """(output − target)², averaged over the entries of a target; arguments as `l1`."""
     return _over(mask, _of_entries(jnp.square, outputs, targets))
 
 
 def huber(
     outputs: jax.Array, targets: jax.Array, mask: jax.Array, delta: Annotated[float, POSITIVE] = 1.0
 ) -> Loss:
-    """½e² where |e| ≤ δ, else δ(|e| − ½δ), e = output − target; Huber 1964. Takes what `l1` takes."""
+    """½e² where |e| ≤ δ, else δ(|e| − ½δ), e = output − target; Huber 1964; arguments as `l1`.
+
+    Averaged over the entries of a target.
+    """
     return _over(mask, _of_entries(partial(optax.huber_loss, delta=delta), outputs, targets))
 
 
@@ -103,14 +106,14 @@ def _of_entries(function: Callable, outputs: jax.Array, targets: jax.Array) -> j
 # --- by name ------------------------------------------------------------------------------------
 
 LOSSES = Registry("loss")
-OF_TARGETS: set[str] = set()  # the names of those that are for targets; the others are for classes
+OF_TARGETS: set[str] = set()  # names of the losses for targets; the others are for classes
 
 
 def register_loss(name: str, loss: Callable[..., Loss] | None = None, targets: bool = False):
-    """Adds a loss (outputs, labels, mask, **settings) → Loss; a decorator where none is given.
+    """Registers a loss (outputs, labels, mask, **settings) → Loss; a decorator if `loss` is None.
 
     Args:
-      targets: whether it is for targets of a regression, not for classes.
+      targets: whether the loss is for regression targets, not classes.
     """
     if loss is None:
         return lambda loss: register_loss(name, loss, targets)
@@ -127,14 +130,14 @@ for _loss in (l1, l2, huber):
 
 
 def losses_for(targets: bool) -> list[str]:
-    """The names of the losses for targets, or for classes."""
+    """The names of the losses for regression targets, or else for classes."""
     return [name for name in LOSSES.names() if (name in OF_TARGETS) == targets]
 
 
 def create_loss(settings: Mapping, train: bool) -> Partial:
-    """(outputs, labels, mask) → Loss, as a config's `loss` section names it.
+    """Builds the function (outputs, labels, mask) → Loss that a config's `loss` section describes.
 
-    Its numbers are leaves of the returned pytree. Labels are smoothed in training alone.
+    Numbers are leaves of the returned pytree. Labels are smoothed only in training.
     """
     name = settings["name"]
     chosen = {key: settings[key] for key in LOSSES.settings(name) if key in settings}
@@ -147,10 +150,10 @@ def create_loss(settings: Mapping, train: bool) -> Partial:
 
 
 def l2_penalty(params, decayed=None) -> jax.Array:
-    """½Σw² over the parameters that decay: its gradient is w itself. A scalar.
+    """½Σw² over the parameters that decay, a scalar; its gradient is w.
 
     Args:
-      decayed: True for those that do, in the structure of the parameters; None: all.
+      decayed: a tree of the parameters' structure, True for those that decay; None: all.
     """
     if decayed is not None:
         params = jax.tree.map(lambda leaf, counts: leaf if counts else None, params, decayed)

@@ -1,5 +1,6 @@
-"""Metrics, accumulated on the device and read only where a line is written."""
+"""Metrics, accumulated on the device and transferred only for a log line."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.struct
@@ -12,30 +13,35 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.train.losses import Loss
 
 NEVER = 2**31 - 1
-TOP_5_FROM = 10  # classes; among fewer, five guesses say little
+TOP_5_FROM = 10  # classes; with fewer, top-5 accuracy says little
 
 HIGHER_IS_BETTER = ("accuracy", "top5_accuracy")
-ALL = ("loss", "accuracy", "top5_accuracy", "mae")  # that a run can be judged by
+ALL = ("loss", "accuracy", "top5_accuracy", "mae")  # metrics to judge a run by
 
 
 def metrics_of(spec: DataSpec) -> tuple[str, ...]:
-    """The metrics that a run on such data can be judged by."""
+    """The metrics available for such data."""
     if spec.targets:
         return ("loss", "mae")
     top_5 = ("top5_accuracy",) if spec.outputs >= TOP_5_FROM else ()
     return ("loss", "accuracy", *top_5)
 
 
-def is_better(metric: str, value: float, other: float) -> bool:
-    """Whether a metric of that name improved from `other` to `value`."""
-    return value > other if metric in HIGHER_IS_BETTER else value < other
+def is_better(metric: str, values: Mapping[str, float], others: Mapping[str, float]) -> bool:
+    """Whether an evaluation is better than another one by a metric, and where they tie by the loss."""
+
+    def rank(evaluation: Mapping[str, float]) -> tuple[float, float]:
+        value = evaluation[metric]
+        return (value if metric in HIGHER_IS_BETTER else -value), -evaluation["loss"]
+
+    return rank(values) > rank(others)
 
 
 class Means(metrics.Collection):
-    """Means over the examples that count, and how many there were."""
+    """Means over the unmasked examples, with their number."""
 
     def read(self) -> dict[str, float | int]:
-        """Fetches from the device: the one transfer. Each mean by its name, and 'count'."""
+        """Each mean by name, and 'count'; one transfer from the device."""
         means = jax.device_get({name: getattr(self, name) for name in self.__annotations__})
         values = {name: float(mean.total) / int(mean.count) for name, mean in means.items()}
         return {**values, "count": int(means["loss"].count)}
@@ -43,7 +49,7 @@ class Means(metrics.Collection):
 
 @flax.struct.dataclass
 class ClassMeans(Means):
-    """Of a classifier: the loss, and the share of examples whose largest logit is their label's."""
+    """Classification metrics: loss and accuracy."""
 
     loss: metrics.Average.from_output("loss")
     accuracy: metrics.Average.from_output("correct")
@@ -51,7 +57,7 @@ class ClassMeans(Means):
 
 @flax.struct.dataclass
 class ManyClassMeans(Means):
-    """The same, and the share of examples whose label is among the five largest logits."""
+    """Classification metrics for many classes: loss, accuracy and top-5 accuracy."""
 
     loss: metrics.Average.from_output("loss")
     accuracy: metrics.Average.from_output("correct")
@@ -60,7 +66,7 @@ class ManyClassMeans(Means):
 
 @flax.struct.dataclass
 class TargetMeans(Means):
-    """Of a regression: the loss, and the mean absolute error over examples and entries."""
+    """Regression metrics: loss, and mean absolute error over examples and entries."""
 
     loss: metrics.Average.from_output("loss")
     mae: metrics.Average.from_output("error")
@@ -69,7 +75,13 @@ class TargetMeans(Means):
 def classification_means(
     loss: Loss, logits: jax.Array, labels: jax.Array, mask: jax.Array
 ) -> ClassMeans | ManyClassMeans:
-    """Of a batch; labels are (batch,) numbers or (batch, classes) probabilities."""
+    """The metrics of a batch.
+
+    Args:
+      logits: (batch, classes).
+      labels: (batch,), int; or (batch, classes), probabilities, of which the largest is the label.
+      mask: (batch,), bool, True for the examples that count.
+    """
     classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
     found = {"loss": loss.per_example, "correct": logits.argmax(axis=1) == classes, "mask": mask}
     if logits.shape[1] < TOP_5_FROM:
@@ -79,7 +91,7 @@ def classification_means(
 
 
 def _rank(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    """How many classes come before the label's: of equal logits the first, as in `argmax`."""
+    """The rank of the label's logit, (batch,) int from 0; ties go to the first, as in `argmax`."""
     of_label = jnp.take_along_axis(logits, classes[:, None], axis=1)
     earlier = jnp.arange(logits.shape[1]) < classes[:, None]
     before = (logits > of_label) | ((logits == of_label) & earlier) | jnp.isnan(of_label)
@@ -89,10 +101,13 @@ def _rank(logits: jax.Array, classes: jax.Array) -> jax.Array:
 def regression_means(
     loss: Loss, outputs: jax.Array, targets: jax.Array, mask: jax.Array, scale: jax.Array
 ) -> TargetMeans:
-    """Of a batch.
+    """The metrics of a batch.
 
     Args:
-      scale: of a target's shape; errors are multiplied by it, which brings them to the data's unit.
+      outputs: (batch, entries of a target).
+      targets: (batch, …), of any shape.
+      mask: (batch,), bool, True for the examples that count.
+      scale: of the shape of a target; multiplies errors, to convert them to the data's unit.
     """
     errors = jnp.abs(outputs.reshape(targets.shape) - targets) * scale
     error = errors.reshape(len(targets), -1).mean(axis=1)
@@ -100,7 +115,7 @@ def regression_means(
 
 
 def means_for(spec: DataSpec) -> Partial:
-    """(loss, outputs, labels, mask) → the means for such data."""
+    """The function (loss, outputs, labels, mask) → metrics for such data."""
     if spec.targets:
         return Partial(regression_means, scale=spec.targets.std)
     return Partial(classification_means)
@@ -108,7 +123,7 @@ def means_for(spec: DataSpec) -> Partial:
 
 @flax.struct.dataclass
 class Divergence(metrics.Metric):
-    """The first step at which the loss or the gradient was not finite (or NEVER), and its rate."""
+    """The first step with a non-finite loss or gradient (or NEVER), and its learning rate."""
 
     step: jax.Array
     learning_rate: jax.Array
@@ -123,7 +138,7 @@ class Divergence(metrics.Metric):
 
 
 class Reading(NamedTuple):
-    """What a training line says: numbers by name; and (step, learning rate) of a divergence."""
+    """The numbers of a training line, by name, and (step, learning rate) of a divergence."""
 
     values: dict[str, float]
     divergence: tuple[int, float] | None
@@ -131,7 +146,7 @@ class Reading(NamedTuple):
 
 @flax.struct.dataclass
 class TrainMetrics:
-    """Means since the line before, and the last step's numbers; of one run, or of several trials."""
+    """Means since the last read, and numbers of the last step, for one run or several trials."""
 
     means: Means
     last_step: dict[str, jax.Array]  # 'learning_rate', 'grad_norm', …
@@ -139,17 +154,17 @@ class TrainMetrics:
 
     @classmethod
     def none_yet(cls, like: "TrainMetrics") -> "TrainMetrics":
-        """Those of no step, which merge with any others to these others.
+        """Metrics of no step, the identity of `merge`.
 
         Args:
-          like: a step's, or their shapes and dtypes.
+          like: the metrics of a step, or their shapes and dtypes.
         """
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         never = jnp.full_like(zeros.divergence.step, NEVER)
         return zeros.replace(divergence=zeros.divergence.replace(step=never))
 
     def merge(self, other: "TrainMetrics") -> "TrainMetrics":
-        """These, and then those."""
+        """The metrics of these steps followed by those of `other`."""
         return TrainMetrics(
             self.means.merge(other.means),
             other.last_step,
@@ -157,7 +172,7 @@ class TrainMetrics:
         )
 
     def read(self) -> list[Reading]:
-        """Fetches from the device: the one transfer. One reading; or, of (trials,) leaves, each's."""
+        """One reading per trial, or one for scalar leaves; a single transfer from the device."""
         fetched = jax.device_get(self)
         trials = fetched.divergence.step.size
         each = jax.tree.map(lambda leaf: leaf.reshape(trials), fetched)

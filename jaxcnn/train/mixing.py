@@ -1,4 +1,4 @@
-"""Mixing of images and their labels within a batch, on the device, inside the training step."""
+"""Mixing of images and labels within a batch, on the device, inside the training step."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ from jaxcnn.registry import Registry
 
 
 class Mix(flax.struct.PyTreeNode):
-    """Applied to a batch with `probability`; each example's partner is the one opposite in the batch.
+    """Mixes each example x with a partner x′, its counterpart in the reversed batch.
 
-    The share of an example's own label, λ, is of the distribution Beta(α, α), one for the whole batch.
+    Applied to a batch with `probability`. The weight λ of x is drawn from Beta(α, α), once per
+    batch.
     """
 
     probability: Annotated[float, UP_TO_1] = 1.0
@@ -26,7 +27,15 @@ class Mix(flax.struct.PyTreeNode):
     def images(
         self, key: jax.Array, images: jax.Array, share: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Mixed images, and the share of their own that is really in them."""
+        """Mixes the images.
+
+        Args:
+          images: (batch, height, width, channels).
+          share: scalar λ.
+
+        Returns:
+          The mixed images, and the actual weight of x in them, a scalar.
+        """
 
 
 class Mixup(Mix):
@@ -39,7 +48,7 @@ class Mixup(Mix):
 
 
 class Cutmix(Mix):
-    """x, with a box of x′ that has 1 − λ of the area, cut off at the image's edge; Yun et al. 2019."""
+    """x with a box of x′ covering 1 − λ of the area, clipped at the edges; Yun et al. 2019."""
 
     def images(self, key, images, share):
         height, width = images.shape[1:3]
@@ -62,27 +71,29 @@ MIXES.register("cutmix", Cutmix)
 
 
 def create_mixes(entries: Sequence[Mapping]) -> tuple[Mix, ...]:
-    """The mixes that a config's `data.mix` lists.
+    """Builds the mixes that a config's `data.mix` lists.
 
     Raises:
-      UserError: one does not exist or cannot have such settings, or their probabilities exceed 1.
+      UserError: a mix or a setting does not exist, a value is invalid, or the probabilities add up
+        to more than 1.
     """
     entries = [dict(entry) for entry in entries]
     mixes = [MIXES.create(entry.pop("name"), **entry) for entry in entries]
     total = sum(mix.probability for mix in mixes)
     if total > 1 + 1e-6:
         raise UserError(
-            "config.data.mix: a batch is mixed in one way at most, but the probabilities add up to "
-            f"{total:g}"
+            "config.data.mix: at most one mix is applied to a batch, but the probabilities add up "
+            f"to {total:g}"
         )
     return tuple(mixes)
 
 
 def mixed(mixes: Sequence[Mix], key: jax.Array, batch: Mapping, num_classes: int) -> dict:
-    """A batch that went through one of the mixes, or through none.
+    """Applies at most one of the mixes, chosen at random, to a batch.
 
-    Its labels are probabilities (batch, num_classes) that add up to 1, unless they were targets, which
-    are mixed themselves.
+    Returns:
+      The batch, with int labels replaced by probabilities (batch, num_classes) that add up to 1.
+      Regression targets are mixed directly.
     """
     choice_key, share_key, images_key = jax.random.split(key, 3)
     labels = batch["label"]

@@ -1,7 +1,19 @@
-"""SIGTERM and Ctrl-C: end after the current step, with everything saved."""
+"""SIGTERM and Ctrl-C: stop after the current step, with everything saved."""
 
 import signal
 import threading
+
+
+class Preempted(KeyboardInterrupt):
+    """A signal ended a run, which is saved and can be resumed; a loop over runs ends too.
+
+    Attributes:
+      result: the content of `result.json`.
+    """
+
+    def __init__(self, result: dict):
+        super().__init__(f"stopped by a signal; saved at step {result['steps']}")
+        self.result = result
 
 
 class Preemption:

@@ -1,4 +1,4 @@
-"""Weights to start from: a converted model's, or another run's."""
+"""Pretrained weights, from a converted model or another run."""
 
 import logging
 from pathlib import Path
@@ -24,47 +24,50 @@ log = logging.getLogger(__name__)
 
 
 def load_model(directory: str | Path) -> tuple[Classifier, dict]:
-    """A model and its variables, from what `jaxcnn convert` wrote or from a run's workdir.
+    """Loads a model and its variables from the output of `jaxcnn convert` or a run's workdir.
 
-    Of a run, the best checkpoint is taken.
+    Of a run, the best checkpoint is used.
 
     Returns:
-      The module, and {'params': …, 'batch_stats': …} as its `apply` takes them.
+      The module, and {'params': …, 'batch_stats': …} for its `apply`.
 
     Raises:
-      UserError: the directory holds neither, or is damaged.
+      UserError: the directory contains neither, or is damaged.
     """
     weights = load_weights(directory)
     return weights.model, weights.variables
 
 
 def load_weights(directory: str | Path) -> Weights:
-    """The same, and the names of its classes."""
+    """Loads a model, its variables and its class names, as `load_model`."""
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory}: there is no such directory")
     if (directory / MODEL_FILE).exists():
-        return Weights(*load_converted(directory), class_names=None)
+        model, variables, about = load_converted(directory)
+        names = about.get("class_names")
+        return Weights(model, variables, names and tuple(names), about)
     if not (directory / "config.json").exists():
         raise UserError(
             f"{directory} holds neither a converted model (model.json) nor a run (config.json)"
         )
     run = load_run(directory)
     variables = {name: tree for name, tree in run.variables.items() if tree}
-    return Weights(run.model.clone(replicas=None), variables, run.spec.class_names)
+    about = {"model": run.config.model.name, **run.spec.to_json()}
+    return Weights(run.model.clone(replicas=None), variables, run.spec.class_names, about)
 
 
 def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> dict | None:
-    """The variables of `config.init_from` that a model starts from; None where it names none.
+    """The initial variables of a model from `config.init_from`; None if that is empty.
 
     Raises:
-      UserError: the directory cannot be read, or holds the weights of another network.
+      UserError: the directory cannot be read, or contains the weights of another model.
     """
     if not config.init_from:
         if config.reinitialize:
             raise UserError(
-                f"config.reinitialize={list(config.reinitialize)} is for weights of config.init_from, "
-                "which names none"
+                f"config.reinitialize={list(config.reinitialize)} has no effect without "
+                "config.init_from"
             )
         return None
     variables, lines = _adopted(config, model, spec)
@@ -83,13 +86,14 @@ def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[s
     """Evaluates the weights of `config.init_from` on a split of the config's data.
 
     Args:
-      tta: of `views.VIEWS`, those whose class probabilities are averaged; or ''.
+      tta: a name of `views.VIEWS`, to average class probabilities over its views; or ''.
 
     Returns:
       Each metric by name, and 'count'.
 
     Raises:
-      UserError: there are no such weights, or they are for other classes.
+      UserError: there are no such weights, they are for other classes, or the data has no such
+        split.
     """
     check_views(tta, config)
     if not config.init_from:
@@ -100,8 +104,8 @@ def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[s
         raise UserError(f"split={split!r}: {suggestion(split, dataset.splits)}")
     if spec.targets:
         raise UserError(
-            "config.init_from: a regression's weights answer in the unit of the data that they were "
-            "trained on; evaluate its run, by its workdir"
+            "config.init_from: regression weights predict in the unit of the data that they were "
+            "trained on; evaluate the run itself, by its workdir"
         )
     layout = Layout.over_all_devices()
     experiment = Experiment.of(config, spec, layout)

@@ -1,4 +1,4 @@
-"""How a model is trained: what its step, its state and its evaluation are made from."""
+"""How a model is trained: the parts of its step, state and evaluation."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from jaxcnn.train.mixing import Mix
 
 
 class Scoring(flax.struct.PyTreeNode):
-    """What a model is judged by.
+    """How a model is evaluated.
 
     Attributes:
-      loss: (outputs, labels, mask) → Loss, without smoothed labels.
+      loss: (outputs, labels, mask) → Loss, without label smoothing.
       means: (loss, outputs, labels, mask) → the metrics of a batch.
     """
 
@@ -26,20 +26,21 @@ class Scoring(flax.struct.PyTreeNode):
 
 
 class Recipe(flax.struct.PyTreeNode):
-    """The parts of a training that a config chooses, as a pytree.
+    """The configurable parts of training, as a pytree.
 
-    Its structure shapes the compiled program: which optimizer, whether there is clipping. Its leaves
-    are the hyperparameters, values that the program is given: two recipes of one structure share a
-    program, and a leading axis of trials on every leaf trains them side by side.
+    The structure determines the compiled program, such as the optimizer and whether gradients are
+    clipped. The leaves are hyperparameters, inputs of that program: recipes of the same structure
+    share a program, and a leading axis of trials on every leaf trains them in parallel.
 
     Attributes:
       loss: (outputs, labels, mask) → Loss, in training.
-      l2_regularization: factor of ½Σw² over the parameters that decay; None: no such term.
-      groups: which those are, and which are frozen; None: all, and none.
+      scoring: loss and metrics of evaluation.
+      l2_regularization: factor of ½Σw² over the parameters that decay; None: no penalty.
+      groups: which parameters decay and which are frozen; None: all decay, none is frozen.
       clipping: of the gradient, before the optimizer.
       averaging: of the weights, for evaluation.
-      mixes: of a batch's images and labels, one of which is chosen for each batch.
-      microbatches: parts of a batch that go through the network one by one.
+      mixes: at most one of which is applied to each batch.
+      microbatches: number of parts into which a batch is split, processed one after another.
     """
 
     optimizer: Optimizer

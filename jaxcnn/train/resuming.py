@@ -1,4 +1,4 @@
-"""Which settings of a run may change when it is resumed."""
+"""Checks of the settings that may change when a run is resumed."""
 
 import json
 import logging
@@ -14,15 +14,16 @@ from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
 
-# They change nothing of what is computed; that data which moved is the same, its fingerprint says.
-FREE = ("log.every", "checkpoint.every", "observers", "data.root", "data.path", "data.data_dir")
+# Settings that do not affect the computation. Data at a new path is verified by its fingerprint.
+LOCATIONS = ("data.root", "data.path", "data.data_dir")
+FREE = ("log.every", "checkpoint.every", "observers", *LOCATIONS)
 
 
 def former_config(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
-    """The config of the run that is in a workdir and is to go on; None where there is none.
+    """The config of the run in a workdir that is to be resumed; None if there is none.
 
     Raises:
-      UserError: the directory cannot be a workdir, or holds a run of another config.
+      UserError: the directory cannot be a workdir, or contains a run of another config.
     """
     workdir.check()
     if not workdir.config.exists():
@@ -33,16 +34,16 @@ def former_config(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
 
 
 def finished(workdir: Workdir) -> dict | None:
-    """The result of the run that is in a workdir, where it came to its end."""
+    """The result of the run in a workdir if it has finished, else None."""
     result = workdir.read_result()
     return result if result and result["status"] in ("completed", "early_stopped") else None
 
 
 def check_same_run(former: ConfigDict, config: ConfigDict, workdir: Workdir) -> None:
-    """Refuses to resume a run with settings that would have made another run of it; says the others.
+    """Refuses to resume a run with settings that affect the computation; logs other changes.
 
     Raises:
-      UserError: settings differ that change what is computed.
+      UserError: a setting that affects the computation differs.
     """
     as_stored = json.loads(json.dumps(config.to_dict()))
     lines = differences(json.loads(json.dumps(former.to_dict())), as_stored)
@@ -50,35 +51,35 @@ def check_same_run(former: ConfigDict, config: ConfigDict, workdir: Workdir) -> 
     if others := [line for line in lines if line not in free]:
         raise UserError(
             f"workdir={workdir.path} holds a run of another config ({'; '.join(others)}); "
-            "take another workdir, or overwrite=True to remove that run and start anew"
+            "use another workdir, or overwrite=True to remove that run and start anew"
         )
     for line in free:
         log.info("resuming with another setting: %s", line)
 
 
 def check_continues(former: Experiment, longer: Experiment, config: ConfigDict) -> None:
-    """Refuses another duration, unless all steps so far would have been the same under it.
+    """Refuses a changed duration, unless it leaves all earlier steps of the run unchanged.
 
     Raises:
-      UserError: the run is to be shorter, or its schedule, its averages or its evaluations depend on
-        its length.
+      UserError: the new duration is shorter, or the schedule, the averages or the evaluations
+        depend on the length of the run.
     """
     steps, duration = former.length.steps, f"config.train.duration={config.train.duration!r}"
     if longer.length.steps < steps:
         raise UserError(
-            f"{duration} is {longer.length.steps} steps, and the run in the workdir is one of {steps}; "
-            "a duration may grow, not shrink"
+            f"{duration} is {longer.length.steps} steps, but the run in the workdir has {steps}; "
+            "a duration can only be increased"
         )
     reason = None
     if former.eval != longer.eval:
-        reason = f"config.eval.every={config.eval.every!r} means other steps in a longer run"
+        reason = f"config.eval.every={config.eval.every!r} means different steps in a longer run"
     elif not _same_schedule(former, longer, steps):
-        reason = f"schedule '{config.schedule.name}' would have been another from the start"
+        reason = f"schedule '{config.schedule.name}' would have differed from the start"
     elif not _same_averages(former, longer, steps):
-        reason = f"averaging '{config.averaging.name}' would have been another"
+        reason = f"averaging '{config.averaging.name}' would have differed from the start"
     if reason:
         raise UserError(
-            f"{duration}: {reason}; keep the duration, or start a new run from this one's weights with "
+            f"{duration}: {reason}; keep the duration, or start a new run from these weights with "
             "config.init_from"
         )
 
@@ -96,7 +97,7 @@ def _same_averages(former: Experiment, longer: Experiment, steps: int) -> bool:
 
 
 def _same(function, other, steps: np.ndarray) -> bool:
-    """Whether two functions of the step, or None, agree on these steps."""
+    """Whether two functions of the step agree on these steps; None agrees only with None."""
     if function is None or other is None:
         return function is other
     values = [np.asarray(jax.jit(jax.vmap(f))(steps)) for f in (function, other)]

@@ -1,4 +1,4 @@
-"""A finished or unfinished run, loaded to be used: evaluated, or asked about images."""
+"""Finished or unfinished runs, loaded for evaluation and prediction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcnn.data.dataset import load_dataset
+from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.data.sources.decoding import Decoder, read_image
 from jaxcnn.data.spec import DataSpec
@@ -18,9 +18,11 @@ from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluate import evaluate as evaluate_split
-from jaxcnn.train.experiment import Experiment
+from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
+from jaxcnn.train.other_images import images_of_folder
 from jaxcnn.train.recipe import Scoring
+from jaxcnn.train.resuming import LOCATIONS
 from jaxcnn.train.state import TrainState, abstract_state
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.views import check_views
@@ -29,12 +31,13 @@ from jaxcnn.train.workdir import Workdir
 
 @dataclass(frozen=True)
 class SavedRun:
-    """One checkpoint of a run: its model, its weights, and how its images were prepared.
+    """One checkpoint of a run: model, weights and data specification.
 
     Attributes:
-      variables: {'params', 'batch_stats'}, averages where the run has them.
-      step: at which it was saved.
-      fingerprint: of the data that it was trained on.
+      spec: of the training data; it also describes the preprocessing.
+      variables: {'params', 'batch_stats'}, averaged if the run averages.
+      step: at which the checkpoint was saved.
+      fingerprint: of the training data.
     """
 
     config: ConfigDict
@@ -46,24 +49,32 @@ class SavedRun:
     scoring: Scoring
     layout: Layout
 
-    def evaluate(self, split: str = "test", tta: str = "") -> dict[str, float | int]:
-        """Each metric by name ('loss', 'accuracy', …) and 'count', on a split of the run's own data.
+    def evaluate(
+        self,
+        split: str = "test",
+        tta: str = "",
+        data: str | Path = "",
+        location: Mapping[str, str] | None = None,
+    ) -> dict[str, float | int]:
+        """Evaluates a split of the run's data, or of a folder of other images.
 
         Args:
-          tta: of `views.VIEWS`, those whose class probabilities are averaged; or ''.
+          tta: a name of `views.VIEWS`, to average class probabilities over its views; or ''.
+          data: a folder of other images, instead of the run's data. They are normalised with the
+            run's statistics, and their classes are matched by name.
+          location: where the run's data is now, if it moved: {"data.root": "/new/photos"}.
+
+        Returns:
+          Each metric by name ('loss', 'accuracy', …), and 'count'.
 
         Raises:
           UserError: the data has no such split, has changed, or cannot be loaded.
         """
         check_views(tta, self.config)
-        dataset = load_dataset(self.config.data.to_dict())
-        if dataset.fingerprint() != self.fingerprint:
-            raise UserError(
-                "the data is not what this run was trained on: the images or labels of "
-                f"config.data.source={self.config.data.source!r} have changed since"
-            )
-        if split not in dataset.splits:
-            raise UserError(f"split={split!r}: {suggestion(split, dataset.splits)}")
+        if data:
+            dataset = images_of_folder(data, split, self.config, self.spec)
+        else:
+            dataset = self._own_data(split, location or {})
         return evaluate_split(
             jax.jit(make_eval_step(self.model, tta)),
             self.variables,
@@ -73,8 +84,24 @@ class SavedRun:
             self.config.eval.global_batch_size,
         )
 
+    def _own_data(self, split: str, location: Mapping[str, str]) -> Dataset:
+        if wrong := set(location) - set(LOCATIONS):
+            raise UserError(
+                f"config.{min(wrong)} cannot change for an evaluation; only the place of the data can: "
+                f"{', '.join(f'config.{key}' for key in LOCATIONS)}"
+            )
+        dataset = load_dataset(resolve(self.config, location).data.to_dict())
+        if dataset.fingerprint() != self.fingerprint:
+            raise UserError(
+                "this run was trained on other data: the images or labels of "
+                f"config.data.source={self.config.data.source!r} have changed"
+            )
+        if split not in dataset.splits:
+            raise UserError(f"split={split!r}: {suggestion(split, dataset.splits)}")
+        return dataset
+
     def predict_files(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """What `predict` gives for image files, scaled to the run's image size.
+        """Predictions for image files, scaled to the run's image size.
 
         Raises:
           UserError: a file cannot be read, or the run was trained on arrays of another scale.
@@ -99,11 +126,11 @@ class SavedRun:
         return self.predict(np.stack(images))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Answers, float32, for stored pixels (images, height, width, channels).
+        """Predictions, float32, for pixels (images, height, width, channels) as they are stored.
 
         Returns:
-          Class probabilities (images, classes); or, of a regression, targets (images, …) in the data's
-          unit. Under a sigmoid loss each class has a probability of its own.
+          Class probabilities (images, classes), or, for a regression, targets (images, …) in the unit
+          of the data. With a sigmoid loss, the probabilities of an image need not sum to 1.
         """
         spec, targets = self.spec, self.spec.targets
         size = min(self.config.eval.global_batch_size, len(images))
@@ -152,34 +179,39 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
 
 
 def load_state(workdir: str | Path, checkpoint: str = "latest") -> TrainState:
-    """The whole training state of a checkpoint; arguments and errors as of `load_run`."""
+    """Loads the whole training state of a checkpoint; arguments and errors as `load_run`."""
     found = _Found.of(Workdir(workdir), checkpoint)
     return found.read(lambda: found.checkpoints.restore(found.step, found.like)[0])
 
 
 def evaluate(
-    workdir: str | Path, split: str = "test", checkpoint: str = "best", tta: str = ""
+    workdir: str | Path,
+    split: str = "test",
+    checkpoint: str = "best",
+    tta: str = "",
+    data: str | Path = "",
+    location: Mapping[str, str] | None = None,
 ) -> dict[str, float | int]:
-    """Evaluates a run on a split of its data: `load_run(workdir, checkpoint).evaluate(split, tta)`."""
-    return load_run(workdir, checkpoint).evaluate(split, tta)
+    """Evaluates a run on a split: `load_run(workdir, checkpoint).evaluate(split, tta, …)`."""
+    return load_run(workdir, checkpoint).evaluate(split, tta, data, location)
 
 
 def predict(
     workdir: str | Path, images: np.ndarray | Sequence[str | Path], checkpoint: str = "best"
 ) -> np.ndarray:
-    """A run's answers, as `SavedRun.predict` gives them, for arrays of pixels or for image files."""
+    """A run's predictions for pixels (`SavedRun.predict`) or image files (`predict_files`)."""
     run = load_run(workdir, checkpoint)
     return run.predict(images) if isinstance(images, np.ndarray) else run.predict_files(images)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A checkpoint that was found, and what reading it takes."""
+    """A checkpoint on disk, and what is needed to read it."""
 
     config: ConfigDict
     checkpoints: Checkpoints
     step: int
-    steps: list[int]  # that there are
+    steps: list[int]  # all available ones
     notes: dict
     spec: DataSpec
     layout: Layout
@@ -202,7 +234,7 @@ class _Found:
 
 
 def _located(directory: Workdir, checkpoint: str) -> tuple[Checkpoints, int, list[int]]:
-    """Where a checkpoint is: the checkpoints it is among, its step, and all steps that there are."""
+    """Locates a checkpoint: its `Checkpoints`, its step, and all available steps."""
     kinds = {
         kind: Checkpoints(path, keep=0, read_only=True)
         for kind, path in (("best", directory.best), ("latest", directory.latest))
@@ -226,7 +258,7 @@ def _located(directory: Workdir, checkpoint: str) -> tuple[Checkpoints, int, lis
 
 
 def _read(checkpoints: Checkpoints, step: int, steps: list[int], function):
-    """What a function reads of a checkpoint; an error that says so where it is damaged."""
+    """Calls a function that reads a checkpoint; raises UserError if the checkpoint is damaged."""
     try:
         return function()
     except UserError:
@@ -234,5 +266,5 @@ def _read(checkpoints: Checkpoints, step: int, steps: list[int], function):
     except Exception as error:
         raise UserError(
             f"{checkpoints.directory / str(step)} is damaged ({type(error).__name__}); "
-            f"checkpoint takes best, latest, or one of the steps {', '.join(map(str, steps))}"
+            f"choose checkpoint best, latest, or one of the steps {', '.join(map(str, steps))}"
         ) from error

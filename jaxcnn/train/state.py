@@ -1,4 +1,4 @@
-"""Everything that a step changes."""
+"""The train state: everything that a training step updates."""
 
 import math
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -20,18 +21,18 @@ _KERNELS_AT_ONCE = 300
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The state of a run. A checkpoint of it, and the config, are all that a resume needs."""
+    """The state of a run; together with the config, its checkpoint suffices to resume."""
 
-    step: jax.Array  # int32 scalar: updates done
+    step: jax.Array  # int32 scalar, number of updates
     params: Any
-    batch_stats: Any  # running averages of batch normalisation; {} for a model without
+    batch_stats: Any  # running statistics of batch normalisation; {} without it
     opt_state: optax.OptState
-    rng: jax.Array  # a key; the step's own is folded from it and `step`
-    averaged_params: Any = None  # where the recipe averages
-    eval_batch_stats: Any = None  # where evaluation does not use the running averages
+    rng: jax.Array  # base random key; each step folds in `step`
+    averaged_params: Any = None  # if the recipe averages
+    eval_batch_stats: Any = None  # if evaluation does not use the running statistics
 
     def averaged(self, averaging: Averaging) -> "TrainState":
-        """This state after an update, its averages brought up to it."""
+        """This state with its averages updated; called after each step."""
         changed = {}
         if averaging.share:
             changed["averaged_params"] = averaging.update(
@@ -46,7 +47,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 @jax.jit
 def evaluation_variables(state: TrainState) -> dict[str, Any]:
-    """{'params', 'batch_stats'} to evaluate with: averages where there are any."""
+    """The evaluation variables {'params', 'batch_stats'}: the averages, if any."""
     params, batch_stats = state.averaged_params, state.eval_batch_stats
     if params is None:
         params = evaluation_params(state.opt_state, state.params)
@@ -57,7 +58,7 @@ def evaluation_variables(state: TrainState) -> dict[str, Any]:
 
 
 def evaluation_parts(state: TrainState) -> dict[str, Any]:
-    """The fields that `evaluation_variables` needs: without the optimizer's state, if it can be."""
+    """The fields that `evaluation_variables` needs; the optimizer state only if necessary."""
     parts = {"params": state.params, "batch_stats": state.batch_stats}
     if state.averaged_params is not None:
         parts["averaged_params"] = state.averaged_params
@@ -68,8 +69,23 @@ def evaluation_parts(state: TrainState) -> dict[str, Any]:
     return parts
 
 
+def non_finite(state: TrainState) -> str | None:
+    """The path of an array with NaN or infinity among weights, statistics and averages; or None.
+
+    It transfers them to the host, where no program has to be compiled: one over the hundreds of
+    arrays of a deep network takes a minute.
+    """
+    evaluated = evaluation_parts(state)
+    evaluated.pop("opt_state", None)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(evaluated):
+        shards = [shard.data for shard in leaf.addressable_shards if shard.replica_id == 0]
+        if not all(np.isfinite(jax.device_get(shard)).all() for shard in shards):
+            return jax.tree_util.keystr(path, simple=True, separator="/")
+    return None
+
+
 def count_parameters(state: TrainState) -> int:
-    """How many numbers are trained."""
+    """The number of model parameters."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
 
 
@@ -81,14 +97,15 @@ def init_state(
     layout: Layout,
     pretrained: Mapping | None = None,
 ) -> TrainState:
-    """Initialises on the devices, in place: nothing random is first built on one and then copied.
+    """Initialises the state directly on the devices, without copying from one to the others.
 
-    The deepest networks are the exception: a program that draws a thousand kernels compiles for ten
-    minutes, and one by one they share their programs, by shape.
+    Very deep models are the exception: a program that draws a thousand kernels takes ten minutes to
+    compile, so these kernels are drawn one by one, with one small program for each shape.
 
     Args:
-      pretrained: {'params': …, 'batch_stats': …}, on the host: what begins with these values in place
-        of random ones; it may leave variables out.
+      image_shape: (height, width, channels).
+      pretrained: {'params': …, 'batch_stats': …}, on the host, values that replace random ones;
+        variables may be missing.
     """
     init = _initializer(model, image_shape)
     key, pretrained = jax.random.key(seed), pretrained or {}
@@ -97,7 +114,8 @@ def init_state(
     kernels = [leaf for leaf in jax.tree.leaves(shapes.params) if leaf.ndim > 1]
     if len(kernels) > _KERNELS_AT_ONCE:
         return jax.device_put(init(key, pretrained, recipe), shardings)
-    # Threefry's code is long; optimised less, it compiles in a third of the time, to the same bits.
+    # Threefry's code is long; with less optimisation it compiles in a third of the time, to the
+    # same bits.
     options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     compiled = jax.jit(init, out_shardings=shardings, compiler_options=options)
     return compiled(key, pretrained, recipe)
@@ -106,7 +124,7 @@ def init_state(
 def abstract_state(
     model: Classifier, recipe: Recipe, image_shape: tuple[int, int, int], layout: Layout
 ) -> TrainState:
-    """The state's shapes, dtypes and shardings, without its numbers."""
+    """The shapes, dtypes and shardings of the state, without computing it."""
     shapes = jax.eval_shape(_initializer(model, image_shape), jax.random.key(0), {}, recipe)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -124,12 +142,12 @@ def _initializer(model: Classifier, image_shape: tuple[int, int, int]):
             variables[path] = value.astype(variables[path].dtype)
         variables = unflatten_dict(variables)
         params = variables["params"]
-        # Linen makes these float32 whatever the parameters are.
+        # Linen makes these float32, whatever the dtype of the parameters.
         batch_stats = jax.tree.map(
             lambda leaf: leaf.astype(model.param_dtype), variables.get("batch_stats", {})
         )
 
-        def copy(tree):  # the state is donated, and holds no array twice
+        def copy(tree):  # the state is donated, so no array may occur twice
             return jax.tree.map(jnp.copy, tree)
 
         averaging = recipe.averaging

@@ -1,4 +1,4 @@
-"""The pure training step and evaluation step."""
+"""The pure functions of a training step and an evaluation step."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,13 +19,13 @@ from jaxcnn.train.views import with_views
 
 TrainStep = Callable[[TrainState, dict, Recipe], tuple[TrainState, TrainMetrics]]
 
-_MIXING = 2**31 - 1  # no step has this number, whose key dropout might have
+_MIXING = 2**31 - 1  # not a step number, so never the dropout key of a step
 
 
 def make_train_step(model: Classifier) -> TrainStep:
-    """Returns `train_step(state, batch, recipe) → (state, metrics)`, pure and ready to be compiled.
+    """Returns `train_step(state, batch, recipe) → (state, metrics)`, pure and ready to compile.
 
-    `gradient.batch_gradient` defines what is minimised.
+    `gradient.batch_gradient` defines the objective.
     """
 
     def train_step(
@@ -39,7 +39,7 @@ def make_train_step(model: Classifier) -> TrainStep:
         (total, (means, batch_stats)), grads = gradient(state.params)
 
         def value_of(params):
-            with plain_forms():  # for second derivatives, which the CPU's own forms do not have
+            with plain_forms():  # the CPU forms have no second derivatives
                 return gradient(params)[0][0]
 
         updates, opt_state = recipe.optimizer.update(
@@ -69,10 +69,12 @@ def make_train_step(model: Classifier) -> TrainStep:
 
 
 def make_eval_step(model: Classifier, views: str = "") -> Callable[[Mapping, dict, Scoring], Means]:
-    """Returns `eval_step(variables, batch, scoring) → metrics`: running averages, no dropout.
+    """Returns `eval_step(variables, batch, scoring) → metrics`, in evaluation mode.
+
+    Batch normalisation uses the stored statistics, and there is no dropout.
 
     Args:
-      views: of `views.VIEWS`, those whose probabilities are averaged; or '', the image as it is.
+      views: a name of `views.VIEWS`, to average class probabilities over its views; or ''.
     """
     answer = partial(model.apply, train=False) if not views else with_views(model, views)
 

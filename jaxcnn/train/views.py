@@ -1,4 +1,4 @@
-"""Test-time augmentation: several views of an image, whose class probabilities are averaged."""
+"""Test-time augmentation: class probabilities averaged over several views of an image."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,19 @@ from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError, suggestion
 
-# Of each view's square, the share of the image's side. 224 pixels of a short side of 256 are 7/8 of it
-# (Krizhevsky et al. 2012); the scales of Simonyan & Zisserman 2015 and He et al. 2016 are 224 … 640.
+# The side of a crop as a fraction of the image's. Krizhevsky et al. 2012 crop 224 pixels from a
+# short side of 256; Simonyan & Zisserman 2015 and He et al. 2016 use short sides from 224 to 640.
 CROP = 224 / 256
 SCALES = tuple(224 / short_side for short_side in (224, 256, 384, 480, 640))
 
 
 def center_crop(images: jax.Array) -> jax.Array:
-    """The middle 7/8 of each side: (1, batch, height, width, channels)."""
+    """The central 7/8 of each side: (1, batch, height, width, channels)."""
     return _views(images, (CROP,), places=((0.5, 0.5),), mirrored=False)
 
 
 def ten_crop(images: jax.Array) -> jax.Array:
-    """The corners and the middle, 7/8 of each side, and their mirror images: (10, batch, …)."""
+    """The corners and the centre, 7/8 of each side, and their mirror images: (10, batch, …)."""
     return _views(images, (CROP,))
 
 
@@ -38,22 +38,22 @@ _CORNERS_AND_CENTRE = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5
 
 
 def check_views(name: str, config: ConfigDict) -> None:
-    """Refuses views that there are not, or that a config's loss has no use for.
+    """Refuses views that do not exist, or that cannot be combined with the config's loss.
 
     Raises:
-      UserError: the name, and what would be valid.
+      UserError: names the views, and the valid choices.
     """
     if name and name not in VIEWS:
         raise UserError(f"tta={name!r}: {suggestion(name, VIEWS)}")
     if name and config.loss.name != "softmax_cross_entropy":
         raise UserError(
-            f"tta={name!r} averages class probabilities, and config.loss.name={config.loss.name!r} "
-            "gives none that add up to 1"
+            f"tta={name!r} averages softmax probabilities, which config.loss.name="
+            f"{config.loss.name!r} does not give"
         )
 
 
 def _views(images, shares, places=_CORNERS_AND_CENTRE, mirrored=True) -> jax.Array:
-    """Crops at these places, scaled to the size of the images, which is that of training."""
+    """Crops at these places, resized to the size of the images, which is that of training."""
     height, width = images.shape[1:3]
     crops = []
     for share in shares:
@@ -66,9 +66,9 @@ def _views(images, shares, places=_CORNERS_AND_CENTRE, mirrored=True) -> jax.Arr
 
 
 def with_views(model: nn.Module, name: str) -> Callable:
-    """(variables, images) → the logarithm of the mean class probabilities over an image's views.
+    """Returns (variables, images) → log of the class probabilities averaged over an image's views.
 
-    It may stand for logits: its softmax is that mean.
+    The result, (batch, classes), can be used as logits: its softmax is that average.
     """
 
     def log_probabilities(variables, images: jax.Array) -> jax.Array:

@@ -1,8 +1,9 @@
-"""The directory that a run leaves behind: its config, its surroundings, its metrics, its result."""
+"""The directory of a run: config, environment, metrics, checkpoints and result."""
 
 import errno
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 from jaxcnn import hosts
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
+from jaxcnn.limits import PATH, check
 from jaxcnn.train.experiment import resolve
 
 _PACKAGES = (
@@ -25,10 +27,10 @@ _PACKAGES = (
 
 
 class Workdir:
-    """Paths and files of one run."""
+    """The paths and files of one run."""
 
-    # All that a run writes: what `overwrite` removes, and nothing else.
-    # The config goes last: a removal that was interrupted leaves no old run that looks like a new one.
+    # Everything that a run writes, and all that `overwrite` removes. The config comes last, so that
+    # the rest of a partly removed run is never taken for a new one.
     CONTENTS = (
         "result.json",
         "checkpoints",
@@ -39,36 +41,49 @@ class Workdir:
         "mlruns",
         "mlflow_run_id",
         "environment.json",
+        "log.txt",
         "config.json",
     )
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        """`~` is the home directory.
+
+        Raises:
+          UserError: the path is a URL.
+        """
+        check("workdir", os.fspath(path), PATH)
+        self.path = Path(os.path.expanduser(path))
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
+        self.log = self.path / "log.txt"
         self.tensorboard = self.path / "tensorboard"
         self.latest = self.path / "checkpoints" / "latest"
         self.best = self.path / "checkpoints" / "best"
         self.curves = self.path / "plots" / "curves.png"
 
     def check(self) -> None:
-        """Refuses what cannot be a workdir.
+        """Refuses a path that cannot be a workdir.
 
         Raises:
-          UserError: it is a file, or holds checkpoints of a run without a config.
+          UserError: it is a file, or contains checkpoints but no config.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"workdir={self.path} is a file; it takes a directory")
+            raise UserError(f"workdir={self.path} is a file; it must be a directory")
         if self.latest.exists() and not self.config.exists():
             raise UserError(
-                f"workdir={self.path} holds checkpoints but no config.json; take another "
+                f"workdir={self.path} holds checkpoints but no config.json; use another "
                 "workdir, or overwrite=True to remove them and start anew"
             )
 
     def create(self, config: ConfigDict, overwrite: bool) -> None:
-        """Makes the directory; writes `config.json`, and this start's entry of `environment.json`."""
+        """Creates the directory, writes `config.json` and adds an entry to `environment.json`.
+
+        Raises:
+          UserError: the directory cannot be written.
+          OSError: the disk is full.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if overwrite:
@@ -83,14 +98,14 @@ class Workdir:
         _write_json(self.environment, [*self.read_environments(), environment()])
 
     def read_environments(self) -> list[dict]:
-        """What the run ran on, at each start so far."""
+        """The environment at each start of the run, in order."""
         if not self.environment.exists():
             return []
         stored = json.loads(self.environment.read_text())
-        return [stored] if isinstance(stored, dict) else stored  # version 0.1.0 kept the last alone
+        return [stored] if isinstance(stored, dict) else stored  # version 0.1.0 kept only the last
 
     def read_config(self) -> ConfigDict:
-        """The run's resolved config; settings that it was made without have their defaults.
+        """The run's resolved config, with defaults for settings that were added since.
 
         Raises:
           UserError: there is no run, or its config.json cannot be read.
@@ -102,18 +117,18 @@ class Workdir:
         except ValueError as error:
             raise UserError(f"{self.config} cannot be read: {error}") from error
         if not isinstance(stored, dict):
-            raise UserError(f"{self.config} holds no config, but {type(stored).__name__}")
+            raise UserError(f"{self.config} must hold a dictionary, not {type(stored).__name__}")
         return resolve(ConfigDict(stored))
 
     def has_checkpoint(self) -> bool:
-        """Whether there is one to resume from, whole or damaged."""
+        """Whether there is a checkpoint to resume from, intact or damaged."""
         return any(entry.name.isdigit() for entry in self.latest.glob("*"))
 
     def write_result(self, result: Mapping) -> None:
         _write_json(self.result, result)
 
     def read_result(self) -> dict | None:
-        """The result of a run that ended, or None."""
+        """The result of the run, or None if it has not ended."""
         return json.loads(self.result.read_text()) if self.result.exists() else None
 
     def read_metrics(self) -> list[dict]:
@@ -124,7 +139,7 @@ class Workdir:
 
 
 def environment() -> dict:
-    """What the run runs on: versions, devices, git revision, command line."""
+    """The environment as JSON: versions, devices, git revision, command line."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -144,7 +159,7 @@ def environment() -> dict:
 
 
 def _git_revision() -> str | None:
-    """The checkout's commit, with '-dirty' where files differ from it; None outside a checkout."""
+    """The commit of the checkout, with '-dirty' if files differ; None outside a checkout."""
     folder = str(Path(__file__).parent)
     command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
     try:
@@ -155,4 +170,4 @@ def _git_revision() -> str | None:
 
 
 def _write_json(path: Path, value: Mapping | list) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,6 +1,7 @@
 """Weights of one network taken over into another that computes the same function."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,17 @@ from jaxcnn.optim.groups import Matcher
 
 
 class Weights(NamedTuple):
-    """A network, its variables, and the names of its classes in order; None where nobody knows them."""
+    """A network and its variables.
+
+    Attributes:
+      class_names: in order; None where nobody knows them.
+      about: the model's name, and what is known of what `about.ABOUT` lists.
+    """
 
     model: Classifier
     variables: Mapping
     class_names: tuple[str, ...] | None
+    about: Mapping = MappingProxyType({})
 
 
 def adopt(

@@ -10,14 +10,19 @@ from jaxcnn.errors import UserError
 from jaxcnn.files import write_bytes
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.fit import check_fits
-from jaxcnn.models.registry import create_model
+from jaxcnn.models.registry import MODELS, create_model
+from jaxcnn.transfer.about import from_metadata, to_metadata
 from jaxcnn.transfer.converted import refuse_existing, save_converted
+from jaxcnn.transfer.entries import Contents, choose
 from jaxcnn.transfer.state_dict import (
+    Matching,
     from_state_dict,
     num_classes_of,
-    read_state_dict,
+    tensor_names,
     to_state_dict,
 )
+from jaxcnn.transfer.torch_names import common_spelling
+from jaxcnn.transfer.weight_files import as_arrays, read_weights
 
 
 def import_weights(
@@ -27,41 +32,94 @@ def import_weights(
     image_shape: tuple[int, int, int],
     fields: Mapping,
     classes_if_missing: int | None = None,
+    entry: str = "",
 ) -> tuple[Classifier, list[str]]:
     """Reads a torch state dict, and writes the model and its variables to a new directory.
 
     Args:
       name: the model; `fields` are its settings where they are not the defaults. The number of
-        classes is that of the file's head.
+        classes is that of the file's head; auxiliary heads are there if the file has them.
       source: a `.safetensors` or torch file, with torchvision's names (timm's for what torchvision
-        lacks).
+        lacks), under any common prefix and in any entry of a checkpoint.
       image_shape: (height, width, channels) of the images that the model is for.
       classes_if_missing: without it, tensors and variables must match one to one. With it, surplus
         tensors are left out, missing ones initialised (seed 0), and a missing head has that many
         classes.
+      entry: the dotted path of the entry of a checkpoint to read; '' for the one that fits.
 
     Returns:
-      The model, and the names of tensors that were missing or left out.
+      The model, and lines that say what was read and what was missing or left out.
 
     Raises:
       UserError: the file cannot be read or is not this model's, or the directory is there already.
     """
     refuse_existing(directory)
-    tensors = read_state_dict(source)
     model = create_model(name, num_classes=1, **fields)
+    check_fits(name, model, image_shape, "input says for which images the model is")
+    contents = read_weights(source)
+    tensors, fields, said = _tensors_of(contents, name, fields, image_shape, str(source), entry)
     num_classes = num_classes_of(model, tensors) or classes_if_missing
     if num_classes is None:
         raise UserError(f"{source} is no {name}: it has no head by that model's name for it")
     model = create_model(name, num_classes=num_classes, **fields)
-    check_fits(name, model, image_shape, "input says for which images the model is")
     strict = classes_if_missing is None
-    variables, differing = from_state_dict(model, tensors, image_shape, str(source), strict)
-    save_converted(directory, name, num_classes, fields, variables, Path(source).name)
-    return model, differing
+    variables, matching = from_state_dict(model, tensors, image_shape, str(source), strict)
+    said += _said_of(matching, str(source))
+    about = from_metadata(contents.metadata, str(source))
+    if (made_for := about.get("model", name)) != name:
+        said.append(f"note: {source} says that it is a {made_for}, not a {name}")
+    if len(about.get("class_names", ())) not in (0, num_classes):
+        said.append(f"left out: the names of {len(about.pop('class_names'))} classes")
+    save_converted(directory, name, num_classes, fields, variables, Path(source).name, about)
+    return model, said
 
 
-def export_weights(model: Classifier, variables: Mapping, target: str | Path) -> int:
+def _tensors_of(
+    contents: Contents, name: str, fields: Mapping, image_shape: tuple, source: str, entry: str
+) -> tuple[dict, dict, list[str]]:
+    """The model's tensors, its settings with the auxiliary heads that they have, and lines."""
+    model = create_model(name, num_classes=1, **fields)
+    names = all_names = tensor_names(model, image_shape)
+    with_heads = {"aux_heads": True, **fields} if "aux_heads" in MODELS.settings(name) else fields
+    if with_heads != fields:
+        all_names = tensor_names(create_model(name, num_classes=1, **with_heads), image_shape)
+
+    tensors, said = choose(
+        contents, lambda found: common_spelling(model, found) in all_names, source, entry
+    )
+    if not tensors:
+        found = ", ".join([n for held in contents.entries.values() for n in held][:3]) or "none"
+        raise UserError(
+            f"{source} holds no tensor of a {name}: the first of its names are {found}, and "
+            f"those of a {name} are {', '.join(sorted(names)[:3])}"
+        )
+    has_heads = any(common_spelling(model, found) in all_names - names for found in tensors)
+    if has_heads:
+        said.append("auxiliary heads: the file has them, and so does the model")
+    return as_arrays(tensors, source), dict(with_heads if has_heads else fields), said
+
+
+def _said_of(matching: Matching, source: str) -> list[str]:
+    said = [f"missing, begins anew: {name}" for name in matching.missing]
+    said += [f"left out: {name}" for name in matching.surplus]
+    said += [f"WARNING: {name} holds NaN or infinity" for name in matching.not_finite]
+    count = f"{matching.matched} of {matching.expected} tensors"
+    said.append(f"{count} come from {source}")
+    if matching.share < 0.5:
+        said.append(
+            f"WARNING: only {count}, {matching.share:.1%} of the numbers, come from {source}; the "
+            "rest is random"
+        )
+    return said
+
+
+def export_weights(
+    model: Classifier, variables: Mapping, target: str | Path, about: Mapping | None = None
+) -> int:
     """Writes a `.safetensors` file with torch's names and layouts; returns the number of tensors.
+
+    Args:
+      about: what the file's metadata say: the model's name and what `about.ABOUT` lists.
 
     Raises:
       UserError: torch has no names for this model's weights, or the file cannot be written.
@@ -71,7 +129,8 @@ def export_weights(model: Classifier, variables: Mapping, target: str | Path) ->
         raise UserError(f"to={target} must end in .safetensors")
     tensors = to_state_dict(model, jax.device_get(variables))
     try:
-        write_bytes(target, save(tensors))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, save(tensors, to_metadata(about or {})))
     except OSError as error:
         raise UserError(f"to={target} cannot be written: {error.strerror}") from error
     return len(tensors)

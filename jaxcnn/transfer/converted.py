@@ -13,6 +13,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.files import replacing
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.registry import create_model
+from jaxcnn.transfer.about import ABOUT
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "variables.safetensors"
@@ -25,10 +26,15 @@ def save_converted(
     fields: Mapping,
     variables: Mapping,
     source: str,
+    about: Mapping | None = None,
 ) -> None:
     """Writes `model.json`, how the model is made, and `variables.safetensors`, by our own names.
 
     The directory appears whole or not at all.
+
+    Args:
+      source: the name of the file that the variables come from.
+      about: what else is known, of what `about.ABOUT` lists.
 
     Raises:
       UserError: it is there already, or cannot be written.
@@ -41,6 +47,7 @@ def save_converted(
         "num_classes": num_classes,
         "fields": dict(fields),
         "source": source,
+        **{key: about[key] for key in ABOUT if about and key in about},
     }
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +66,8 @@ def refuse_existing(directory: str | Path) -> None:
         raise UserError(f"to={directory} is there already; it takes a new directory")
 
 
-def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
-    """The model and its variables, as NumPy arrays.
+def load_converted(directory: str | Path) -> tuple[Classifier, dict, dict]:
+    """The model, its variables as NumPy arrays, and its name with what else is known of it.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -78,4 +85,4 @@ def load_converted(directory: str | Path) -> tuple[Classifier, dict]:
         raise UserError(
             f"{directory} holds no converted model that can be read ({type(error).__name__})"
         ) from error
-    return model, variables
+    return model, variables, {key: described[key] for key in ("model", *ABOUT) if key in described}

@@ -1,7 +1,7 @@
 """From torch's state dicts to a model's variables, and back."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,53 +23,37 @@ _LEAVES = {
 }
 # torch's count of training batches, which nothing reads while the momentum is a number.
 _COUNTER = "num_batches_tracked"
+_COUNTERS = (_COUNTER, "n_averaged")  # the other is of torch's AveragedModel
 
 
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a `.safetensors` file, or of a torch file (`.pth`, `.pt`, `.th`, …).
+class Matching(NamedTuple):
+    """How a file's tensors fit a model's variables.
 
-    Nothing in a torch file is run: it is read with `weights_only=True`. Where the file holds more
-    than a state dict, as a checkpoint does, its entry 'state_dict' or 'model' is taken.
+    Attributes:
+      matched: the number of variables that have their tensor; `share` is theirs of all the numbers.
+      expected: the number of variables.
+      missing: variables without a tensor, by torch's names.
+      surplus: tensors without a variable.
+      not_finite: tensors that hold NaN or infinity.
+    """
+
+    matched: int
+    expected: int
+    share: float
+    missing: list[str]
+    surplus: list[str]
+    not_finite: list[str]
+
+
+def tensor_names(model: Classifier, image_shape: tuple[int, int, int]) -> set[str]:
+    """The names that torch has for a model's variables.
 
     Raises:
-      UserError: the file is missing, damaged or of another kind, or torch is needed and not installed.
+      UserError: torch has no names for this model's weights.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"from={path}: there is no such file")
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file
-
-        try:
-            return load_file(path)
-        except Exception as error:  # of a number type that NumPy lacks too
-            raise UserError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
-    try:
-        import torch
-    except ImportError:
-        raise UserError(
-            f"{path} is a torch file, and torch is not installed: pip install -e '.[torch]'; a "
-            ".safetensors file needs no torch"
-        ) from None
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its readers stumble over
-        # torch's own message advises to load it unsafely.
-        raise UserError(
-            f"{path} cannot be read as a torch file: it is damaged, of another kind, or holds "
-            f"more than tensors ({type(error).__name__})"
-        ) from error
-    for entry in ("state_dict", "model"):
-        if isinstance(saved, Mapping) and isinstance(saved.get(entry), Mapping):
-            saved = saved[entry]
-    if not isinstance(saved, Mapping) or not all(
-        isinstance(name, str) and torch.is_tensor(tensor) and tensor.layout == torch.strided
-        for name, tensor in saved.items()
-    ):
-        raise UserError(f"{path} holds no state dict (a dictionary of tensors by name)")
+    name_of = namer(model)
     return {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-        for name, tensor in saved.items()
+        _tensor_name(name_of, path) for path in flatten_dict(abstract_variables(model, image_shape))
     }
 
 
@@ -86,59 +70,84 @@ def from_state_dict(
     image_shape: tuple[int, int, int],
     source: str,
     strict: bool = True,
-) -> tuple[dict, list[str]]:
+) -> tuple[dict, Matching]:
     """A model's variables from torch's tensors.
 
     Args:
       image_shape: of the images that the model is for; its channels matter.
       source: what the tensors are called in an error: a path.
-      strict: whether every variable must have its tensor and every tensor its variable. Otherwise
-        variables without one are initialised (seed 0), and tensors without one left out.
+      strict: whether every variable must have its tensor and every tensor its variable, of finite
+        numbers. Otherwise variables without one are initialised (seed 0), and tensors without one
+        left out.
 
     Returns:
-      {'params': …, 'batch_stats': …} as NumPy arrays, and the names of the tensors that were missing
-      or left out.
+      {'params': …, 'batch_stats': …} as NumPy arrays, and what matched.
 
     Raises:
-      UserError: a tensor is missing, surplus, or of a wrong shape.
+      UserError: no tensor is the model's; one is of a wrong shape or of integers; or, where that is
+        strict, one is missing, surplus, or not finite.
     """
     name_of = namer(model)
     given = {common_spelling(model, name): tensor for name, tensor in tensors.items()}
-    given = {name: tensor for name, tensor in given.items() if not name.endswith(_COUNTER)}
+    given = {name: tensor for name, tensor in given.items() if not name.endswith(_COUNTERS)}
     expected = flatten_dict(abstract_variables(model, image_shape))
     names = {path: _tensor_name(name_of, path) for path in expected}
     absent = [path for path, name in names.items() if name not in given]
     missing = [names[path] for path in absent]
     surplus = sorted(set(given) - set(names.values()))
+    problem = f"the tensors of {source} do not fit this {type(model).__name__}"
+    if len(missing) == len(names):
+        raise UserError(f"{problem}: it has {_some(given)}, and none of {_some(names.values())}")
     if strict and (missing or surplus):
-        what = [
-            f"{kind} {len(found)} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
-            for kind, found in (("it lacks", missing), ("has a surplus of", surplus))
-            if found
-        ]
-        raise UserError(
-            f"the tensors of {source} do not fit this {type(model).__name__}: {' and '.join(what)}"
-        )
+        kinds = (("it lacks", missing), ("has a surplus of", surplus))
+        what = [f"{kind} {len(found)} ({_some(found)})" for kind, found in kinds if found]
+        raise UserError(f"{problem}: {' and '.join(what)}")
 
-    @jax.jit
+    misfit = f"{source} does not fit this {type(model).__name__}"
+    variables = {
+        path: _variable(model, path, like, given[names[path]], f"{misfit}: {names[path]}")
+        for path, like in expected.items()
+        if names[path] in given
+    }
+    not_finite = [names[path] for path, value in variables.items() if not np.isfinite(value).all()]
+    if strict and not_finite:
+        raise UserError(
+            f"{source} holds NaN or infinity, in {len(not_finite)} of {len(names)} tensors "
+            f"({_some(not_finite)})"
+        )
+    share = sum(v.size for v in variables.values()) / sum(v.size for v in expected.values())
+    matching = Matching(len(variables), len(names), share, missing, surplus, not_finite)
+    return unflatten_dict(variables | _initialized(model, image_shape, absent)), matching
+
+
+def _initialized(model: Classifier, image_shape: tuple[int, int, int], paths: list) -> dict:
+    """Variables as a new model has them (seed 0), by path."""
+    if not paths:
+        return {}
+
     def fresh():
         images = jnp.zeros((1, *image_shape))
         initialized = flatten_dict(model.init(jax.random.key(0), images, train=False))
-        return [initialized[path] for path in absent]
+        return [initialized[path] for path in paths]
 
-    variables = dict(zip(absent, fresh(), strict=True)) if absent else {}
-    for path, like in expected.items():
-        if path in variables:
-            continue
-        tensor = given[names[path]]
-        shape = _torch_shape(like.shape)
-        if tensor.shape != shape:
-            raise UserError(
-                f"{source} does not fit this {type(model).__name__}: {names[path]} is "
-                f"{_by(tensor.shape)}, and must be {_by(shape)}"
-            )
-        variables[path] = _from_torch(model, path, tensor).astype(like.dtype)
-    return unflatten_dict(jax.device_get(variables)), missing + surplus
+    # The program runs once: what is quick to compile is quick.
+    once = jax.jit(fresh).lower().compile({"xla_backend_optimization_level": 0})
+    return dict(zip(paths, jax.device_get(once()), strict=True))
+
+
+def _variable(
+    model: Classifier,
+    path: tuple[str, ...],
+    like: jax.ShapeDtypeStruct,
+    tensor: np.ndarray,
+    where: str,
+) -> np.ndarray:
+    shape = _torch_shape(like.shape)
+    if tensor.shape != shape:
+        raise UserError(f"{where} is {_by(tensor.shape)}, and must be {_by(shape)}")
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+        raise UserError(f"{where} is of {tensor.dtype}, and must be of floats")
+    return _from_torch(model, path, tensor).astype(like.dtype)
 
 
 def to_state_dict(model: Classifier, variables: Mapping) -> dict[str, np.ndarray]:
@@ -198,5 +207,6 @@ def _by(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "one number"
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -61,11 +61,9 @@ def not_in_torch(model: Classifier) -> list[str]:
 def common_spelling(model: Classifier, name: str) -> str:
     """A tensor's name as torchvision spells it today.
 
-    Files that were saved from several devices begin their names with `module.`; torchvision's older
-    DenseNets write `norm.1` for `norm1`; CIFAR ResNets are written with `fc` or `linear`,
-    `downsample` or `shortcut`.
+    torchvision's older DenseNets write `norm.1` for `norm1`; CIFAR ResNets are written with `fc` or
+    `linear`, `downsample` or `shortcut`.
     """
-    name = name.removeprefix("module.")
     if isinstance(model, DenseNet):
         name = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
     if isinstance(model, ResNet):

@@ -119,7 +119,7 @@ def test_data_that_changed_since(error_of, run_cli, tmp_path):
     assert run_cli(*arguments)[0] == 0
     np.savez(path, train_images=images, train_labels=np.arange(1, 101) % 3)
     line = error_of("eval", f"--workdir={tmp_path / 'run'}")
-    assert "the data is not what this run was trained on" in line
+    assert "this run was trained on other data" in line
     (tmp_path / "run" / "result.json").unlink()
     assert "holds a run on other data" in error_of(*arguments)
 

@@ -14,8 +14,8 @@ from PIL import Image
 import jaxcnn
 from jaxcnn.cli import main as cli
 from jaxcnn.config import default_config, shipped_configs
-from jaxcnn.train.loop import train
-from tests.conftest import DIGITS, QUICK, ROOT
+from jaxcnn.train.start import train
+from tests.conftest import DIGITS, QUICK, ROOT, start_jaxcnn
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_help_and_the_version_read_well(capsys, monkeypatch):
         cli.main(["--help"])
     assert left.value.code == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "  plot-schedule  draw the learning rate of a run to come" in lines
+    assert "  plot-schedule  draw the learning-rate schedule of a run" in lines
     assert "  COMMAND" not in lines
     with pytest.raises(SystemExit):
         cli.main(["--version"])
@@ -211,7 +211,7 @@ def test_a_regression_on_npz_targets_end_to_end(run_cli, error_of, tmp_path, rng
         "--config.checkpoint.best_metric=loss",
     )  # fmt: skip
     assert message == (
-        "config.loss.name='softmax_cross_entropy' is no loss for data with targets; "
+        "config.loss.name='softmax_cross_entropy' is not a loss for data with targets; "
         "valid: huber, l1, l2"
     )
 
@@ -241,6 +241,27 @@ def test_eval_reproduces_the_result(run_cli, finished_run):
         assert f"{metrics['accuracy']:.2%}" in out
         assert f"{metrics['loss']:.4f}" in out
         assert "360" in out
+
+
+def test_eval_in_json_and_how_much_is_said(run_cli, error_of, finished_run, tmp_path):
+    result = json.loads((finished_run / "result.json").read_text())["best"]
+    code, out, err = run_cli("eval", f"--workdir={finished_run}", "--json")
+    assert (code, err) == (0, "")  # no line of a library's either
+    assert json.loads(out) == {"split": "test", "step": result["step"], **result["test"]}
+    assert "not allowed with argument" in error_of("eval", f"--workdir={finished_run}", "-q", "-v")
+    for flags, message in (
+        (("--data=photos", "--config.data.root=photos"), "--data is for other images than the run's"),
+        (("--config.seed=1",), "config.seed cannot change for an evaluation"),
+    ):
+        assert message in error_of("eval", f"--workdir={finished_run}", *flags)
+
+
+def test_quiet_says_warnings_and_the_result_alone(tmp_path):
+    quiet = start_jaxcnn("train", f"--config={DIGITS}", f"--workdir={tmp_path}", *QUICK, "-q")
+    output, _ = quiet.communicate()
+    assert quiet.returncode == 0
+    assert output.lstrip().startswith("accuracy")
+    assert "step 20/20" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_truncated_checkpoint_falls_back_and_says_so(run_cli, finished_run, tmp_path, caplog):

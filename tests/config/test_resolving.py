@@ -307,3 +307,34 @@ def test_a_missing_config_file_suggests_its_neighbours(tmp_path):
     (tmp_path / "digits_lenet.py").touch()
     with pytest.raises(UserError, match=r"did you mean '.*digits_lenet\.py'"):
         load_config(tmp_path / "digit_lenet.py")
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "nadamw", "adamaxw", "sophia"])
+def test_an_optimizer_that_decays_takes_over_the_strength_of_the_l2_penalty(name, caplog):
+    """A loop over optimizers does not stop at AdamW; chosen by a flag or in Python."""
+    l2 = load_config("digits_lenet").loss.l2_regularization
+    assert l2 > 0
+    changed = load_config("digits_lenet")
+    changed.optimizer.name = name
+    ways = (
+        lambda: load_config("digits_lenet", {"optimizer.name": name}),
+        lambda: resolve(changed),
+    )
+    for way in ways:
+        config = way()
+        assert config.optimizer.weight_decay == l2
+        assert config.loss.l2_regularization == 0
+        assert f"becomes config.optimizer.weight_decay: {name} decays" in caplog.text
+        caplog.clear()
+        assert resolve(config).to_dict() == config.to_dict()
+        assert not caplog.text  # said once
+
+
+def test_a_decay_that_is_asked_for_is_not_overwritten():
+    chosen = {"optimizer.name": "adamw", "optimizer.weight_decay": "0.01"}
+    with pytest.raises(UserError, match="would both decay the weights"):
+        load_config("digits_lenet", chosen)
+    config = load_config("digits_lenet", {**chosen, "loss.l2_regularization": "0"})
+    assert config.optimizer.weight_decay == 0.01
+    kept = load_config("digits_lenet", {"optimizer.name": "adam"})  # it has none by default
+    assert kept.loss.l2_regularization == load_config("digits_lenet").loss.l2_regularization

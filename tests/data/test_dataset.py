@@ -202,3 +202,21 @@ def test_classes_of_very_different_size_are_remarked_upon(counts, remarks):
     images = np.zeros((len(labels), 2, 2, 1), np.uint8)
     dataset = dataset_from_arrays((images, labels), validation_fraction=0.0)
     assert list(dataset.remarks) == remarks
+
+
+@pytest.mark.parametrize("names", [("only",), ("only", "other")])
+def test_one_class_is_none_to_tell_apart(rng, names):
+    images = rng.integers(0, 256, (20, 4, 4, 1)).astype(np.uint8)
+    with pytest.raises(UserError, match=r"one class: all 20 training images are labelled 'only'"):
+        dataset_from_arrays((images, np.zeros(20, int)), class_names=names)
+    with pytest.raises(UserError, match=r"one class: all 30 training images are labelled '0'"):
+        load(source="synthetic", classes=1, train_images=30)
+
+
+def test_one_hot_labels_in_python_are_no_targets(rng):
+    images = rng.integers(0, 256, (6, 4, 4)).astype(np.uint8)
+    one_hot = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
+    with pytest.raises(UserError, match=r"train_labels .* is one-hot; .* labels.argmax\(1\)"):
+        dataset_from_arrays((images, one_hot))
+    dataset = dataset_from_arrays((images, one_hot.argmax(1)[:, None]), validation_fraction=0)
+    assert np.bincount(dataset.splits["train"].labels).tolist() == [2, 2, 2]

@@ -193,7 +193,7 @@ def test_summary(run_cli):
     ("arguments", "message"),
     [
         (["lenet"], "model 'lenet' does not exist; did you mean 'lenet5'"),
-        (["lenet5", "--input=28,28"], "--input=28,28 must be height,width,channels, as 224,224,3"),
+        (["lenet5", "--input=28,28"], "--input=28,28 must be height,width,channels, e.g. 224,224,3"),
         (["lenet5", "--input=8,8,1"], "the images are too small for lenet5: 8×8, where layer 'c3' would be empty (0×0 pixels); the smallest size is 16×16, and --input=H,W,C takes it"),
         (["inception_v3", "--input=32,32,3"], "where layer 'mixed6a/branch3x3/conv' would be empty (0×0 pixels); the smallest size is 75×75"),
         (["lenet5", "--num-classes=0"], "--num-classes=0 must be at least 1"),

@@ -77,8 +77,39 @@ def test_what_is_registered_makes_a_classifier_of_num_classes():
         create_model("layer", num_classes=3)
 
 
+class PlainModule(nn.Module):
+    num_classes: int
+
+
+@pytest.mark.parametrize(
+    ("constructor", "message"),
+    [
+        (PlainModule, "must be a subclass of Classifier, or a function that makes one, not PlainModule"),
+        (dict, "must be a subclass of Classifier, or a function that makes one, not dict"),
+        (3, "must be a subclass of Classifier, or a function that makes one, not 3"),
+        (lambda num_classes, width: None, "has a setting without a default: width; write width=…"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_refused_where_it_is_registered(constructor, message):
+    with pytest.raises(UserError) as error:
+        register_model("none")(constructor)
+    assert str(error.value).removesuffix(" (docs/own_parts.md shows how)") == (
+        f"model 'none' {message}"
+    )
+    assert "none" not in MODELS.names()
+
+
+def test_a_decorator_without_a_name_is_refused():
+    with pytest.raises(
+        UserError, match=r"register_model=.*MLP.* must be a name: @register_model\("
+    ):
+        register_model(MLP)
+
+
 def test_a_variant_does_not_replace_a_network():
-    with pytest.raises(ValueError, match="model 'resnet18' is registered twice"):
+    with pytest.raises(
+        UserError, match="model 'resnet18' is registered twice; give yours another name"
+    ):
         register_model("resnet18")(partial(ResNet, width=3))
     assert create_model("resnet18", num_classes=3).width == 64
 

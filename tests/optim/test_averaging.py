@@ -68,7 +68,7 @@ def test_what_does_not_change_is_its_own_average_to_the_bit(name):
         ({"name": "none", "batch_stats": "averaged"}, "'averaged' does not exist; valid: reestim"),
         ({"name": "swa", "every": "0 epochs"}, "config.averaging.every='0 epochs' must be more"),
         ({"name": "swa", "every": "4 examples"}, "every='4 examples' must be at least one step"),
-        ({"name": "swa", "start": "200%"}, "start='200%' is step 40, and the run has 20"),
+        ({"name": "swa", "start": "200%"}, "start='200%' is step 40, but the run has 20"),
         ({"name": "swag"}, "averaging 'swag' does not exist; did you mean 'swa'?"),
     ],
 )

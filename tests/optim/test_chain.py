@@ -118,7 +118,7 @@ def test_one_cycle_moves_the_momentum():
     assert momenta[::9] == pytest.approx([0.95, 0.95])
     assert min(momenta) == momenta[2] == pytest.approx(0.85)
     with pytest.raises(
-        UserError, match="optimizer 'sgd' has none that may move; .*cycle_momentum=False"
+        UserError, match="optimizer 'sgd' has none that can change; .*cycle_momentum=False"
     ):
         create_optimizer({"name": "sgd", "learning_rate": 0.1}, schedule)
 
@@ -126,7 +126,7 @@ def test_one_cycle_moves_the_momentum():
 def test_one_cycle_moves_no_momentum_that_an_average_depends_on():
     schedule = create_schedule({"name": "one_cycle", "warmup": ""}, RunLength(100, 1, 10))
     own = {"name": "schedule_free_sgd", **OPTIMIZERS.settings("schedule_free_sgd")}
-    with pytest.raises(UserError, match="has none that may move"):
+    with pytest.raises(UserError, match="has none that can change"):
         create_optimizer(own, schedule)
 
 

@@ -73,7 +73,7 @@ def test_nothing_is_computed_for_what_is_frozen():
             "config.parameters.frozen.0='^steem' matches no parameter; there are ",
         ),
         ({"decayed": ["kernel$", "("]}, "config.parameters.decayed.1='(' is not a regex"),
-        ({"frozen": [5]}, "config.parameters.frozen.0=5 is not a regex, which is text"),
+        ({"frozen": [5]}, "config.parameters.frozen.0=5 is not a regex: it must be a string"),
         (
             {"learning_rates": [{"pattern": "head", "multiplier": True}]},
             "multiplier=True must be a number",
@@ -86,7 +86,7 @@ def test_nothing_is_computed_for_what_is_frozen():
         (
             {"learning_rates": [{"pattern": "head", "multiplier": 0}]},
             "config.parameters.learning_rates.0.multiplier=0 must be a number more than 0; "
-            "config.parameters.frozen freezes",
+            "to freeze parameters, use config.parameters.frozen",
         ),
         (
             {"learning_rates": [{"patern": "head"}]},

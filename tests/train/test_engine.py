@@ -10,7 +10,7 @@ from jaxcnn.data.feeding import device as on_device
 from jaxcnn.layout import Layout
 from jaxcnn.train.engine import create_engine
 from jaxcnn.train.experiment import Experiment, create_feed, resolve
-from jaxcnn.train.loop import train
+from jaxcnn.train.start import train
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
 from tests.train.test_loop import assert_same_bits

@@ -5,7 +5,7 @@ import pytest
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.loop import train
+from jaxcnn.train.start import train
 
 
 def test_count_and_accuracy_do_not_depend_on_the_batch_size(tfds_dir, tmp_path):

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from jaxcnn import config as configs
-from jaxcnn.train.loop import train
 from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT
 from tests.golden import runs

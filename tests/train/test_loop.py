@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.data.feeding import device as on_device
 from jaxcnn.errors import UserError
 from jaxcnn.train import evaluate as evaluation
 from jaxcnn.train import keeping, loop
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.loop import DivergedError, train
+from jaxcnn.train.judge import DivergedError
+from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.saved_run import load_run, load_state
+from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 
 
@@ -120,8 +123,7 @@ def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
 
     with monkeypatch.context() as patch:
         stop_at(patch, stop_after)
-        result = train(small_config, tmp_path / "stopped", dataset=blobs)
-    assert result["status"] == "preempted"
+        result = preempted(small_config, tmp_path / "stopped", dataset=blobs)
     assert 0 < result["steps"] < 40
     assert result["final"] is None
 
@@ -137,6 +139,15 @@ def test_stopped_anywhere_and_resumed_is_bit_for_bit_the_same(
     results = [workdir.read_result() for workdir in (whole, stopped)]
     assert results[0]["best"] == results[1]["best"]
     assert results[0]["final"] == results[1]["final"]
+
+
+def preempted(config, workdir, **data):
+    """The result of a run that a signal ended."""
+    with pytest.raises(Preempted) as raised:
+        train(config, workdir, **data)
+    assert raised.value.result == Workdir(workdir).read_result()
+    assert raised.value.result["status"] == "preempted"
+    return raised.value.result
 
 
 def stop_at(patch, stop_after):
@@ -186,7 +197,7 @@ def test_stopped_and_resumed_with_all_that_has_a_state(
     train(config, tmp_path / "whole", dataset=blobs)
     with monkeypatch.context() as patch:
         stop_at(patch, stop_after)
-        assert train(config, tmp_path / "stopped", dataset=blobs)["status"] == "preempted"
+        preempted(config, tmp_path / "stopped", dataset=blobs)
     train(config, tmp_path / "stopped", dataset=blobs)
     assert_same_bits(final_state(tmp_path / "whole"), final_state(tmp_path / "stopped"))
     whole, stopped = (Workdir(tmp_path / name) for name in ("whole", "stopped"))
@@ -326,6 +337,61 @@ def test_a_validation_loss_that_is_nan_stops_the_run(small_config, blobs, tmp_pa
     with pytest.raises(DivergedError, match="NaN or infinite at step 10"):
         train(small_config, tmp_path / "run", dataset=blobs)
     assert Workdir(tmp_path / "run").read_result()["best"] is None
+
+
+def strict_json(text):
+    """As a reader of another language takes it: NaN and Infinity are no JSON."""
+
+    def refused(constant):
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refused)
+
+
+@pytest.mark.parametrize("with_validation", [True, False])
+@pytest.mark.parametrize(
+    ("overrides", "array"),
+    [
+        # The last of three updates, whose loss and gradient are finite, makes 0/0 of unused pixels.
+        ({"optimizer.name": "adam", "optimizer.eps": "0"}, "params/"),
+        ({"optimizer.name": "sgd", "optimizer.learning_rate": "1e39"}, "params/"),
+        (
+            {"optimizer.name": "sgd", "optimizer.learning_rate": "1e39", "averaging.name": "ema"},
+            "a",
+        ),
+    ],
+)
+def test_weights_that_are_not_finite_are_neither_saved_nor_reported(
+    small_config, tmp_path, overrides, array, with_validation, rng
+):
+    images = rng.integers(0, 256, (64, 8, 8, 1)).astype(np.uint8)
+    images[:, 0] = 0  # pixels whose weights have no gradient
+    dataset = dataset_from_arrays((images, np.arange(64) % 2), (images[:10], np.arange(10) % 2))
+    if not with_validation:
+        dataset = of_splits(dataset, {k: dataset.splits[k] for k in ("train", "test")})
+    small_config.model = {"name": "linear"}
+    small_config.data.augment = []
+    small_config.schedule.warmup = "0 steps"
+    small_config.train.duration = "1 step"
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(DivergedError, match=f"^{array}.* became NaN or infinite at step 1 "):
+        train(resolve(small_config, overrides), workdir.path, dataset=dataset)
+    assert not workdir.has_checkpoint()
+    result = strict_json(workdir.result.read_text())
+    assert result["status"] == "diverged"
+    assert (result["best"], result["final"]) == (None, None)
+    for line in workdir.metrics.read_text().splitlines():
+        strict_json(line)
+
+
+def test_a_test_loss_that_is_not_finite_is_not_reported(small_config, blobs, tmp_path, monkeypatch):
+    """Finite weights whose answers overflow, of a run without validation."""
+    dataset = of_splits(blobs, {k: blobs.splits[k] for k in ("train", "test")})
+    values = {"loss": float("inf"), "accuracy": 0.1, "count": 50}
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: values)
+    with pytest.raises(DivergedError, match="the test loss became NaN or infinite at step 40"):
+        train(small_config, tmp_path / "run", dataset=dataset)
+    assert strict_json(Workdir(tmp_path / "run").result.read_text())["status"] == "diverged"
 
 
 def test_the_best_is_on_disk_before_the_latest_is_begun(small_config, blobs, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.train.loop import train
+from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 
 
@@ -72,5 +72,5 @@ def test_overwriting_by_what_is_refused_leaves_the_run_there(
 
 def test_a_workdir_that_is_a_file(small_config, blobs, tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="run is a file; it takes a directory"):
+    with pytest.raises(UserError, match="run is a file; it must be a directory"):
         train(small_config, tmp_path / "run", dataset=blobs)

@@ -78,6 +78,14 @@ def test_probabilities_as_labels_count_by_their_largest():
 
 
 def test_accuracy_is_better_when_higher_and_all_else_when_lower():
-    assert is_better("accuracy", 0.9, 0.8)
-    assert is_better("loss", 0.8, 0.9)
-    assert not is_better("mae", 0.8, 0.8)
+    assert is_better("accuracy", {"accuracy": 0.9, "loss": 2.0}, {"accuracy": 0.8, "loss": 1.0})
+    assert is_better("loss", {"loss": 0.8}, {"loss": 0.9})
+    assert not is_better("mae", {"mae": 0.8, "loss": 0.1}, {"mae": 0.8, "loss": 0.1})
+
+
+def test_of_equal_accuracies_the_lower_loss_is_better():
+    """A small validation split gives few different accuracies; the earliest is rarely the best."""
+    earlier, later = {"accuracy": 0.98, "loss": 0.2}, {"accuracy": 0.98, "loss": 0.1}
+    assert is_better("accuracy", later, earlier)
+    assert not is_better("accuracy", earlier, later)
+    assert not is_better("accuracy", earlier, dict(earlier))

@@ -12,9 +12,9 @@ import pytest
 from jaxcnn import register_observer
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.loop import train
 from jaxcnn.train.observers import Observer
 from jaxcnn.train.saved_run import load_state
+from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.train.test_loop import assert_same_bits, final_state, without_time
 

@@ -7,15 +7,15 @@ import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.loop import train
+from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
-from tests.train.test_loop import assert_same_bits, final_state, stop_at
+from tests.train.test_loop import assert_same_bits, final_state, preempted, stop_at
 
 
 def stopped_at_7(config, workdir, monkeypatch, **data):
     with monkeypatch.context() as patch:
         stop_at(patch, 7)
-        assert train(config, workdir, **data)["status"] == "preempted"
+        preempted(config, workdir, **data)
 
 
 def test_settings_that_change_nothing_computed_may_change_and_are_said(
@@ -33,7 +33,7 @@ def test_settings_that_change_nothing_computed_may_change_and_are_said(
     assert json.loads(run.config.read_text())["log"]["every"] == "2 steps"
     assert len(run.read_environments()) == 2
     small_config.seed = 1
-    with pytest.raises(UserError, match=r"another config \(config.seed: 0 → 1\); take another"):
+    with pytest.raises(UserError, match=r"another config \(config.seed: 0 → 1\); use another"):
         train(small_config, run.path, dataset=blobs)
 
 
@@ -75,18 +75,18 @@ def test_a_finished_run_grows_where_its_schedule_allows_it(small_config, blobs, 
 @pytest.mark.parametrize(
     ("settings", "changed", "message"),
     [
-        ({}, LONGER, "schedule 'cosine' would have been another from the start; keep the duration"),
-        ({"schedule.name": "step"}, LONGER, "schedule 'step' would have been another"),
-        ({"schedule.name": "constant"}, {"train.duration": "30 steps"}, "may grow, not shrink"),
+        ({}, LONGER, "schedule 'cosine' would have differed from the start; keep the duration"),
+        ({"schedule.name": "step"}, LONGER, "schedule 'step' would have differed from the start"),
+        ({"schedule.name": "constant"}, {"train.duration": "30 steps"}, "can only be increased"),
         (
             {"schedule.name": "constant", "eval.every": "25%"},
             LONGER,
-            "config.eval.every='25%' means other steps in a longer run",
+            "config.eval.every='25%' means different steps in a longer run",
         ),
         (
             {"schedule.name": "constant", "averaging.name": "swa", "averaging.start": "50%"},
             LONGER,
-            "averaging 'swa' would have been another",
+            "averaging 'swa' would have differed",
         ),
     ],
 )

@@ -41,7 +41,11 @@ def converted(run_cli, weights, tmp_path) -> Path:
     code, out, err = run_cli(
         "convert", *SMALL, "--input=8,8,1", f"--from={weights}", f"--to={tmp_path / 'converted'}"
     )
-    assert (code, out) == (0, f"resnet20_cifar, 10 classes: {tmp_path / 'converted'}\n"), err
+    assert code == 0, err
+    assert out.splitlines() == [
+        f"37 of 37 tensors come from {weights}",
+        f"resnet20_cifar, 10 classes: {tmp_path / 'converted'}",
+    ]
     return tmp_path / "converted"
 
 
@@ -51,7 +55,11 @@ def test_import_and_export_give_the_same_file(run_cli, weights, converted, tmp_p
     jax.tree.map(np.testing.assert_array_equal, variables, variables_for(model, (8, 8, 1)))
     code, _, _ = run_cli("convert", f"--from={converted}", f"--to={tmp_path / 'again.safetensors'}")
     assert code == 0
-    assert (tmp_path / "again.safetensors").read_bytes() == weights.read_bytes()
+    again, original = load_file(tmp_path / "again.safetensors"), load_file(weights)
+    assert {key: value.dtype for key, value in again.items()} == {
+        key: value.dtype for key, value in original.items()
+    }
+    jax.tree.map(np.testing.assert_array_equal, again, original)
 
 
 def test_eval_of_converted_weights(run_cli, converted):
@@ -124,7 +132,7 @@ def test_files_that_are_none(error_of, weights, tmp_path):
         "convert", *SMALL, f"--from={truncated}", to
     )
     assert error_of("convert", f"--from={weights}", to) == (
-        f"--from={weights} is a file; say whose weights it has, --model=NAME"
+        f"--from={weights} is a file; give its model with --model=NAME"
     )
     assert not (tmp_path / "new").exists()
 
@@ -132,7 +140,9 @@ def test_files_that_are_none(error_of, weights, tmp_path):
 def test_a_file_of_another_architecture(error_of, weights, tmp_path):
     to = f"--to={tmp_path / 'new'}"
     assert error_of("convert", "--model=vgg16", f"--from={weights}", to) == (
-        f"{weights} is no vgg16: it has no head by that model's name for it"
+        f"{weights} holds no tensor of a vgg16: the first of its names are bn1.bias, "
+        "bn1.num_batches_tracked, bn1.running_mean, and those of a vgg16 are classifier.0.bias, "
+        "classifier.0.weight, classifier.3.bias"
     )
     assert error_of("convert", *SMALL, f"--from={weights}", to) == (
         f"{weights} does not fit this ResNet: conv1.weight is 4×1×3×3, and must be 4×3×3×3"
@@ -150,18 +160,27 @@ def test_where_it_goes(error_of, weights, converted, tmp_path):
     assert error_of("convert", f"--from={converted}", f"--to={tmp_path / 'x.pth'}") == (
         f"--to={tmp_path / 'x.pth'} must end in .safetensors"
     )
-    missing = tmp_path / "no" / "x.safetensors"
-    assert error_of("convert", f"--from={converted}", f"--to={missing}") == (
-        f"--to={missing} cannot be written: No such file or directory"
+    below_a_file = converted / "model.json" / "x.safetensors"
+    assert error_of("convert", f"--from={converted}", f"--to={below_a_file}") in (
+        f"--to={below_a_file} cannot be written: Not a directory",
+        f"--to={below_a_file} cannot be written: File exists",
     )
-    assert "--model, --model.KEY, --input and --no-strict are for reading a file; " in error_of(
-        "convert", "--model=resnet18", f"--from={converted}", f"--to={tmp_path / 'x.safetensors'}"
+    assert (
+        "--model, --model.KEY, --input, --entry and --no-strict apply only to a weight file, but "
+        in error_of(
+            "convert",
+            "--model=resnet18",
+            f"--from={converted}",
+            f"--to={tmp_path / 'x.safetensors'}",
+        )
     )
 
 
 def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
     command = ("train", *RUN, f"--workdir={tmp_path / 'run'}")
-    assert error_of(*command, "--config.init_from=nowhere") == "nowhere: there is no such directory"
+    assert error_of(*command, "--config.init_from=nowhere") == (
+        f"{Path.cwd() / 'nowhere'}: there is no such directory"
+    )
     start = f"--config.init_from={converted}"
     problem = f"config.init_from='{converted}' holds the weights of another network"
     assert error_of(*command, start, "--config.model.width=8") == (
@@ -195,7 +214,11 @@ def test_without_a_head(run_cli, error_of, weights, tmp_path):
     assert "has no head by that model's name for it" in error_of(*command)
     code, out, err = run_cli(*command, "--no-strict")
     assert code == 0, err
-    assert out.splitlines()[:2] == ["not matched: linear.bias", "not matched: linear.weight"]
+    assert out.splitlines()[:3] == [
+        "missing, begins anew: linear.bias",
+        "missing, begins anew: linear.weight",
+        f"35 of 37 tensors come from {tmp_path / 'features.safetensors'}",
+    ]
     assert load_model(tmp_path / "new")[0].num_classes == 10
 
 
@@ -211,22 +234,24 @@ def test_a_network_that_torch_has_not_is_said(run_cli, weights, tmp_path):
     )
     _, out, _ = run_cli(*command)
     assert out.splitlines()[-1] == (
-        "note: the network that has these names in torch computes something else, not activation='tanh'"
+        "note: the torch model with these names computes something else, not activation='tanh'"
     )
 
 
 def test_nothing_is_ignored(error_of, converted):
     assert error_of("eval", "--workdir=runs/x", "--config.seed=1") == (
-        "--config.KEY=VALUE is for --config=FILE"
+        "--config.KEY=VALUE needs --config=FILE"
     )
     assert error_of("eval", *RUN, f"--config.init_from={converted}", "--checkpoint=best") == (
-        "--checkpoint is for --workdir=DIR"
+        "--checkpoint needs --workdir=DIR"
     )
-    assert error_of("eval", "--workdir=").startswith("give --workdir=DIR, a run, or --config=FILE")
+    assert error_of("eval", "--workdir=").startswith(
+        "give --workdir=DIR for a run, or --config=FILE"
+    )
 
 
 def test_eval_takes_a_run_or_weights(error_of):
-    assert error_of("eval").startswith("give --workdir=DIR, a run, or --config=FILE")
+    assert error_of("eval").startswith("give --workdir=DIR for a run, or --config=FILE")
     assert error_of("eval", *RUN) == (
         "config.init_from='' must be the directory of the weights to evaluate"
     )

@@ -5,7 +5,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn import create_model
 from jaxcnn.errors import UserError
-from jaxcnn.transfer.state_dict import from_state_dict, num_classes_of, to_state_dict
+from jaxcnn.transfer.state_dict import (
+    Matching,
+    from_state_dict,
+    num_classes_of,
+    to_state_dict,
+)
 from jaxcnn.transfer.torch_names import namer
 from tests.models.zoo import small, variables_for
 
@@ -21,8 +26,9 @@ def test_there_and_back(name):
     variables = variables_for(model, shape)
     tensors = to_state_dict(model, variables)
     assert num_classes_of(model, tensors) == 10
-    again, differing = from_state_dict(model, tensors, shape, "here")
-    assert not differing
+    again, matching = from_state_dict(model, tensors, shape, "here")
+    count = len(flatten_dict(variables))
+    assert matching == Matching(count, count, 1.0, [], [], [])
     assert jax.tree.structure(variables) == jax.tree.structure(again)
     jax.tree.map(np.testing.assert_array_equal, variables, again)
 
@@ -53,10 +59,10 @@ def test_what_is_flattened_has_its_channels_first_there(rng):
     np.testing.assert_allclose(image.ravel() @ fc6, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_files_from_several_devices_and_other_spellings(resnet):
+def test_other_spellings(resnet):
     model, shape, tensors = resnet
     respelled = {
-        f"module.{key.replace('downsample', 'shortcut').replace('fc.', 'linear.')}": value
+        key.replace("downsample", "shortcut").replace("fc.", "linear."): value
         for key, value in tensors.items()
         if not key.endswith("num_batches_tracked")
     }
@@ -87,8 +93,10 @@ def test_strict_by_default(resnet):
         "the tensors of x.pth do not fit this ResNet: it lacks 1 (layer1.0.conv1.weight) and has a "
         "surplus of 1 (layer9.weight)"
     )
-    ours, differing = from_state_dict(model, tensors, shape, "x.pth", strict=False)
-    assert differing == ["layer1.0.conv1.weight", "layer9.weight"]
+    ours, matching = from_state_dict(model, tensors, shape, "x.pth", strict=False)
+    assert (matching.missing, matching.surplus) == (["layer1.0.conv1.weight"], ["layer9.weight"])
+    assert matching.matched == matching.expected - 1
+    assert 0.9 < matching.share < 1
     expected = flatten_dict(variables_for(model, shape))
     fresh = ("params", "stage1_block1", "conv1", "kernel")
     ours = flatten_dict(ours)
@@ -105,6 +113,44 @@ def test_a_wrong_shape_is_named(resnet):
     assert str(error.value) == (
         "x.pth does not fit this ResNet: layer1.0.conv1.weight is 8×8×5×5, and must be 8×8×3×3"
     )
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_nothing_that_matches_is_refused(resnet, strict):
+    model, shape, _ = resnet
+    with pytest.raises(UserError) as error:
+        from_state_dict(model, {"a.weight": np.zeros(2)}, shape, "x.pth", strict)
+    assert str(error.value).startswith(
+        "the tensors of x.pth do not fit this ResNet: it has a.weight, and none of "
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_named(resnet, value):
+    model, shape, tensors = resnet
+    tensors["bn1.weight"] = np.full(8, value, np.float32)
+    with pytest.raises(UserError) as error:
+        from_state_dict(model, tensors, shape, "x.pth")
+    assert str(error.value) == "x.pth holds NaN or infinity, in 1 of 62 tensors (bn1.weight)"
+    ours, matching = from_state_dict(model, tensors, shape, "x.pth", strict=False)
+    assert matching.not_finite == ["bn1.weight"]
+    np.testing.assert_array_equal(ours["params"]["stem_norm"]["scale"], tensors["bn1.weight"])
+
+
+def test_integers_are_no_weights(resnet):
+    model, shape, tensors = resnet
+    tensors["conv1.weight"] = tensors["conv1.weight"].astype(np.int8)
+    with pytest.raises(UserError) as error:
+        from_state_dict(model, tensors, shape, "x.pth", strict=False)
+    assert str(error.value) == (
+        "x.pth does not fit this ResNet: conv1.weight is of int8, and must be of floats"
+    )
+
+
+def test_a_count_of_averages_is_no_tensor_of_a_network(resnet):
+    model, shape, tensors = resnet
+    tensors["n_averaged"] = np.int64(3)
+    assert not from_state_dict(model, tensors, shape, "x.pth")[1].surplus
 
 
 def test_a_model_that_torch_has_no_names_for():

@@ -214,16 +214,18 @@ def _decoded(images: EncodedImages, crop) -> Callable:
     """Adds the images, which are on disk, to selected batches: reads and decodes each."""
     tf, arrays = tensorflow("the input pipeline"), tensorflow_arrays()
     orientations, sizes = (tf.constant(images.places[key]) for key in ("orientation", "size"))
+    unusual = tf.constant(np.zeros(len(images), bool) if images.unusual is None else images.unusual)
     image_by_image = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 
     def read(index, draws, mask):
         encoded = tf.numpy_function(images.read, [index], tf.string, stateful=False)
         encoded = tf.ensure_shape(encoded, index.shape)
         decoded_boxes = boxes(crop, arrays, tf.gather(sizes, index), draws) if crop else index
-        return encoded, tf.gather(orientations, index), decoded_boxes, index, draws, mask
+        kind = tf.gather(orientations, index), tf.gather(unusual, index)
+        return encoded, *kind, decoded_boxes, index, draws, mask
 
-    def decoded(encoded, orientation, box, index, draws, mask):
-        image = images.decoder(encoded, orientation, box if crop else None)
+    def decoded(encoded, orientation, is_unusual, box, index, draws, mask):
+        image = images.decoder(encoded, orientation, box if crop else None, is_unusual)
         return tf.ensure_shape(image, images.shape), index, draws, mask
 
     def with_images(selected, batch_size):

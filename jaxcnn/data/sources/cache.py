@@ -1,8 +1,7 @@
-"""A cache of arrays that took long to compute, beside the data or in the user's cache directory."""
+"""A cache of arrays that took long to compute, in the user's cache directory."""
 
 import contextlib
 import hashlib
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def cached(
-    folder: Path | None,
     name: str,
     depends_on: object,
     compute: Callable[[], Arrays],
@@ -24,31 +22,24 @@ def cached(
 ) -> Arrays:
     """The arrays that `compute` gives, from the cache where they are there.
 
+    They are in `cache_directory()`/data, in a file of that name and of a digest of `depends_on`;
+    nothing is written beside the data, which other programs read too.
+
     Args:
-      folder: of the data. The cache is its `.jaxcnn`, or the user's cache directory where that
-        cannot be written or there is no folder.
-      name: of the file.
-      depends_on: what the arrays depend on; where its `repr` differs, they are computed again.
+      depends_on: what the arrays depend on, by its `repr`.
       is_valid: asked of cached arrays; where it says no, they are computed again.
     """
-    key = hashlib.blake2b(repr(depends_on).encode(), digest_size=16).hexdigest()
-    if folder is None:
-        places = [cache_directory() / f"{name}.npz"]
-    else:
-        of_folder = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
-        places = [folder / ".jaxcnn" / f"{name}.npz", cache_directory() / of_folder / f"{name}.npz"]
-    for path in places:
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            arrays = dict(np.load(path, allow_pickle=False))
-            if str(arrays.pop("key")) == key and is_valid(arrays):
-                return arrays
+    digest = hashlib.blake2b(repr((name, depends_on)).encode(), digest_size=16).hexdigest()
+    path = cache_directory() / "data" / f"{name}-{digest}.npz"
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays = dict(np.load(path, allow_pickle=False))
+        if is_valid(arrays):
+            return arrays
     arrays = compute()
-    for path in places:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as partial, partial.open("wb") as file:
-                np.savez(file, key=key, **arrays)
-            break
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs only time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
     return arrays
 
 

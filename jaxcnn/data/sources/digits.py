@@ -19,7 +19,7 @@ def digits(resize: int) -> Source:
     """
     del resize
     # Cached, since importing scikit-learn takes a second, a fifth of what a run takes to start.
-    arrays = cached(None, "digits", metadata.version("scikit-learn"), _digits_of_scikit_learn)
+    arrays = cached("digits", metadata.version("scikit-learn"), _digits_of_scikit_learn)
     splits = {
         name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"])
         for name in ("train", "test")

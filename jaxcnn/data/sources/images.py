@@ -5,13 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from jaxcnn.data.sources.cache import cached, stamp
-from jaxcnn.data.sources.decoding import Decoder, read_with_header, reason
+from jaxcnn.data.sources.complaints import Complaints, held_back
+from jaxcnn.data.sources.decoding import (
+    Decoder,
+    deep_values,
+    read_listening,
+    read_with_header,
+    reason,
+)
+from jaxcnn.data.sources.headers import EXTENSIONS, Unsuitable
 from jaxcnn.errors import UserError
 from jaxcnn.tensorflow import tensorflow
 
@@ -34,6 +42,7 @@ class EncodedImages:
       decoder: makes uint8 images of `shape` (height, width, channels) of their bytes.
       moments: float64 (n, 2, channels), the sums of each image's pixels and of their squares; None
         where they have not been measured.
+      unusual: bool (n,), `Header.unusual`; None where all are usual.
     """
 
     files: np.ndarray
@@ -41,13 +50,15 @@ class EncodedImages:
     decoder: Decoder
     shape: tuple[int, int, int]
     moments: np.ndarray | None = None
+    unusual: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index) -> "EncodedImages":
-        moments = None if self.moments is None else self.moments[index]
-        return replace(self, places=self.places[index], moments=moments)
+        given = {"moments": self.moments, "unusual": self.unusual}
+        parts = {name: array[index] for name, array in given.items() if array is not None}
+        return replace(self, places=self.places[index], **parts)
 
     def name(self, position: int) -> str:
         """What a message calls an image."""
@@ -73,8 +84,10 @@ class EncodedImages:
         tf = tensorflow("decoding images")
         try:
             (encoded,) = self.read(np.array([position]))
-            return self.decoder(encoded, self.places["orientation"][position], box).numpy()
-        except (tf.errors.OpError, OSError) as error:
+            orientation = self.places["orientation"][position]
+            unusual = self.unusual is not None and self.unusual[position]
+            return self.decoder(encoded, orientation, box, unusual).numpy()
+        except (tf.errors.OpError, OSError, Unsuitable) as error:
             raise UserError(
                 f"cannot read the image {self.name(position)}: {reason(error)}"
             ) from error
@@ -83,7 +96,6 @@ class EncodedImages:
         """float64 (2, channels): the sum of all images' moments, cached, for which each is decoded."""
         if self.moments is not None:
             return self.moments.sum(0)
-        first = Path(self.files[0])
         content = hashlib.blake2b(np.ascontiguousarray(self.places), digest_size=16).hexdigest()
         paths = [Path(str(file)) for file in self.files]
         depends_on = self.decoder, [(path.name, *stamp(path)) for path in paths], content
@@ -94,7 +106,7 @@ class EncodedImages:
 
             return {"sums": sum(in_threads(moments, range(len(self)), "mean and deviation"))}
 
-        return cached(first.parent, f"{first.name}-sums", depends_on, compute)["sums"]
+        return cached("sums", depends_on, compute)["sums"]
 
 
 def moments_of(image: np.ndarray) -> np.ndarray:
@@ -103,84 +115,150 @@ def moments_of(image: np.ndarray) -> np.ndarray:
     return np.stack([pixels.sum((0, 1)), (pixels**2).sum((0, 1))]).astype(np.float64)
 
 
-def image_files(
-    paths: Sequence[Path], decoder: Decoder, folder: Path, name: str
-) -> tuple[EncodedImages, np.ndarray, list[str]]:
+class Found(NamedTuple):
+    """The image files that can be read, and what is to be said of the others and of some of them.
+
+    Attributes:
+      readable: int64, their positions in the paths.
+      unreadable: a line about each file that is not.
+      damaged: a line about each that is damaged, and yet readable.
+      bits: int64 (n,), per channel.
+      largest: int64 (n,), the largest value of those with more than 8 bits; of others 0.
+    """
+
+    images: EncodedImages
+    readable: np.ndarray
+    unreadable: list[str]
+    damaged: list[str]
+    bits: np.ndarray
+    largest: np.ndarray
+
+
+def image_files(paths: Sequence[Path], decoder: Decoder, folder: Path, name: str) -> Found:
     """Decodes every file once, and caches what is known of it then.
 
     Args:
-      folder, name: of the cache (`cached`).
-
-    Returns:
-      The readable images, their positions in `paths`, and a line about each file that is not.
+      folder: that the files are in; wherever it is moved, what is known is found again.
+      name: of the cache (`cached`).
 
     Raises:
       UserError: the readable images differ in size, or there are none.
     """
-    stats = [(str(path.relative_to(folder)), *stamp(path)) for path in paths]
-    name = f"{name}-{decoder.size}-{decoder.channels}-{decoder.central_fraction:g}"
+    depends_on = (
+        decoder,
+        PLACE.descr,
+        EXTENSIONS,
+        [(str(path.relative_to(folder)), *stamp(path)) for path in paths],
+    )
 
     def left_out(index) -> list:
         missing = np.setdiff1d(np.arange(len(paths)), index["readable"])
-        return [_examined(paths[i], decoder) for i in missing]
+        return [_tried(paths[i], decoder, complaints) for i in missing]
 
     def is_valid(index) -> bool:
         # What could not be read is tried again: its time does not tell that its owner now allows it.
         return all(isinstance(line, UserError) for line in left_out(index))
 
-    depends_on = decoder, PLACE.descr, stats
-    index = cached(folder, name, depends_on, lambda: _index(paths, decoder), is_valid)
-    unreadable = left_out(index)
-    places = np.zeros(len(index["readable"]), PLACE)
+    with held_back() as complaints:
+        index = cached(name, depends_on, lambda: _index(paths, decoder, complaints), is_valid)
+        unreadable = list(map(str, left_out(index)))
+    readable = index["readable"]
+    places = np.zeros(len(readable), PLACE)
     places["file"] = np.arange(len(places))
     for field in ("length", "orientation", "size"):
         places[field] = index[field]
-    files = np.array([str(paths[i]) for i in index["readable"]], object)
+    files = np.array([str(paths[i]) for i in readable], object)
     shape = tuple(map(int, index["shape"]))
-    images = EncodedImages(files, places, decoder, shape, index["moments"])
-    return images, index["readable"], [str(line) for line in unreadable]
+    images = EncodedImages(files, places, decoder, shape, index["moments"], index["unusual"])
+    damaged = [
+        f"{path}: {said}" for path, said in zip(files, index["said"].tolist(), strict=True) if said
+    ]
+    return Found(images, readable, unreadable, damaged, index["bits"], index["largest"])
 
 
-def _index(paths: Sequence[Path], decoder: Decoder) -> dict[str, np.ndarray]:
-    """Shapes, moments, orientations, sizes and lengths of the image files that can be read."""
-    found = list(in_threads(lambda path: _examined(path, decoder), paths, "reading"))
+class _Known(NamedTuple):
+    """What the index keeps of an image: `Header`'s, and what decoding it showed."""
+
+    shape: tuple[int, ...]
+    moments: np.ndarray
+    orientation: int
+    size: tuple[int, int]
+    length: int  # in bytes
+    unusual: bool
+    bits: int
+    largest: int
+    said: str = ""
+
+
+def _index(
+    paths: Sequence[Path], decoder: Decoder, complaints: Complaints
+) -> dict[str, np.ndarray]:
+    """What is known of the image files that can be read, an array for each field of `_Known`."""
+
+    def examined(path: Path) -> tuple[_Known | UserError, bool]:
+        before = complaints.mark()
+        known = _tried(path, decoder)
+        return known, complaints.mark() != before
+
+    of_all, suspects = zip(
+        *in_threads(examined, paths, "reading", complaints.terminal), strict=True
+    )
+    found = list(of_all)
+    for i in np.flatnonzero(suspects):  # of several that were decoded at once, one complained
+        found[i] = _tried(paths[i], decoder, complaints)
     readable = np.array([i for i, f in enumerate(found) if not isinstance(f, UserError)], np.int64)
     if len(readable) == 0:
         raise UserError(f"none of the {len(paths)} image files can be read: {found[0]}")
-    shapes, moments, orientations, sizes, lengths = zip(*(found[i] for i in readable), strict=True)
-    for position, shape in zip(readable, shapes, strict=True):
-        if shape != shapes[0]:
+    known = [found[i] for i in readable]
+    for position, one in zip(readable, known, strict=True):
+        if one.shape != known[0].shape:
             raise UserError(
-                f"images differ in size: {paths[readable[0]]} is {_size(shapes[0])}, "
-                f"{paths[position]} is {_size(shape)}; config.data.resize=64, say, makes them equal"
+                f"images differ in size: {paths[readable[0]]} is {_size(known[0].shape)}, "
+                f"{paths[position]} is {_size(one.shape)}; config.data.resize=64, say, makes them "
+                "equal"
             )
-    return {
-        "readable": readable,
-        "shape": np.array(shapes[0]),
-        "moments": np.stack(moments),
-        "orientation": np.array(orientations),
-        "size": np.array(sizes),
-        "length": np.array(lengths),
-    }
+    arrays = {field: np.array([getattr(one, field) for one in known]) for field in _Known._fields}
+    return {**arrays, "readable": readable, "shape": np.array(known[0].shape)}
 
 
-def _examined(path: Path, decoder: Decoder) -> tuple | UserError:
-    """An image's shape, moments, orientation, size and length in bytes; or why it cannot be read."""
+def _tried(
+    path: Path, decoder: Decoder, complaints: Complaints | None = None
+) -> _Known | UserError:
+    """What is known of an image, with complaints where they are listened to; or why it is not."""
     try:
-        image, header = read_with_header(decoder, path)
+        if complaints is None:
+            (image, header), said = read_with_header(decoder, path), ()
+        else:
+            image, header, said = read_listening(decoder, path, complaints)
     except UserError as error:
         return error
-    return image.shape, moments_of(image), header.orientation, header.size, path.stat().st_size
+    return _Known(
+        shape=image.shape,
+        moments=moments_of(image),
+        orientation=header.orientation,
+        size=header.size,
+        length=path.stat().st_size,
+        unusual=header.unusual,
+        bits=header.bits,
+        largest=int(deep_values(path.read_bytes()).max()) if header.bits > 8 else 0,
+        said="; ".join(said),
+    )
 
 
-def in_threads(function: Callable[[T], U], items: Sequence[T], doing: str) -> Iterator[U]:
-    """What a function makes of each item, in their order, with a progress bar on a terminal."""
+def in_threads(
+    function: Callable[[T], U], items: Sequence[T], doing: str, terminal: IO[str] | None = None
+) -> Iterator[U]:
+    """What a function makes of each item, in their order, with a progress bar on a terminal.
+
+    Args:
+      terminal: where the bar is drawn; None: stderr.
+    """
     # In parts, since a million tasks in a pool's queue take two GB; as many as the threads can share.
     size = max(1, min(64, len(items) // 64))
     parts = [items[start : start + size] for start in range(0, len(items), size)]
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=len(items), desc=doing, leave=False, disable=None) as bar,
+        tqdm(total=len(items), desc=doing, leave=False, disable=None, file=terminal) as bar,
     ):
         for made in pool.map(lambda part: [function(item) for item in part], parts):
             bar.update(len(made))

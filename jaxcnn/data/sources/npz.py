@@ -1,5 +1,7 @@
 """Arrays in an .npz file."""
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -7,36 +9,114 @@ import numpy as np
 from jaxcnn.data.split import Source, class_names_or_numbers, split_from_arrays
 from jaxcnn.errors import UserError
 
+_SPELLINGS = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test",),
+}
+# What each key holds: (split, "images", "labels" or "targets").
+_MEANINGS = {
+    key: (split, part)
+    for split, spellings in _SPELLINGS.items()
+    for name in spellings
+    for key, part in {
+        f"{name}_images": "images",
+        f"{name}_labels": "labels",
+        f"{name}_targets": "targets",
+        f"x_{name}": "images",  # as Keras' files have it
+        f"y_{name}": "labels",
+    }.items()
+}
 
-def npz(resize: int, path: str = "", class_names: tuple = ()) -> Source:
-    """An .npz file of arrays: train_images, train_labels, and the same for test and validation.
+
+def npz(resize: int, path: str = "", class_names: tuple = (), ignore: tuple = ()) -> Source:
+    """An .npz file of arrays: train_images, train_labels, and the same for validation and test.
 
     Images are (n, height, width) or (n, height, width, channels), uint8, or floats on any scale.
-    Labels are whole numbers from 0. Or there are train_targets in place of train_labels, floats (n,) or
-    (n, …), for a regression.
+    Labels are whole numbers from 0, (n,) or (n, 1). Or there are train_targets in place of
+    train_labels, floats (n,) or (n, …), for a regression.
+
+    Args:
+      class_names: by label; empty: the numbers.
+      ignore: shell patterns of the names of arrays that are left out; any other must be one of those
+        above, or, as in MedMNIST's and Keras' files, val_images and val_labels, or x_train, y_train
+        and the like.
+
+    Raises:
+      UserError: no such file, an array of another name, or arrays that are not as described.
     """
     del resize
+    splits, parts = {}, set()
+    arrays, remarks = _arrays(path, tuple(map(str, ignore)))
+    for split, of_split in _by_split(path, arrays).items():
+        kinds = [part for part in of_split if part != "images"]
+        if len(kinds) != 1 or "images" not in of_split:
+            raise UserError(
+                f"{path}: {split}_images and {split}_labels, or {split}_targets, go together; it "
+                f"holds {', '.join(f'{split}_{part}' for part in of_split)}"
+            )
+        parts |= set(kinds)
+        splits[split] = split_from_arrays(
+            of_split["images"], of_split[kinds[0]], f"{path}: {split}", kinds[0]
+        )
+    if "train" not in splits:
+        raise UserError(
+            f"{path} has no 'train_images' (or 'x_train'); it holds: "
+            f"{', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    if len(parts) > 1:
+        raise UserError(f"{path} holds labels of one split and targets of another; leave one kind")
+    if parts == {"targets"}:
+        if class_names:
+            raise UserError(f"config.data.class_names: {path} holds targets, which have no classes")
+        return Source(splits, (), remarks)
+    names = class_names_or_numbers(class_names, splits["train"].labels)
+    return Source(splits, names, remarks)
+
+
+def _arrays(path: str, ignore: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The arrays of a file by name, without those to be ignored; and lines about patterns of none."""
     if not path or not Path(path).is_file():
         raise UserError(f"config.data.path={path!r}: there is no such file; it takes an .npz file")
     try:
-        arrays = np.load(path, allow_pickle=False)
-        arrays = {key: arrays[key] for key in arrays.files}
-    except Exception as error:
+        with np.load(path, allow_pickle=False) as file:
+            keys = set(file.files)
+            left_out = {
+                pattern: {key for key in keys if key == pattern or fnmatchcase(key, pattern)}
+                for pattern in ignore
+            }
+            arrays = {key: file[key] for key in sorted(keys.difference(*left_out.values()))}
+    except Exception as error:  # of many types
         raise UserError(f"config.data.path={path!r} cannot be read as .npz: {error}") from error
-    splits, kind = {}, "targets" if "train_targets" in arrays else "labels"
-    for split in ("train", "validation", "test"):
-        images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_{kind}")
-        if images is None and labels is None:
-            continue
-        if images is None or labels is None:
+    unused = [pattern for pattern, matching in left_out.items() if not matching]
+    return arrays, tuple(
+        f"config.data.ignore: nothing in {path} is called {pattern!r}" for pattern in unused
+    )
+
+
+def _by_split(path: str, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays by split and by what they hold.
+
+    Raises:
+      UserError: an array's name is not known, or two hold the same.
+    """
+    unknown = [key for key in arrays if key not in _MEANINGS]
+    if unknown:
+        raise UserError(
+            f"{path} holds {', '.join(map(repr, unknown))}; arrays are called train_images, "
+            "train_labels (or train_targets), validation_images …, test_images …, or x_train, "
+            f"y_train …; config.data.ignore={unknown} leaves out the others"
+        )
+    found: dict[str, dict[str, np.ndarray]] = {}
+    names: dict[tuple[str, str], str] = {}
+    for key in arrays:
+        split, part = _MEANINGS[key]
+        if (split, part) in names:
             raise UserError(
-                f"{path}: {split}_images and {split}_{kind} go together; one is missing"
+                f"{path} holds both {names[split, part]!r} and {key!r}; config.data.ignore=[{key!r}] "
+                "leaves one out"
             )
-        splits[split] = split_from_arrays(images, labels, f"{path}: {split}", kind)
-    if "train" not in splits:
-        raise UserError(f"{path} has no 'train_images'; it holds: {', '.join(sorted(arrays))}")
-    if kind == "targets":
-        if class_names:
-            raise UserError(f"config.data.class_names: {path} holds targets, which have no classes")
-        return Source(splits, ())
-    return Source(splits, class_names_or_numbers(class_names, splits["train"].labels))
+        names[split, part] = key
+        found.setdefault(split, {})[part] = arrays[key]
+    order = [split for split in _SPELLINGS if split in found]
+    return {split: found[split] for split in order}

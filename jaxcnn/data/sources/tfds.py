@@ -1,7 +1,6 @@
 """TensorFlow Datasets: sets in memory, and sets of photographs that stay in their shards."""
 
 import difflib
-import io
 import os
 import socket
 import urllib.request
@@ -12,10 +11,10 @@ from typing import Annotated
 import numpy as np
 import psutil
 from google.protobuf.message import DecodeError
-from PIL import Image
 
 from jaxcnn.data.sources.cache import cached, stamp
 from jaxcnn.data.sources.decoding import Decoder
+from jaxcnn.data.sources.headers import Unsuitable, read_header
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
 from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
@@ -137,7 +136,7 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
         )
     shards = [Path(path) for path in info.splits[split].filepaths]
     stats = [(path.name, *stamp(path)) for path in shards]
-    fields = "offset", "length", "label", "height", "width"
+    fields = "offset", "length", "label", "height", "width", "unusual"
 
     def compute() -> dict[str, np.ndarray]:
         parts = list(in_threads(_records, shards, f"index of {split}"))
@@ -146,8 +145,8 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
             "record": np.concatenate(parts),
         }
 
-    index = cached(shards[0].parent, f"{info.name}-{split}", (fields, stats), compute)
-    offset, length, label, height, width = index["record"].T
+    index = cached(f"{info.name}-{split}", (fields, stats), compute)
+    offset, length, label, height, width, unusual = index["record"].T
     if len(offset) != info.splits[split].num_examples:
         raise UserError(
             f"{info.full_name}: the shards of {split} hold {len(offset)} images, and its "
@@ -158,11 +157,13 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
     places["size"] = np.stack([height, width], axis=1)
     files = np.array([str(path) for path in shards], object)
     shape = (decoder.size, decoder.size, decoder.channels)
-    return Split(EncodedImages(files, places, decoder, shape), label.astype(np.int32))
+    images = EncodedImages(files, places, decoder, shape, unusual=unusual.astype(bool))
+    return Split(images, label.astype(np.int32))
 
 
 def _records(shard: Path) -> np.ndarray:
-    """int64 (records, 5): an image's first byte in a shard, its bytes, its label, height and width.
+    """int64 (records, 6): an image's first byte in a shard, its bytes, its label, height and width,
+    and whether it is unusual.
 
     A TFRecord is its length as a little-endian uint64, a checksum of 4 bytes, that many bytes and
     another checksum; here, of a serialised tf.train.Example.
@@ -180,15 +181,17 @@ def _records(shard: Path) -> np.ndarray:
                 feature = tf.train.Example.FromString(record).features.feature
                 (image,) = feature["image"].bytes_list.value
                 (label,) = feature["label"].int64_list.value
-                width, height = Image.open(io.BytesIO(image)).size  # of its header
-            except (OSError, ValueError, DecodeError) as error:
+                header = read_header(image)
+            except (OSError, ValueError, DecodeError, Unsuitable) as error:
                 raise UserError(
                     f"{shard}, byte {position}: this is no example of an image and its label; "
                     "prepare the set anew"
                 ) from error
-            found.append((position + 12 + record.index(image), len(image), label, height, width))
+            stored = header.size if header.orientation < 5 else header.size[::-1]
+            offset = position + 12 + record.index(image)
+            found.append((offset, len(image), label, *stored, header.unusual))
             position += 16 + length
-    return np.array(found, np.int64).reshape(-1, 5)
+    return np.array(found, np.int64).reshape(-1, 6)
 
 
 def _download(builder, name: str) -> None:

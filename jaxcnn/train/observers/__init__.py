@@ -1,4 +1,4 @@
-"""Who watches a run: the console, its files, TensorBoard, trackers, and whoever a user adds."""
+"""Observers of a run: console, files, TensorBoard, experiment trackers and those of the user."""
 
 from jaxcnn.train.observers.base import Observer, Start
 from jaxcnn.train.observers.table import OBSERVERS, create_observers, register_observer

@@ -1,4 +1,4 @@
-"""What an observer of a run may do, and what it is told first."""
+"""The observer interface, and the description of a run passed to it at the start."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ from jaxcnn.data.spec import DataSpec
 
 @dataclass(frozen=True)
 class Start:
-    """A run at its start, or at its resumption.
+    """A run when it starts or resumes.
 
     Attributes:
-      step: where it goes on from; 0 for a new run.
+      spec: of the data.
+      step: the step to continue from; 0 for a new run.
       total_steps: of the whole run.
-      parameters: how many are in the model.
-      devices: how many it is trained on.
-      remarks: what is worth knowing about the data.
-      rules: which parameters decay, are frozen or have a rate of their own, in words.
-      first_images: makes the run's first augmented training images, uint8 (images, height, width,
+      parameters: number of model parameters.
+      devices: number of devices.
+      remarks: warnings about the data.
+      rules: which parameters decay, are frozen or have a separate learning rate, as text.
+      first_images: returns the run's first augmented training images, uint8 (images, height, width,
         channels).
     """
 
@@ -51,36 +52,36 @@ class Start:
         step: int,
         **said: Any,
     ) -> "Start":
-        """Of a run on a data set; `said` are the other attributes."""
+        """The start of a run on a data set; `said` are the other attributes."""
         images = partial(first_images, dataset, augmentations, config.seed)
         spec, remarks = dataset.spec, dataset.remarks
         return cls(config, workdir, spec, step, remarks=remarks, first_images=images, **said)
 
 
 class Observer:
-    """Watches a run. Any object with some of these methods is one; this class has them all.
+    """Observes a run. Any object with some of these methods is an observer; this class has all.
 
-    A line is a dictionary with 'step', 'epoch', 'split' and the metrics by name. An exception of an
-    observer ends the run as a bug of the program would, with the state saved.
+    A line is a dictionary with 'step', 'epoch', 'split' and the metrics by name. An exception in an
+    observer ends the run with a traceback, after the state is saved.
     """
 
     def on_start(self, start: Start) -> None:
-        """Before the first step, and before the step that a resumed run takes first."""
+        """Called before the first step of a new or resumed run."""
 
     def on_steps(self, step: int) -> None:
-        """After each dispatch, of a step or of several; nothing has been read from the device."""
+        """Called after each dispatch of one or more steps; nothing is read from the device."""
 
     def on_log(self, line: dict) -> None:
-        """At each line about training: means since the line before, and the last step's numbers."""
+        """Called with each training line: means since the previous line, last step's numbers."""
 
     def on_validation(self, line: dict) -> bool | None:
-        """At each evaluation; True stops the run, with the status 'stopped'.
+        """Called after each evaluation; returning True stops the run, with the status 'stopped'.
 
-        'best' says whether it is the best so far.
+        The line also has 'best', whether this evaluation is the best so far.
         """
 
     def on_end(self, result: dict) -> None:
-        """At the end, whatever the status: what `result.json` holds."""
+        """Called at the end, whatever the status, with the content of `result.json`."""
 
     def close(self) -> None:
-        """At last, after an exception too."""
+        """Called last, even after an exception."""

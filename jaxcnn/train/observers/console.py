@@ -1,4 +1,4 @@
-"""What a run says on the terminal while it goes on."""
+"""Log lines and the progress bar in the terminal."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Console(Observer):
-    """Logs what will be trained, and a line for each of the run's."""
+    """Logs a description of the run, and each of its lines."""
 
     def __init__(self):
         self._total_steps = 0
@@ -46,12 +46,15 @@ class Console(Observer):
                 log.info(rule)
 
     def on_log(self, line: dict) -> None:
+        # Within 80 columns; metrics.jsonl has everything.
+        score = f"acc {line['accuracy']:.2%}" if "accuracy" in line else f"mae {line['mae']:.4g}"
         log.info(
-            "step %d/%d  epoch %.2f  %s  learning rate %.3g  %.0f images/s",
+            "step %d/%d  epoch %.1f  loss %.4f  %s  lr %.2g  %.0f img/s",
             line["step"],
             self._total_steps,
             line["epoch"],
-            in_words(line),
+            line["loss"],
+            score,
             line["learning_rate"],
             line["examples_per_second"],
         )
@@ -68,7 +71,7 @@ class Console(Observer):
 
 
 class ProgressBar(Observer):
-    """Counts images; not drawn where nobody looks at it. Log lines go above it."""
+    """A progress bar of images, below the log lines; hidden if stderr is not a terminal."""
 
     def __init__(self):
         self._open, self._bar, self._batch_size = ExitStack(), None, 0
@@ -96,7 +99,7 @@ class ProgressBar(Observer):
 
 
 def _applied(rule: str, config: ConfigDict) -> str:
-    """A rule about parameters as the optimizer applies it; '' where nothing decays."""
+    """A parameter rule as the optimizer applies it; '' for a decay rule without any decay."""
     decoupled = config.optimizer.get("weight_decay", 0.0)
     if not rule.startswith("decayed"):
         return rule
@@ -106,7 +109,7 @@ def _applied(rule: str, config: ConfigDict) -> str:
 
 
 def in_words(values: Mapping[str, float]) -> str:
-    """A line's metrics: 'loss 0.1234  accuracy 97.50%'."""
+    """The metrics of a line as text: 'loss 0.1234  accuracy 97.50%'."""
     words = [f"loss {values['loss']:.4f}"]
     if "accuracy" in values:
         words.append(f"accuracy {values['accuracy']:.2%}")
@@ -118,7 +121,7 @@ def in_words(values: Mapping[str, float]) -> str:
 
 
 def section_in_words(section: ConfigDict) -> str:
-    """'adam, b1=0.9, b2=0.999, …': what is chosen, and its settings in alphabetical order."""
+    """A section as text, 'adam, b1=0.9, b2=0.999, …': the name, then its settings, sorted."""
     settings = sorted((key, value) for key, value in section.items() if key != "name")
     return ", ".join([section.name, *(f"{key}={_short(value)}" for key, value in settings)])
 

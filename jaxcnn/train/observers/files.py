@@ -1,6 +1,7 @@
-"""What a run leaves in its workdir while it goes on: metrics.jsonl, and the curves at its end."""
+"""Observers that write metrics.jsonl during a run, and the curves at its end."""
 
 import json
+from pathlib import Path
 
 from jaxcnn.files import write_text
 from jaxcnn.plots.curves import draw_curves
@@ -9,13 +10,13 @@ from jaxcnn.train.workdir import Workdir
 
 
 class MetricsFile(Observer):
-    """Appends lines to metrics.jsonl; a resumed run's begin where its checkpoint was."""
+    """Appends lines to metrics.jsonl; a resumed run continues from its checkpoint's step."""
 
     def __init__(self, workdir: Workdir):
         self._workdir, self._file = workdir, None
 
     def on_start(self, start: Start) -> None:
-        """Removes the lines after the start's step: the run will write them again."""
+        """Removes the lines after the starting step, which the run writes again."""
         path = self._workdir.metrics
         if path.exists():
             lines = path.read_text().splitlines(keepends=True)
@@ -31,7 +32,7 @@ class MetricsFile(Observer):
         self._write({key: value for key, value in line.items() if key != "best"})
 
     def _write(self, line: dict) -> None:
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -47,7 +48,7 @@ class Curves(Observer):
 
     def on_start(self, start: Start) -> None:
         data = start.config.data
-        name = data.get("name") or data.get("root") or data.get("path") or data.source
+        name = data.get("name") or Path(data.get("root") or data.get("path") or data.source).name
         self._title = f"{start.config.model.name} on {name}"
 
     def on_end(self, result: dict) -> None:

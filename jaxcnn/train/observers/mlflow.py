@@ -1,4 +1,4 @@
-"""MLflow."""
+"""An observer for MLflow."""
 
 import os
 
@@ -7,17 +7,15 @@ from jaxcnn.train.observers.base import Observer, Start
 
 
 class MLflow(Observer):
-    """Logs a run to MLflow's tracking: settings as parameters, lines as metrics.
+    """Logs a run to MLflow: settings as parameters, lines as metrics.
 
-    `tracking_uri` is a server's or a database's address, or a folder's, which MLflow 3 wants to be
-    allowed by MLFLOW_ALLOW_FILE_STORE=true; empty: WORKDIR/mlruns. A resumed run goes on under the id
-    that its workdir gave it.
+    `tracking_uri` is the address of a server, a database or a directory; MLflow 3 allows a
+    directory only with MLFLOW_ALLOW_FILE_STORE=true. The default is WORKDIR/mlruns. A resumed run
+    keeps its MLflow run ID, which is stored in the workdir.
     """
 
     def __init__(self, experiment: str = "jaxcnn", tracking_uri: str = ""):
-        if (
-            not tracking_uri
-        ):  # a folder of this run's own is what MLflow's file store is still good for
+        if not tracking_uri:  # the file store still suits a directory with a single run
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         try:
             from mlflow.tracking import MlflowClient
@@ -70,7 +68,7 @@ class MLflow(Observer):
 
 
 def flat_settings(settings: dict, prefix: str = "") -> dict:
-    """{'optimizer.learning_rate': 0.1, …}; lists as text."""
+    """Nested settings as {'optimizer.learning_rate': 0.1, …}, with lists as text."""
     flat = {}
     for key, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The observers that a config names: `config.observers = [{"name": "wandb", "project": "p"}]`."""
+"""Observers by name, for `config.observers = [{"name": "wandb", "project": "p"}]`."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,10 +13,10 @@ register_observer("wandb", WeightsAndBiases)
 
 
 def create_observers(entries: Iterable[Mapping]) -> list:
-    """The observers that a config's `observers` lists.
+    """Builds the observers that a config's `observers` lists.
 
     Raises:
-      UserError: one does not exist, has no such setting, or needs a package that is not installed.
+      UserError: an observer or a setting does not exist, or a package is not installed.
     """
     entries = [dict(entry) for entry in entries]
     return [OBSERVERS.create(entry.pop("name"), **entry) for entry in entries]

@@ -1,4 +1,4 @@
-"""TensorBoard: scalars, the settings as hyperparameters, the first augmented images."""
+"""An observer for TensorBoard: scalars, hyperparameters and the first augmented images."""
 
 import io
 import time
@@ -15,14 +15,14 @@ _COLUMNS = 8
 
 
 class TensorBoard(Observer):
-    """Writes event files with tensorboard's own writer (clu's would import TensorFlow)."""
+    """Writes event files with tensorboard's writer; clu's would import TensorFlow."""
 
     def __init__(self, directory: Path):
         self._directory, self._writer = directory, None
 
     def on_start(self, start: Start) -> None:
         if tensorflow_installed():
-            tensorflow("TensorBoard")  # which would import it by itself, and give it the GPU
+            tensorflow("TensorBoard")  # else tensorboard imports it, with the GPU
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -60,7 +60,7 @@ class TensorBoard(Observer):
 
 
 def _tiled(images: np.ndarray) -> np.ndarray:
-    """Images (n, height, width, channels) in rows of eight, a black line between them."""
+    """Images (n, height, width, channels) tiled in rows of eight, separated by black lines."""
     framed = np.pad(images, ((0, -len(images) % _COLUMNS), (0, 1), (0, 1), (0, 0)))
     _, height, width, channels = framed.shape
     grid = framed.reshape(-1, _COLUMNS, height, width, channels)
@@ -68,7 +68,7 @@ def _tiled(images: np.ndarray) -> np.ndarray:
 
 
 def _image(tag: str, pixels: np.ndarray):
-    """A summary of one uint8 image; what is neither grey nor in colour is shown by its mean."""
+    """A summary of one uint8 image; channels other than 1 or 3 are averaged."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     if pixels.shape[-1] not in (1, 3):

@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""An observer for Weights & Biases."""
 
 import uuid
 
@@ -7,9 +7,9 @@ from jaxcnn.train.observers.base import Observer, Start
 
 
 class WeightsAndBiases(Observer):
-    """Sends a run to Weights & Biases (wandb), or keeps it for `wandb sync` with mode='offline'.
+    """Logs a run to Weights & Biases (wandb), or locally for `wandb sync` with mode='offline'.
 
-    A resumed run goes on under the id that its workdir gave it. The files are in WORKDIR/wandb.
+    A resumed run keeps its wandb run ID. Files, including that ID, are in WORKDIR/wandb.
     """
 
     def __init__(self, project: str = "jaxcnn", mode: str = "online"):

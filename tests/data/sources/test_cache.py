@@ -7,6 +7,12 @@ from jaxcnn.data.sources.cache import cached
 pytestmark = pytest.mark.fast
 
 
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "cache_directory", lambda: tmp_path)
+    return tmp_path / "data"
+
+
 def counting(calls):
     def compute():
         calls.append(1)
@@ -15,39 +21,36 @@ def counting(calls):
     return compute
 
 
-def test_found_out_once_while_it_depends_on_the_same(tmp_path):
+def test_found_out_once_for_all_that_it_depends_on(cache):
     calls = []
-    for depends_on in ("a", "a", ("b", 1), ("b", 1)):
-        found = cached(tmp_path, "index", depends_on, counting(calls))
+    for depends_on in ("a", "a", ("b", 1), ("b", 1), "a"):
+        found = cached("index", depends_on, counting(calls))
+        assert list(found) == ["numbers"]
         np.testing.assert_array_equal(found["numbers"], np.arange(3))
     assert len(calls) == 2
-    assert [p.name for p in (tmp_path / ".jaxcnn").iterdir()] == ["index.npz"]
+    assert len(list(cache.glob("index-*.npz"))) == len(list(cache.iterdir())) == 2
 
 
-def test_what_cannot_be_written_beside_the_data_is_in_the_users_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "cache_directory", lambda: tmp_path / "cache")
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / ".jaxcnn").write_text("a file where the folder would be")
+def test_a_cache_that_cannot_be_written_costs_only_time(cache):
+    cache.write_text("a file where the folder would be")
     calls = []
     for _ in range(2):
-        cached(folder, "index", "a", counting(calls))
-    assert len(calls) == 1
-    assert len(list((tmp_path / "cache").glob("*/index.npz"))) == 1
+        assert cached("index", "a", counting(calls))["numbers"].tolist() == [0, 1, 2]
+    assert len(calls) == 2
 
 
-def test_what_has_no_folder_is_in_the_users_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "cache_directory", lambda: tmp_path)
+def test_what_is_no_longer_valid_is_found_out_again(cache):
     calls = []
     for _ in range(2):
-        cached(None, "index", "a", counting(calls))
-    assert len(calls) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["index.npz"]
+        cached("index", "a", counting(calls), is_valid=lambda arrays: False)
+    assert len(calls) == 2
 
 
-def test_a_damaged_file_is_written_again(tmp_path):
+def test_a_damaged_file_is_written_again(cache):
     calls = []
-    cached(tmp_path, "index", "a", counting(calls))
-    (tmp_path / ".jaxcnn" / "index.npz").write_bytes(b"PK\x03\x04 cut short")
-    cached(tmp_path, "index", "a", counting(calls))
+    cached("index", "a", counting(calls))
+    (path,) = cache.iterdir()
+    path.write_bytes(b"PK\x03\x04 cut short")
+    for _ in range(2):
+        cached("index", "a", counting(calls))
     assert len(calls) == 2

@@ -1,13 +1,20 @@
 """Image files as people have them: turned, broken, hostile."""
 
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxcnn.data.augment.table import AUGMENTATIONS
+from jaxcnn.data.dataset import _prepared
+from jaxcnn.data.feeding.host import train_batches
+from jaxcnn.data.feeding.preparation import augmentation_stages
 from jaxcnn.data.sources import images as images_module
+from jaxcnn.data.sources.complaints import held_back
 from jaxcnn.data.sources.decoding import Decoder, read_image
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
@@ -61,6 +68,47 @@ def test_a_box_is_cut_out_of_what_one_sees(photograph, orientation):
     decoder = Decoder(8, 3)
     box = decoder(photograph.read_bytes(), orientation, np.int32([5, 11, 8, 8])).numpy()
     np.testing.assert_allclose(box.astype(int), whole[5:13, 11:19], atol=8)
+
+
+@pytest.mark.parametrize("kind", ["CMYK.jpg", "RGB.bmp", "RGB.webp", "I;16.png", "RGB.tif"])
+def test_a_box_is_cut_out_of_what_pillow_decodes(photograph, kind):
+    mode, suffix = kind.split(".")
+    path = photograph.with_suffix(f".{suffix}")
+    if mode == "I;16":
+        values = np.asarray(Image.open(photograph).convert("L")).astype(np.uint16) * 257
+        Image.fromarray(values).save(path)
+    else:
+        Image.open(photograph).convert(mode).save(path)
+    whole = read_image(Decoder(0, 3), path)
+    box = np.int32([5, 11, 8, 8])
+    cut = Decoder(8, 3)(path.read_bytes(), 1, box, unusual=True).numpy()
+    np.testing.assert_array_equal(cut, whole[5:13, 11:19])
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_a_batch_shows_what_is_decoded_whatever_decodes_it(photograph, tmp_path, crop):
+    (tmp_path / "b").mkdir()
+    original = Image.open(photograph)
+    for i, (mode, suffix) in enumerate(
+        [
+            ("RGB", "png"),
+            ("CMYK", "jpg"),
+            ("P", "gif"),
+            ("RGB", "webp"),
+            ("RGBA", "tif"),
+            ("L", "bmp"),
+        ]
+    ):
+        original.rotate(30 * i).convert(mode).save(tmp_path / "b" / f"{i}.{suffix}")
+    names = ["random_resized_crop"] if crop else []
+    augmentations = [AUGMENTATIONS.create(name) for name in names]
+    dataset = _prepared(load("folder", resize=8, root=str(tmp_path)), resize=8)
+    assert dataset.splits["train"].images.unusual.any()
+    batch = next(train_batches(dataset, augmentations, 6, seed=0))
+    labels, stages = augmentation_stages(dataset, augmentations, 6, seed=0)
+    np.testing.assert_array_equal(batch["label"], labels)
+    shown = batch["image"] * dataset.spec.std + dataset.spec.mean
+    np.testing.assert_allclose(shown, stages[-1], atol=1e-3)
 
 
 def test_the_central_fraction_leaves_a_margin_out(tmp_path):
@@ -145,7 +193,7 @@ def test_what_is_known_of_a_folder_is_cached_until_a_file_changes(
     photograph, tmp_path, monkeypatch
 ):
     first = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
-    assert (tmp_path / ".jaxcnn" / "train-8-3-1.npz").is_file()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["0.jpg", "a"]  # and no cache
 
     def read(*_):
         raise AssertionError("it was read again")
@@ -157,6 +205,11 @@ def test_what_is_known_of_a_folder_is_cached_until_a_file_changes(
         np.testing.assert_array_equal(first.places, again.places)
         with pytest.raises(AssertionError, match="read again"):
             load("folder", resize=16, root=str(tmp_path))
+        moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved"))
+        again = load("folder", resize=8, root=str(moved)).splits["train"].images
+        np.testing.assert_array_equal(first.moments, again.moments)
+        assert Path(again.files[0]) == moved / "a" / "0.jpg"
+        moved.rename(tmp_path)
 
     Image.new("RGB", (30, 30), (9, 9, 9)).save(photograph)
     changed = load("folder", resize=8, root=str(tmp_path)).splits["train"].images
@@ -198,3 +251,23 @@ def test_a_file_that_is_gone_is_said(photograph, tmp_path):
     photograph.unlink()
     with pytest.raises(UserError, match=r"cannot read the image .*0.jpg: No such file"):
         images.decoded(0)
+
+
+def test_damage_of_one_image_is_logged_with_its_name(photograph, capfd, caplog):
+    whole = read_image(Decoder(0, 3), photograph)
+    assert caplog.messages == []
+    photograph.write_bytes(photograph.read_bytes()[:-2] + bytes(30) + b"\xff\xd9")
+    damaged = read_image(Decoder(0, 3), photograph)
+    np.testing.assert_allclose(damaged.astype(int), whole, atol=16)  # of Pillow's transform
+    (message,) = caplog.messages
+    assert message.startswith(f"{photograph}: Corrupt JPEG data: ")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_else_is_written_meanwhile_is_passed_on(capfd):
+    with held_back() as complaints:
+        os.write(2, b"of an image\nof something else\n")  # of several threads
+        complaints.listen()
+        os.write(2, b"of an image\n")
+        assert complaints.take() == (["of an image"], [])
+    assert capfd.readouterr().err == "of something else\n"

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import os
 import shutil
 
 import numpy as np
@@ -20,7 +19,7 @@ from jaxcnn.data.feeding.preparation import augmentation_stages
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.loop import train
+from jaxcnn.train.start import train
 from tests.data.feeding.test_host import assert_equal, take
 from tests.data.sources.test_arrays import load
 from tests.photographs import make_photographs
@@ -131,17 +130,15 @@ def test_the_index_is_made_once(photographs, monkeypatch):
     load("tfds", resize=32, name="photographs", data_dir=str(photographs))
 
 
-def test_a_split_without_labels_is_left_out(photographs, tmp_path):
+def test_a_split_without_labels_is_left_out(photographs, tmp_path, monkeypatch):
     """As ImageNet's test images, whose labels are -1."""
-    shutil.copytree(photographs / "photographs", tmp_path / "photographs")
-    for index in tmp_path.glob("*/*/.jaxcnn/photographs-test.npz"):
-        arrays = dict(np.load(index))
-        arrays["record"][:, 2] = -1
-        np.savez(index, **arrays)
-    for shard in tmp_path.glob("*/*/*tfrecord*"):  # the index holds for these sizes and times
-        original = photographs / shard.relative_to(tmp_path)
-        os.utime(shard, ns=(original.stat().st_atime_ns, original.stat().st_mtime_ns))
-    source = load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load("tfds", resize=48, name="photographs", data_dir=str(photographs))
+    (index,) = tmp_path.glob("jaxcnn/data/photographs-test-*.npz")
+    arrays = dict(np.load(index))
+    arrays["record"][:, 2] = -1
+    np.savez(index, **arrays)
+    source = load("tfds", resize=48, name="photographs", data_dir=str(photographs))
     assert list(source.splits) == ["train"]
     assert source.remarks == ("the test images have no labels and are left out",)
 
@@ -149,7 +146,6 @@ def test_a_split_without_labels_is_left_out(photographs, tmp_path):
 def test_a_shard_that_is_cut_short_or_missing_examples(photographs, tmp_path):
     copy = tmp_path / "photographs"
     shutil.copytree(photographs / "photographs", copy)
-    shutil.rmtree(next(copy.glob("*/.jaxcnn")))
     shard = sorted(copy.glob("*/*train*"))[2]
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])

@@ -1,0 +1,48 @@
+"""Where the log lines of a run go: to the terminal, and to a file in the workdir."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+_LINES_BEFORE_THE_FILE = 10_000
+
+
+@contextmanager
+def logged() -> Iterator[Callable[[Path], None]]:
+    """A context in which the package's log lines are seen, and kept for a file.
+
+    Yields a function that is given the file's path once its directory exists; the lines so far are
+    written then, all others as they come. Where the program has set no level for the logger `jaxcnn`,
+    its lines go to stderr, since Python would show warnings only.
+    """
+    logger = logging.getLogger("jaxcnn")
+    kept = MemoryHandler(_LINES_BEFORE_THE_FILE, flushLevel=logging.CRITICAL + 1)
+    handlers: list[logging.Handler] = [kept]
+    level, propagates = logger.level, logger.propagate
+    if level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False  # else twice: absl gives the root logger a handler
+        handlers.append(logging.StreamHandler())
+
+    def write_to(path: Path) -> None:
+        file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        kept.setTarget(file)
+        kept.flush()
+        logger.addHandler(file)
+        handlers.append(file)
+        logger.removeHandler(kept)
+        kept.setTarget(None)
+
+    for handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield write_to
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagates
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()

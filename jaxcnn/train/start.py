@@ -1,0 +1,85 @@
+"""How a run starts: its config and workdir checked, its data loaded, a former run resumed."""
+
+import logging
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxcnn import hosts
+from jaxcnn.data.dataset import Dataset, load_dataset
+from jaxcnn.errors import UserError
+from jaxcnn.layout import Layout
+from jaxcnn.train.experiment import Experiment, check_trainable, resolve
+from jaxcnn.train.logs import logged
+from jaxcnn.train.loop import Run
+from jaxcnn.train.observers import create_observers
+from jaxcnn.train.preemption import Preempted
+from jaxcnn.train.pretrained import load_pretrained
+from jaxcnn.train.resuming import check_continues, finished, former_config
+from jaxcnn.train.workdir import Workdir
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | Path,
+    dataset: Dataset | None = None,
+    observers: Iterable[Any] = (),
+    overwrite: bool = False,
+) -> dict:
+    """Trains from a config, or resumes the run in the workdir.
+
+    Args:
+      config: from `load_config`, or built in Python from `default_config()`.
+      workdir: directory for all outputs; a run of the same config in it is resumed.
+      dataset: data in memory, instead of the data that `config.data` names.
+      observers: objects with methods of `observers.Observer`, in addition to those of the config.
+      overwrite: removes an existing run and starts anew.
+
+    Returns:
+      The content of `result.json`.
+
+    Raises:
+      UserError: the config, the data or the workdir is invalid; nothing has been written.
+      DivergedError: the loss or the weights became NaN or infinite; the last good checkpoint is kept.
+      Preempted: SIGTERM or Ctrl-C, after everything is saved; a KeyboardInterrupt.
+    """
+    hosts.require_one()
+    if jax.config.jax_disable_jit:
+        raise UserError(
+            "JAX_DISABLE_JIT=1: the training step is compiled before it runs; unset it, and call the "
+            "function of `make_train_step` itself to look into a step"
+        )
+    with ExitStack() as open_parts:
+        write_log_to = open_parts.enter_context(logged())
+        config, directory = resolve(config), Workdir(workdir)
+        former = None if overwrite else former_config(config, directory)
+        longer = former is not None and former.train.duration != config.train.duration
+        if former is not None and not longer and (result := finished(directory)):
+            log.info("%s holds the finished run of this config; nothing to do", workdir)
+            return result
+        if dataset is None:
+            log.info("loading the data: %s", config.data.source)
+            dataset = load_dataset(config.data.to_dict())
+        layout = Layout.over_all_devices()
+        experiment = Experiment.of(config, dataset.spec, layout)
+        check_trainable(config, experiment, dataset.spec, layout)
+        if longer:
+            check_continues(Experiment.of(former, dataset.spec, layout), experiment, config)
+        observers = [*create_observers(config.observers), *observers]
+        run = Run(config, directory, dataset, layout, experiment, observers)
+        open_parts.enter_context(closing(run))
+        resumes = not overwrite and directory.has_checkpoint()
+        pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
+        directory.create(config, overwrite)
+        write_log_to(directory.log)
+        run.begin(pretrained)
+        result = run.finish(run.train())
+    if run.preempted:
+        raise Preempted(result)
+    return result

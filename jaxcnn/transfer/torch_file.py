@@ -1,0 +1,124 @@
+"""Reads torch's own files with `weights_only=True`: nothing in a file is run.
+
+Checkpoints hold settings and counts beside their tensors: namespaces, paths, NumPy's numbers. The
+classes below take the places of theirs, so that such a file is read without creating any of them.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.errors import UserError
+
+
+def read_torch_file(path: Path) -> Any:
+    """What `torch.save` wrote, with NumPy arrays where it holds them.
+
+    Raises:
+      UserError: torch is not installed, or the file is damaged, of another kind, or holds objects
+        whose classes would have to be run.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise UserError(
+            f"{path} is a torch file, and torch is not installed: pip install -e '.[torch]'; a "
+            ".safetensors file needs no torch"
+        ) from None
+    places = [(stand_in, name) for name, stand_in in _PLACES.items()]
+    try:
+        with torch.serialization.safe_globals(places):
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its readers stumble over
+        raise UserError(f"{path} cannot be read as a torch file: {_reason(error)}") from error
+    return _with_arrays(saved)
+
+
+def _reason(error: Exception) -> str:
+    """torch's reason, without its advice to load the file unsafely."""
+    text = str(error)
+    how = "save the tensors alone, torch.save(model.state_dict(), …), where it was made"
+    if blocked := re.search(r"GLOBAL (\S+)", text):
+        return f"it holds an object of {blocked[1]}, whose code is not run; {how}"
+    if "TorchScript" in text:
+        return f"it is a TorchScript archive; {how}"
+    return (
+        "it is damaged, of another kind, or not written with torch's default pickle protocol "
+        f"({type(error).__name__})"
+    )
+
+
+class _Inert:
+    """Takes what an object is made from, and keeps none of it."""
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, _):
+        pass
+
+
+class _Dtype(_Inert):
+    """NumPy's own reader of a dtype trusts the file with its memory layout; this takes the name."""
+
+    order = "="
+
+    def __init__(self, kind: str, *_):
+        self.kind = kind
+
+    def __setstate__(self, state: tuple):
+        self.order = state[1].replace("|", "=")
+
+    def dtype(self) -> np.dtype | None:
+        is_number = re.fullmatch(r"[fiu][1248]|b1", self.kind)
+        return np.dtype(f"{self.order}{self.kind}") if is_number else None
+
+
+class _Array(_Inert):
+    array = None
+
+    def __setstate__(self, state: tuple):
+        _version, shape, dtype, by_columns, content = state
+        if (kind := dtype.dtype()) is not None:
+            numbers = np.frombuffer(content, kind).astype(kind.newbyteorder("="))
+            self.array = numbers.reshape(shape, order="F" if by_columns else "C")
+
+
+def _with_arrays(saved: Any) -> Any:
+    if isinstance(saved, Mapping):
+        return {key: _with_arrays(value) for key, value in saved.items()}
+    return saved if getattr(saved, "array", None) is None else saved.array
+
+
+def _dictionary(*_) -> dict:
+    return {}
+
+
+def _list(*_) -> list:
+    return []
+
+
+_PATHS = ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+_PLACES: dict[str, Any] = {
+    **{f"{module}.{name}": _Inert for module in ("pathlib", "pathlib._local") for name in _PATHS},
+    "argparse.Namespace": _Inert,
+    "types.SimpleNamespace": _Inert,
+    "datetime.datetime": _Inert,
+    "datetime.timedelta": _Inert,
+    **{
+        f"builtins.{name}": _Inert
+        for name in ("list", "dict", "int", "float", "slice", "frozenset")
+    },
+    "collections.defaultdict": _dictionary,
+    "collections.deque": _list,
+    "numpy.dtype": _Dtype,
+    "numpy.ndarray": _Inert,
+    **{
+        f"numpy.{core}.multiarray.{name}": stand_in
+        for core in ("core", "_core")
+        for name, stand_in in (("scalar", _Inert), ("_reconstruct", _Array))
+    },
+}

@@ -1,0 +1,115 @@
+"""A run evaluated on other images than its own: its statistics, and classes matched by name."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn import evaluate, load_config, load_run, train
+from jaxcnn.errors import UserError
+from tests.conftest import ROOT
+
+CLASSES = {"dark": 20, "grey": 100, "light": 180}
+
+
+def write_photos(root, brightness, rng, names=CLASSES, count=20):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = CLASSES[name] + rng.integers(0, 70, (10, 10, 3))
+            Image.fromarray((pixels * brightness).astype(np.uint8)).save(
+                root / name / f"{i:02}.png"
+            )
+
+
+@pytest.fixture(scope="module")
+def photo_run(tmp_path_factory):
+    """A run that tells brightnesses apart, and its photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder / "photos", 1.0, np.random.default_rng(0))
+    overrides = {
+        "data.root": folder / "photos", "data.resize": 8, "model.name": "linear", "data.augment": [],
+        "train.duration": "60 steps", "schedule.warmup": "0 steps", "train.global_batch_size": 16,
+        "optimizer.learning_rate": 0.02,
+    }  # fmt: skip
+    train(load_config(ROOT / "configs" / "folder.py", overrides), folder / "run")
+    return folder / "run", folder / "photos"
+
+
+def accuracy_of_predictions(workdir, folder):
+    """Counted by hand, from what the run says about each file."""
+    run = load_run(workdir)
+    files = sorted(folder.rglob("*.png"))
+    guesses = run.predict_files(files).argmax(axis=1)
+    return np.mean([
+        run.spec.class_names[guess] == path.parent.name
+        for guess, path in zip(guesses, files, strict=True)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("brightness", [1.0, 0.6])
+def test_other_images_are_normalised_as_the_runs_own(photo_run, tmp_path, brightness, rng):
+    """Darkened ones with the statistics of their own folder would look like those of training."""
+    workdir, _ = photo_run
+    write_photos(tmp_path / "new", brightness, rng)
+    found = evaluate(workdir, data=tmp_path / "new")
+    assert found["count"] == 60
+    assert found["accuracy"] == accuracy_of_predictions(workdir, tmp_path / "new")
+    assert (found["accuracy"] > 0.95) == (brightness == 1.0)
+
+
+def test_classes_are_matched_by_name(photo_run, tmp_path, rng, caplog):
+    """Two of three, whose numbers in their own folder are other ones; even one alone."""
+    workdir, _ = photo_run
+    write_photos(tmp_path / "two", 1.0, rng, ("grey", "light"))
+    assert evaluate(workdir, data=tmp_path / "two")["accuracy"] > 0.95
+    assert "has images of 2 of the run's 3 classes; none of: dark" in caplog.text
+    write_photos(tmp_path / "one", 1.0, rng, ("light",))
+    assert evaluate(workdir, data=tmp_path / "one")["accuracy"] > 0.95
+    (tmp_path / "two" / "light").rename(tmp_path / "two" / "lihgt")
+    with pytest.raises(
+        UserError, match="has a class 'lihgt', which the run does not know; did you"
+    ):
+        evaluate(workdir, data=tmp_path / "two")
+
+
+def test_a_folder_with_splits(photo_run, tmp_path, rng):
+    workdir, _ = photo_run
+    for split, count in (("train", 3), ("test", 2)):
+        write_photos(tmp_path / split, 1.0, rng, count=count)
+    assert evaluate(workdir, data=tmp_path)["count"] == 6
+    assert evaluate(workdir, split="train", data=tmp_path)["count"] == 9
+    with pytest.raises(UserError, match="split='validation': .*valid: test, train"):
+        evaluate(workdir, split="validation", data=tmp_path)
+
+
+def test_what_is_refused(photo_run, tmp_path, small_config, blobs, rng):
+    workdir, photos = photo_run
+    with pytest.raises(UserError, match="there is no such directory"):
+        evaluate(workdir, data=tmp_path / "nowhere")
+    small_config.train.duration = "10 steps"
+    train(small_config, tmp_path / "blobs", dataset=blobs)
+    with pytest.raises(UserError, match="has a class 'dark', which the run does not know"):
+        evaluate(tmp_path / "blobs", data=photos)
+
+
+def test_data_that_moved_is_found_where_it_is_said_to_be(photo_run, tmp_path, monkeypatch):
+    """Wherever one stands: the config's record is absolute, and the fingerprint guards the content."""
+    workdir, photos = photo_run
+    monkeypatch.chdir(tmp_path)
+    before = evaluate(workdir)
+    moved = tmp_path / "moved"
+    shutil.copytree(photos, moved)
+    away = photos.rename(photos.with_name("away"))
+    try:
+        with pytest.raises(UserError, match=rf"config.data.root='{photos}': there is no such"):
+            evaluate(workdir)
+        assert evaluate(workdir, location={"data.root": "moved"}) == before
+        (moved / "dark" / "00.png").unlink()
+        with pytest.raises(UserError, match="this run was trained on other data"):
+            evaluate(workdir, location={"data.root": moved})
+    finally:
+        away.rename(photos)
+    with pytest.raises(UserError, match="config.seed cannot change for an evaluation"):
+        evaluate(workdir, location={"seed": 1})
