@@ -22,7 +22,7 @@ def check_together(config: ConfigDict) -> None:
     _check_durations(config)
     _check_metrics(config)
     _check_decay(config)
-    uses_float64 = "float64" in (config.model.dtype, config.model.param_dtype)
+    uses_float64 = "float64" in (config.model.get("dtype"), config.model.get("param_dtype"))
     if uses_float64 and not jax.config.jax_enable_x64:
         raise UserError(
             "config.model.dtype='float64' needs the environment variable JAX_ENABLE_X64=1"

@@ -15,6 +15,8 @@ from jaxcnn.errors import UserError, suggestion
 
 log = logging.getLogger(__name__)
 
+_AS_IN_TRAINING = ("on_error", "central_fraction", "white", "folders", "ignore")
+
 
 def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: DataSpec) -> Dataset:
     """A data set of one split: the folder's images, with the run's statistics and class numbers.
@@ -37,7 +39,7 @@ def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: D
     height, width, channels = spec.image_shape
     reading = {"root": str(folder), "channels": channels}
     if config.data.source == "folder":
-        reading |= {key: config.data[key] for key in ("on_error", "central_fraction", "white")}
+        reading |= {key: config.data[key] for key in _AS_IN_TRAINING}
     source = SOURCES.create("folder", height if height == width else 0, **reading)
     for remark in source.remarks:
         log.warning(remark)

@@ -112,8 +112,9 @@ class SavedRun:
                 "pixels of an image file are to be scaled to them; call SavedRun.predict with arrays"
             )
         height, width, channels = self.spec.image_shape
-        shown = self.config.data.get("central_fraction", 1.0)
-        decoder = Decoder(height if height == width else 0, channels, shown)
+        data, size = self.config.data, height if height == width else 0
+        shown, white = data.get("central_fraction", 1.0), data.get("white", 0)
+        decoder = Decoder(size, channels, shown, white)
         images = []
         for path in paths:
             image = read_image(decoder, path)

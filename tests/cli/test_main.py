@@ -250,7 +250,10 @@ def test_eval_in_json_and_how_much_is_said(run_cli, error_of, finished_run, tmp_
     assert json.loads(out) == {"split": "test", "step": result["step"], **result["test"]}
     assert "not allowed with argument" in error_of("eval", f"--workdir={finished_run}", "-q", "-v")
     for flags, message in (
-        (("--data=photos", "--config.data.root=photos"), "--data is for other images than the run's"),
+        (
+            ("--data=photos", "--config.data.root=photos"),
+            "--data is for other images than the run's",
+        ),
         (("--config.seed=1",), "config.seed cannot change for an evaluation"),
     ):
         assert message in error_of("eval", f"--workdir={finished_run}", *flags)

@@ -239,8 +239,8 @@ def test_a_network_that_torch_has_not_is_said(run_cli, weights, tmp_path):
 
 
 def test_nothing_is_ignored(error_of, converted):
-    assert error_of("eval", "--workdir=runs/x", "--config.seed=1") == (
-        "--config.KEY=VALUE needs --config=FILE"
+    assert (
+        error_of("eval", "--config=digits_lenet", "--data=photos") == "--data needs --workdir=DIR"
     )
     assert error_of("eval", *RUN, f"--config.init_from={converted}", "--checkpoint=best") == (
         "--checkpoint needs --workdir=DIR"

@@ -11,7 +11,7 @@ from jaxcnn.data.sources.images import Found, image_files
 from jaxcnn.data.sources.tree import MEANINGS, image_tree
 from jaxcnn.data.split import Source, Split, existing_directory
 from jaxcnn.errors import UserError
-from jaxcnn.limits import UP_TO_1, Limit, one_of
+from jaxcnn.limits import PATH, UP_TO_1, Limit, one_of
 from jaxcnn.tensorflow import tensorflow
 
 GREY_OR_COLOUR = Limit(lambda value: value in (1, 3), "1 or 3")
@@ -21,7 +21,7 @@ _NAMED = 5  # damaged files, by name
 
 def folder(
     resize: int,
-    root: str = "",
+    root: Annotated[str, PATH] = "",
     channels: Annotated[int, GREY_OR_COLOUR] = 3,
     on_error: Annotated[str, one_of(("stop", "skip"))] = "stop",
     central_fraction: Annotated[float, UP_TO_1] = 1.0,

@@ -3,14 +3,16 @@
 import gzip
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from jaxcnn.data.split import Source, Split, class_names_or_numbers, existing_directory
 from jaxcnn.errors import UserError
+from jaxcnn.limits import PATH
 
 
-def idx(resize: int, root: str = "", class_names: tuple = ()) -> Source:
+def idx(resize: int, root: Annotated[str, PATH] = "", class_names: tuple = ()) -> Source:
     """The four IDX files of MNIST and its kin, plain or gzipped (train-images-idx3-ubyte[.gz] …).
 
     Format: LeCun's MNIST page: two zero bytes, the type (8: uint8), the number of dimensions, then

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from jaxcnn.data.split import Source, class_names_or_numbers, split_from_arrays
 from jaxcnn.errors import UserError
+from jaxcnn.limits import PATH
 
 _SPELLINGS = {
     "train": ("train",),
@@ -29,7 +31,9 @@ _MEANINGS = {
 }
 
 
-def npz(resize: int, path: str = "", class_names: tuple = (), ignore: tuple = ()) -> Source:
+def npz(
+    resize: int, path: Annotated[str, PATH] = "", class_names: tuple = (), ignore: tuple = ()
+) -> Source:
     """An .npz file of arrays: train_images, train_labels, and the same for validation and test.
 
     Images are (n, height, width) or (n, height, width, channels), uint8, or floats on any scale.

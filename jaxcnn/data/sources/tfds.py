@@ -18,14 +18,14 @@ from jaxcnn.data.sources.headers import Unsuitable, read_header
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
 from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
-from jaxcnn.limits import UP_TO_1
+from jaxcnn.limits import PATH, UP_TO_1
 from jaxcnn.tensorflow import tensorflow
 
 
 def tfds(
     resize: int,
     name: str = "",
-    data_dir: str = "",
+    data_dir: Annotated[str, PATH] = "",
     central_fraction: Annotated[float, UP_TO_1] = 1.0,
 ) -> Source:
     """A TensorFlow Datasets image classification set.
