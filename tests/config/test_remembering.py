@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fast
 # For each section: its key, two choices, and a setting that both have.
 SECTIONS = {
     "model": ("name", "resnet20_cifar", "resnet56_cifar", "width", 8),
-    "data": ("source", "idx", "folder", "root", "images"),
+    "data": ("source", "idx", "folder", "root", "/images"),
     "loss": ("name", "softmax_cross_entropy", "sigmoid_cross_entropy", "label_smoothing", 0.1),
     "optimizer": ("name", "adam", "nadam", "b1", 0.8),
     "schedule": ("name", "cosine", "linear", "final", 0.5),
