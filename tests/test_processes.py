@@ -171,9 +171,9 @@ def test_a_signal_before_the_loop_exits_75_whatever_it_interrupts(tmp_path, name
     process = start_jaxcnn("train", f"--config={config}", f"--workdir={tmp_path / 'run'}")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75, output
-    assert (
-        output
-        == "stopped by a signal outside the training loop; the same command resumes the run\n"
+    assert output == (
+        f"{tmp_path / 'run'}: starting\n"
+        "stopped by a signal outside the training loop; the same command resumes the run\n"
     )
 
 

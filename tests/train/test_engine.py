@@ -165,7 +165,10 @@ SCHEDULES_NUMBERS = {
     "cosine": ({}, {"final": "0.1"}),
     "cosine_restarts": ({"growth": "2"}, {"growth": "2", "first": "10%", "final": "0.2"}),
     "cyclic": ({}, {"half_cycle": "20%", "low": "0.2"}),
-    "one_cycle": ({}, {"rising": "0.2", "start_divisor": "10", "low_momentum": "0.8"}),
+    "one_cycle": (
+        {"warmup": "0 steps"},
+        {"warmup": "0 steps", "rising": "0.2", "start_divisor": "10", "low_momentum": "0.8"},
+    ),
     "warmup_stable_decay": ({}, {"decay": "30%", "final": "0.1"}),
     "reduce_on_plateau": ({}, {"patience": "3", "factor": "0.5"}),
     "constant": ({}, {"warmup": "5 steps"}),
