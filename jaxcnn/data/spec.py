@@ -1,5 +1,6 @@
 """What a network must know of a data set, without the data: shapes, classes, normalisation, sizes."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ class TargetScale:
     std: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DataSpec:
     """A data set's description. It stands in a data set, in each checkpoint, and in a saved run.
 
@@ -39,6 +40,12 @@ class DataSpec:
     pixel_dtype: str
     targets: TargetScale | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataSpec) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.to_json()))
 
     @property
     def outputs(self) -> int:

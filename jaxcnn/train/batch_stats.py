@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.models.classifier import Classifier
+from jaxcnn.programs import made_once
 
 
+@made_once
 def make_statistics_step(model: Classifier) -> Callable[[Any, Mapping, dict, jax.Array], Any]:
     """Returns `step(running, variables, batch, number) → running`: means over batches 0 … number.
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jaxcnn.data.feeding.device import DeviceFeed
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.optim.chain import hyperparameters
+from jaxcnn.programs import made_once
 from jaxcnn.train.metrics import Reading, TrainMetrics, merge
 from jaxcnn.train.recipe import Recipe
 from jaxcnn.train.state import TrainState
@@ -99,20 +100,12 @@ class DeviceEngine(Engine):
 
     def compile(self) -> None:
         step, feed, layout = self._step, self.feed, self.feed.layout
-
-        def steps(state, metrics, split, selections, count, recipe):
-            def one(number, carry):
-                state, metrics = carry
-                state, new = step(state, feed.batch(split, selections, number), recipe)
-                return state, metrics.merge(new)
-
-            return jax.lax.fori_loop(0, count, one, (state, metrics))
-
         split, selections = feed.split("train"), feed.selections(0)
         batch = jax.eval_shape(feed.batch, split, selections)
         _, metrics = jax.eval_shape(step, self.state, batch, self._recipe)
         self._no_metrics = layout.replicate(TrainMetrics.none_yet(metrics))
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
+        steps = _several_steps(step, feed.batch)
         jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.replicated))
         inputs: Any = self.state, self._no_metrics, split, selections, self._count(1), self._recipe
         self._program = _compiled(jitted, *inputs)
@@ -141,6 +134,21 @@ def create_engine(
     """The engine for a feed."""
     engine = DeviceEngine if isinstance(feed, DeviceFeed) else Engine
     return engine(step, state, recipe, feed)
+
+
+@made_once
+def _several_steps(step: TrainStep, batch: Callable[..., dict]) -> Callable:
+    """A function that makes `count` batches and takes a step on each."""
+
+    def steps(state, metrics, split, selections, count, recipe):
+        def one(number, carry):
+            state, metrics = carry
+            state, new = step(state, batch(split, selections, number), recipe)
+            return state, metrics.merge(new)
+
+        return jax.lax.fori_loop(0, count, one, (state, metrics))
+
+    return steps
 
 
 def _compiled(jitted, *inputs: Any):

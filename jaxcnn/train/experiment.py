@@ -146,7 +146,7 @@ def create_feed(
     """
     feed = {"host": HostFeed, "device": DeviceFeed}[config.data.placement]
     batch_size = config.train.global_batch_size
-    return feed(dataset, layout, experiment.augmentations, batch_size, config.seed)
+    return feed(dataset, layout, experiment.augmentations, batch_size, configs.data_seed(config))
 
 
 _ADVICE = "config.data.resize={size} scales the images"

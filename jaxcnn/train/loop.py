@@ -12,7 +12,7 @@ from jaxcnn.layout import Layout
 from jaxcnn.train.engine import create_engine
 from jaxcnn.train.evaluate import Evaluator
 from jaxcnn.train.experiment import Experiment, create_feed
-from jaxcnn.train.history import History, own_observers
+from jaxcnn.train.history import History
 from jaxcnn.train.judge import DivergedError, Judge, divergence_advice
 from jaxcnn.train.keeping import Keeper
 from jaxcnn.train.observers import Start
@@ -32,14 +32,14 @@ class Run:
         dataset: Dataset,
         layout: Layout,
         experiment: Experiment,
-        observers: Iterable[Any] = (),
+        observers: Iterable[Any],
     ):
         self.config, self.dataset, self.experiment = config, dataset, experiment
         self.layout, self.directory, self.length = layout, directory, experiment.length
         self.feed = create_feed(config, dataset, experiment, layout)
         self.evaluator = Evaluator(experiment, self.feed, config.eval.global_batch_size)
         self.judge = Judge(config, experiment.schedule)
-        self.history = History([*own_observers(directory), *observers], experiment.length)
+        self.history = History(observers, experiment.length)
 
     def begin(self, pretrained: Mapping | None = None) -> None:
         """Restores or initialises the state, notifies the observers and compiles the step."""

@@ -14,6 +14,7 @@ from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.train.experiment import Experiment, check_trainable, resolve
+from jaxcnn.train.history import own_observers
 from jaxcnn.train.logs import logged
 from jaxcnn.train.loop import Run
 from jaxcnn.train.observers import create_observers
@@ -49,6 +50,19 @@ def train(
       DivergedError: the loss or the weights became NaN or infinite; the last good checkpoint is kept.
       Preempted: SIGTERM or Ctrl-C, after everything is saved; a KeyboardInterrupt.
     """
+    config, directory = resolve(config), Workdir(workdir)
+    everyone = [*own_observers(directory), *create_observers(config.observers), *observers]
+    return run(config, directory, everyone, dataset, overwrite)
+
+
+def run(
+    config: ConfigDict,
+    directory: Workdir,
+    observers: Iterable[Any],
+    dataset: Dataset | None = None,
+    overwrite: bool = False,
+) -> dict:
+    """Does what `train` does for a resolved config, with these observers and no others."""
     hosts.require_one()
     if jax.config.jax_disable_jit:
         raise UserError(
@@ -57,11 +71,10 @@ def train(
         )
     with ExitStack() as open_parts:
         write_log_to = open_parts.enter_context(logged())
-        config, directory = resolve(config), Workdir(workdir)
         former = None if overwrite else former_config(config, directory)
         longer = former is not None and former.train.duration != config.train.duration
         if former is not None and not longer and (result := finished(directory)):
-            log.info("%s holds the finished run of this config; nothing to do", workdir)
+            log.info("%s holds the finished run of this config; nothing to do", directory.path)
             return result
         if dataset is None:
             log.info("loading the data: %s", config.data.source)
@@ -71,15 +84,14 @@ def train(
         check_trainable(config, experiment, dataset.spec, layout)
         if longer:
             check_continues(Experiment.of(former, dataset.spec, layout), experiment, config)
-        observers = [*create_observers(config.observers), *observers]
-        run = Run(config, directory, dataset, layout, experiment, observers)
-        open_parts.enter_context(closing(run))
+        training = Run(config, directory, dataset, layout, experiment, observers)
+        open_parts.enter_context(closing(training))
         resumes = not overwrite and directory.has_checkpoint()
         pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
         directory.create(config, overwrite)
         write_log_to(directory.log)
-        run.begin(pretrained)
-        result = run.finish(run.train())
-    if run.preempted:
+        training.begin(pretrained)
+        result = training.finish(training.train())
+    if training.preempted:
         raise Preempted(result)
     return result

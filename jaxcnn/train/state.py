@@ -15,6 +15,7 @@ from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.optim.averaging import Averaging
 from jaxcnn.optim.chain import averages_by_itself, evaluation_params
+from jaxcnn.programs import made_once
 from jaxcnn.train.recipe import Recipe
 
 _KERNELS_AT_ONCE = 300
@@ -133,6 +134,7 @@ def abstract_state(
     )
 
 
+@made_once
 def _initializer(model: Classifier, image_shape: tuple[int, int, int]):
     def init(key: jax.Array, pretrained: Mapping, recipe: Recipe) -> TrainState:
         params_key, state_key = jax.random.split(key)

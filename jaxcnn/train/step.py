@@ -10,6 +10,7 @@ import optax
 from jaxcnn.cpu.forms import plain_forms
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.optim.chain import hyperparameters
+from jaxcnn.programs import made_once
 from jaxcnn.train.gradient import batch_gradient
 from jaxcnn.train.metrics import Divergence, Means, TrainMetrics
 from jaxcnn.train.mixing import mixed
@@ -22,6 +23,7 @@ TrainStep = Callable[[TrainState, dict, Recipe], tuple[TrainState, TrainMetrics]
 _MIXING = 2**31 - 1  # not a step number, so never the dropout key of a step
 
 
+@made_once
 def make_train_step(model: Classifier) -> TrainStep:
     """Returns `train_step(state, batch, recipe) → (state, metrics)`, pure and ready to compile.
 
@@ -68,6 +70,7 @@ def make_train_step(model: Classifier) -> TrainStep:
     return train_step
 
 
+@made_once
 def make_eval_step(model: Classifier, views: str = "") -> Callable[[Mapping, dict, Scoring], Means]:
     """Returns `eval_step(variables, batch, scoring) → metrics`, in evaluation mode.
 

@@ -17,6 +17,7 @@ from jaxcnn.data.feeding.selection import Selection, TrainSelection, eval_select
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
+from jaxcnn.programs import made_once
 
 SHARE_OF_MEMORY = 0.8  # the rest is for the network
 
@@ -52,7 +53,9 @@ class DeviceFeed:
         examples = len(dataset.splits["train"])
         self._select = TrainSelection(examples, augmentations, batch_size, seed)
         self._splits: dict[str, DeviceSplit] = {}
-        self.batch, self._eval_batch = self._maker(augmentations), self._maker(())
+        augmentations, spec = tuple(augmentations), dataset.spec
+        self.batch = _batch_maker(spec, augmentations, layout)
+        self._eval_batch = _batch_maker(spec, (), layout)
 
     def train_batches(self, start_step: int) -> Iterator[dict]:
         """Endless training batches, from the one of `start_step` on."""
@@ -81,16 +84,20 @@ class DeviceFeed:
     def _put(self, selection: Selection) -> Selection:
         return jax.device_put(selection, self.layout.batches)
 
-    def _maker(self, augmentations: Sequence[Augmentation]) -> Callable[..., dict]:
-        """(split, selections, number) → the batch of the selected step of that number, from 0."""
 
-        @jax.jit
-        def batch(split, selections, number=0):
-            selection = jax.tree.map(lambda array: array[number], selections)
-            made = batch_of(split, selection, self.dataset.spec, augmentations)
-            return jax.lax.with_sharding_constraint(made, self.layout.batch)
+@made_once
+def _batch_maker(
+    spec: DataSpec, augmentations: tuple[Augmentation, ...], layout: Layout
+) -> Callable[..., dict]:
+    """(split, selections, number) → the batch of the selected step of that number, from 0."""
 
-        return batch
+    @jax.jit
+    def batch(split, selections, number=0):
+        selection = jax.tree.map(lambda array: array[number], selections)
+        made = batch_of(split, selection, spec, augmentations)
+        return jax.lax.with_sharding_constraint(made, layout.batch)
+
+    return batch
 
 
 def batch_of(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxcnn.config import data_seed
 from jaxcnn.data.augment.base import Augmentation
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.preparation import first_images
@@ -53,7 +54,7 @@ class Start:
         **said: Any,
     ) -> "Start":
         """The start of a run on a data set; `said` are the other attributes."""
-        images = partial(first_images, dataset, augmentations, config.seed)
+        images = partial(first_images, dataset, augmentations, data_seed(config))
         spec, remarks = dataset.spec, dataset.remarks
         return cls(config, workdir, spec, step, remarks=remarks, first_images=images, **said)
 
