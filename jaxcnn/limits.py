@@ -64,6 +64,9 @@ UP_TO_1 = Limit(lambda value: 0 < value <= 1, "more than 0 and at most 1")
 # The config keeps such a setting as an absolute path, and takes `~` for the home directory.
 PATH = Limit(lambda path: "://" not in path, "a path of the file system; a URL is not read")
 SEED = Limit(lambda value: 0 <= value < 2**32, "at least 0 and less than 2³²")
+SEED_OR_AS_THE_RUN = Limit(
+    lambda value: -1 <= value < 2**32, "at least 0 and less than 2³², or -1 for the run's seed"
+)
 TWO_FRACTIONS = Limit(
     lambda values: len(values) == 2 and all(0 <= value < 1 for value in values),
     "two numbers, each at least 0 and less than 1",

@@ -1,8 +1,8 @@
 """The config: its defaults, how a file and overrides become a full one, how two compare."""
 
 from jaxcnn.config.comparing import differences
-from jaxcnn.config.defaults import CHOICE_KEYS, LIMITS, LISTS, STATISTICS, default_config
-from jaxcnn.config.files import load_config_file, shipped_configs, summary_of
+from jaxcnn.config.defaults import CHOICE_KEYS, LIMITS, LISTS, STATISTICS, data_seed, default_config
+from jaxcnn.config.files import load_config_file, run_config_file, shipped_configs, summary_of
 from jaxcnn.config.resolving import import_modules, resolve, resolve_settings
 
 __all__ = [
@@ -10,12 +10,14 @@ __all__ = [
     "LIMITS",
     "LISTS",
     "STATISTICS",
+    "data_seed",
     "default_config",
     "differences",
     "import_modules",
     "load_config_file",
     "resolve",
     "resolve_settings",
+    "run_config_file",
     "shipped_configs",
     "summary_of",
 ]

@@ -4,16 +4,26 @@ import copy
 
 from ml_collections import ConfigDict
 
-from jaxcnn.limits import AT_LEAST_0, AT_LEAST_1, FRACTION, PATH, SEED, UP_TO_1, one_of
+from jaxcnn.limits import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    FRACTION,
+    PATH,
+    SEED,
+    SEED_OR_AS_THE_RUN,
+    UP_TO_1,
+    one_of,
+)
 
 _DEFAULTS = {
-    "seed": 0,  # of initialisation, dropout, data order and augmentation
+    "seed": 0,  # of initialisation, dropout and mixing, and of the data where data.seed is -1
     "imports": (),  # modules of one's own that register models, optimizers, …
     "init_from": "",  # weights to start from: a converted model's directory, or a run's
     "reinitialize": [],  # regexes of the parameters that begin anew although init_from has them
     "model": {"name": "lenet5"},
     "data": {
         "source": "digits",
+        "seed": -1,  # of order and augmentation; -1: the run's seed
         "resize": 0,  # images become resize × resize pixels; 0 leaves them as they are
         # Held out of train, chosen by split_seed, where the source has no such split.
         "validation_fraction": 0.1,
@@ -72,6 +82,11 @@ def default_config() -> ConfigDict:
     return ConfigDict(copy.deepcopy(_DEFAULTS))
 
 
+def data_seed(config: ConfigDict) -> int:
+    """The seed of the order of the images and of their augmentation."""
+    return config.seed if config.data.seed == -1 else config.data.seed
+
+
 # The sections that choose an entry of a registry, and the key that holds the choice.
 CHOICE_KEYS = {
     "model": "name",
@@ -96,6 +111,7 @@ LIMITS = {
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,
+    "data.seed": SEED_OR_AS_THE_RUN,
     "data.split_seed": SEED,
     "data.statistics": one_of(STATISTICS),
     "data.placement": one_of(("host", "device")),

@@ -8,12 +8,15 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError, suggestion
+
+Answer = TypeVar("Answer")
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -44,25 +47,38 @@ def load_config_file(path: str | Path) -> ConfigDict:
     Raises:
       UserError: the file is missing, fails, or has no `get_config`.
     """
+    return run_config_file(path, "get_config", ConfigDict)
+
+
+def run_config_file(path: str | Path, function: str, answers: type[Answer]) -> Answer:
+    """Runs a file and returns what the function of that name in it returns.
+
+    Args:
+      path: of a file, or a shipped one's name; ':TEXT' after it is passed to the function.
+      answers: the type that the function must return.
+
+    Raises:
+      UserError: the file is missing, fails, has no such function, or it returns another type.
+    """
     path, argument = _located(str(path))
     try:
         with _importing_neighbours(path.resolve().parent):
-            get_config = runpy.run_path(str(path))["get_config"]
-            config = get_config(*_arguments(get_config, path, argument))
+            defined = runpy.run_path(str(path))
+            if function not in defined:
+                raise UserError(f"config={path}: it defines no {function}()")
+            answer = defined[function](*_arguments(defined[function], path, argument))
     except UserError:
         raise
     except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = getattr(error, "lineno", None) or (frames[-1].lineno if frames else "?")
-        reason = (
-            "it defines no get_config()"
-            if isinstance(error, KeyError) and error.args == ("get_config",)
-            else " ".join(str(error).split())
-        )
+        reason = " ".join(str(error).split())
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: get_config() returns {type(config).__name__}, not a ConfigDict")
-    return config
+    if not isinstance(answer, answers):
+        raise UserError(
+            f"{path}: {function}() returns {type(answer).__name__}, not a {answers.__name__}"
+        )
+    return answer
 
 
 @contextlib.contextmanager
@@ -106,9 +122,9 @@ def _located(text: str) -> tuple[Path, str | None]:
     )
 
 
-def _arguments(get_config, path: Path, argument: str | None) -> tuple[str, ...]:
-    """What `get_config` is called with."""
-    signature = inspect.signature(get_config)
+def _arguments(function: Callable, path: Path, argument: str | None) -> tuple[str, ...]:
+    """What the file's function is called with."""
+    signature, name = inspect.signature(function), function.__name__
 
     def takes(*arguments: str) -> bool:
         try:
@@ -121,7 +137,7 @@ def _arguments(get_config, path: Path, argument: str | None) -> tuple[str, ...]:
     if takes(*given):
         return given
     if argument is None and takes("TEXT"):
-        raise UserError(f"config={path}: its get_config takes an argument; give it as {path}:TEXT")
+        raise UserError(f"config={path}: its {name} takes an argument; give it as {path}:TEXT")
     if argument is not None and takes():
-        raise UserError(f"config={path}:{argument}: its get_config takes no argument")
-    raise UserError(f"config={path}: its get_config{signature} must take no argument, or one text")
+        raise UserError(f"config={path}:{argument}: its {name} takes no argument")
+    raise UserError(f"config={path}: its {name}{signature} must take no argument, or one text")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -48,6 +48,12 @@ class Dataset:
     spec: DataSpec
     remarks: tuple[str, ...] = ()
 
+    def without(self, split: str) -> "Dataset":
+        """The same data without one of its splits."""
+        splits = {name: part for name, part in self.splits.items() if name != split}
+        sizes = {name: size for name, size in self.spec.sizes.items() if name != split}
+        return replace(self, splits=splits, spec=replace(self.spec, sizes=sizes))
+
     def fingerprint(self) -> str:
         """A digest of all that a run reads of its data: images, labels, splits, normalisation."""
         digest, spec = hashlib.blake2b(digest_size=16), self.spec
@@ -73,7 +79,7 @@ def load_dataset(settings: Mapping) -> Dataset:
     """
     settings = dict(settings)
     common = {key: settings.pop(key) for key in COMMON}
-    for key in ("augment", "mix", "placement"):  # they are for feeding
+    for key in ("augment", "mix", "placement", "seed"):  # they are for feeding
         settings.pop(key)
     source = SOURCES.create(settings.pop("source"), common["resize"], **settings)
     return _prepared(source, **common)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from jaxcnn.config import data_seed
 from jaxcnn.data.augment.table import check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.preparation import augmentation_stages, pixels_of
@@ -39,7 +40,7 @@ def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
     """
     augmentations = create_augmentations(config.data.augment)
     check_augmentations(augmentations, dataset.spec.image_shape, pixels_of(dataset.spec))
-    labels, stages = augmentation_stages(dataset, augmentations, count, config.seed)
+    labels, stages = augmentation_stages(dataset, augmentations, count, data_seed(config))
     augmented = stages[-1].astype(np.float32)
     for entry in config.data.mix:
         mixes = create_mixes([{**entry, "probability": 1.0}])
