@@ -28,12 +28,15 @@ def add_commands(commands) -> None:
     )
 
 
-def _train(arguments: argparse.Namespace) -> int:
-    without = ", without --overwrite," if arguments.overwrite else ""
-    again = f"the same command{without} resumes the run"
+def ends_on_signals(again: str) -> None:
+    """Before and after the training loop, which has its own handler, a signal ends the process.
+
+    Args:
+      again: what continues it, for the message.
+    """
     said = f"stopped by a signal outside the training loop; {again}\n".encode()
 
-    def stop(*_) -> None:  # before and after the loop, which installs its own handler
+    def stop(*_) -> None:
         # No exception: raised in a destructor or a library's callback, it would be swallowed and
         # the run would continue. No clean-up is needed, since a run survives even SIGKILL.
         os.write(1, said)
@@ -42,6 +45,11 @@ def _train(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
+
+def _train(arguments: argparse.Namespace) -> int:
+    without = ", without --overwrite," if arguments.overwrite else ""
+    again = f"the same command{without} resumes the run"
+    ends_on_signals(again)
     log.info("%s: starting", arguments.workdir)
     from jaxcnn import runtime
     from jaxcnn.train.experiment import load_config

@@ -1,0 +1,116 @@
+"""jaxcnn sweep: run a comparison's trials."""
+
+import argparse
+import logging
+import os
+
+from jaxcnn.cli.flags import add_command, takes_config, takes_workdir
+from jaxcnn.cli.training import PREEMPTED, ends_on_signals
+from jaxcnn.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def add_commands(commands) -> None:
+    parser = add_command(
+        commands, "sweep", _sweep, "run the trials of a comparison, or go on with them"
+    )
+    takes_config(parser)
+    takes_workdir(parser, required=False)
+    parser.add_argument("--trials", type=int, metavar="N", help="points of each arm's search")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm's best point")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes on this machine (default: 1)"
+    )
+    parser.add_argument(
+        "--worker",
+        action="store_true",
+        help="be one worker of a study that others may work on too, on any machine that sees it",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="list the trials, and measure how long they will take",
+    )
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    # One thread for each worker: the same bits on every machine, however many workers there are.
+    os.environ.setdefault("NPROC", "1")
+    from jaxcnn.compare.comparison import load_comparison
+
+    changes = {key: getattr(arguments, key) for key in ("trials", "seeds")}
+    given = {key: value for key, value in changes.items() if value is not None}
+    comparison = load_comparison(arguments.config, arguments.overrides, **given)
+    if arguments.dry_run:
+        return _dry_run(comparison)
+    if arguments.workdir is None:
+        raise UserError("--workdir is missing: the directory of the study")
+    if arguments.worker and arguments.workers:
+        raise UserError(f"--workers={arguments.workers}: a --worker is one; leave one of them out")
+    workers = 1 if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise UserError(f"--workers={workers} must be at least 1")
+    from jaxcnn.compare.study import Study
+
+    study = Study(arguments.workdir, comparison).open()
+    return _work(study) if arguments.worker else _lead(study, arguments, given, workers)
+
+
+def _work(study) -> int:
+    ends_on_signals("the same command goes on")
+    from jaxcnn import runtime
+    from jaxcnn.compare.worker import Worker
+    from jaxcnn.train.preemption import Preempted
+
+    for handler in logging.getLogger().handlers:  # a run's own lines are in its log file
+        handler.addFilter(
+            lambda record: (
+                record.levelno > logging.INFO or not record.name.startswith("jaxcnn.train")
+            )
+        )
+    runtime.prepare()
+    try:
+        Worker(study).work()
+    except Preempted:
+        return PREEMPTED
+    return 0
+
+
+def _lead(study, arguments: argparse.Namespace, given: dict[str, int], workers: int) -> int:
+    from jaxcnn.compare.sweep import Interrupted, sweep, worker_command
+
+    trials = study.extend()
+    ended = sum(study.outcome(trial) is not None for trial in trials)
+    log.info("%s: %d trials, %d ended; %d worker(s)", study.path, len(trials), ended, workers)
+    same = [f"--config={arguments.config}", f"--workdir={arguments.workdir}"]
+    same += [f"--{key}={value}" for key, value in given.items()]
+    same += [f"--config.{key}={value}" for key, value in arguments.overrides.items()]
+    try:
+        sweep(study, worker_command(same), workers)
+    except Interrupted:
+        print("stopped by a signal; all is saved, and the same command goes on")
+        return PREEMPTED
+    print(f"\nall {len(study.trials())} trials have ended")
+    print(f"try next     jaxcnn report {arguments.workdir}")
+    return 0
+
+
+def _dry_run(comparison) -> int:
+    from jaxcnn import runtime
+    from jaxcnn.compare.estimate import estimate
+    from jaxcnn.compare.study import Study
+
+    runtime.prepare()
+    logging.getLogger("jaxcnn.train").setLevel(logging.WARNING)
+    study = Study("", comparison)
+    for trial in study.first_stage():
+        settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
+        print(f"{trial.name:24} seed {trial.seed}  {settings or 'as it comes'}")
+    for arm in comparison.arms:
+        print(f"{f'{arm}/best point':24} {comparison.seeds} fresh seeds")
+    found = estimate(study)
+    for arm, seconds in found.step_seconds.items():
+        print(f"{arm:24} {1000 * seconds:.1f} ms per step")
+    print(f"{found.trials} trials, about {found.seconds / 60:.0f} minutes with one worker")
+    return 0

@@ -1,0 +1,197 @@
+"""A comparison: a base config, its arms with their search spaces, the budget and the target."""
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxcnn.compare.spaces import Space
+from jaxcnn.config import CHOICE_KEYS, default_config, run_config_file
+from jaxcnn.errors import UserError, check_choice
+from jaxcnn.train.experiment import resolve
+from jaxcnn.train.metrics import HIGHER_IS_BETTER
+
+SAMPLERS = ("halton", "sobol", "random", "grid", "tpe")
+SELECT_BY = ("metric", "steps_to_target")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things that are compared.
+
+    Attributes:
+      settings: dotted key → value, in place of the base config's.
+      space: dotted key → what a search may choose; empty: the arm is not tuned.
+      trials: number of points to try, if not the comparison's.
+      source: where the space is published, for the report.
+    """
+
+    settings: Mapping[str, Any]
+    space: Mapping[str, Space] = field(default_factory=dict)
+    trials: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how; a file in configs/ablations/ defines one.
+
+    Attributes:
+      title: of the report.
+      base: the config that all arms share.
+      arms: by name.
+      target: the value of `metric` that counts as reached.
+      metric: of the validation split, to choose the best trial of an arm and to compare arms.
+      select_by: 'metric', or 'steps_to_target': the fewest steps until `target` is reached, with ties
+        broken by the metric.
+      sampler: of the points of a search; a 'grid' has as many points as its values make.
+      trials: number of points of each arm.
+      seeds_per_trial: runs of each point; the mean of their values is the point's.
+      seeds: number of runs of each arm's best point, with seeds that the search did not use.
+      seed: of the search.
+    """
+
+    title: str
+    base: ConfigDict
+    arms: Mapping[str, Arm]
+    target: float
+    metric: str = "accuracy"
+    select_by: str = "metric"
+    sampler: str = "halton"
+    trials: int = 16
+    seeds_per_trial: int = 1
+    seeds: int = 5
+    seed: int = 0
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value of the metric is the better one."""
+        return self.metric in HIGHER_IS_BETTER
+
+    def points(self, arm: str) -> int:
+        """The number of points that an arm tries."""
+        arm = self.arms[arm]
+        if not arm.space:
+            return 0
+        return self.trials if arm.trials is None else arm.trials
+
+    def config(
+        self, arm: str, settings: Mapping[str, Any] | None = None, seed: int = 0
+    ) -> ConfigDict:
+        """The resolved config of a trial.
+
+        A choice that the arm makes starts from its defaults, even if the base makes the same choice:
+        the settings of a tuned base would favour that arm.
+
+        Args:
+          settings: dotted key → value, what the search chose; None: the arm as it comes.
+
+        Raises:
+          UserError: a setting does not exist, or a value is not allowed; the message names the arm.
+        """
+        given = {**self.arms[arm].settings, **(settings or {}), "seed": seed}
+        config = ConfigDict(copy.deepcopy(self.base.to_dict()))
+        common = default_config()
+        for section, key in CHOICE_KEYS.items():
+            if f"{section}.{key}" in given:
+                kept = {k: v for k, v in config.get(section, {}).items() if k in common[section]}
+                config[section] = ConfigDict({**kept, key: given[f"{section}.{key}"]})
+        try:
+            return resolve(config, {key: as_text(value) for key, value in given.items()})
+        except UserError as error:
+            raise UserError(f"arm {arm!r}: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """All that defines the trials, in JSON's types."""
+        return {
+            "title": self.title,
+            "target": self.target,
+            "metric": self.metric,
+            "select_by": self.select_by,
+            "sampler": self.sampler,
+            "trials": self.trials,
+            "seeds_per_trial": self.seeds_per_trial,
+            "seeds": self.seeds,
+            "seed": self.seed,
+            "base": resolve(self.base).to_dict(),
+            "arms": {
+                name: {
+                    "settings": dict(arm.settings),
+                    "space": {key: space.to_json() for key, space in arm.space.items()},
+                    "trials": self.points(name),
+                    "source": arm.source,
+                }
+                for name, arm in self.arms.items()
+            },
+        }
+
+
+def as_text(value: Any) -> str:
+    """A setting's value as on the command line."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def load_comparison(
+    path: str | Path, overrides: Mapping[str, str] | None = None, **changes: int
+) -> Comparison:
+    """Runs a comparison's file, which defines `get_comparison()`.
+
+    Args:
+      path: of a file, or the name of a shipped one: 'ablations/optimizers_digits'.
+      overrides: dotted key → text, of the base config: {"train.duration": "2 epochs"}.
+      changes: fields of the comparison, such as `trials` and `seeds`.
+
+    Raises:
+      UserError: the file is missing or fails; a field, a setting or a space is not valid.
+    """
+    comparison = run_config_file(path, "get_comparison", Comparison)
+    for name, value in changes.items():
+        object.__setattr__(comparison, name, value)
+    base = resolve(comparison.base, overrides)
+    object.__setattr__(comparison, "base", base)
+    check_comparison(comparison)
+    return comparison
+
+
+def check_comparison(comparison: Comparison) -> None:
+    """Refuses a comparison of which a trial would fail, before any is trained.
+
+    Raises:
+      UserError: a field, a setting, or a value at the end of a space is not valid.
+    """
+    check_choice("sampler", comparison.sampler, SAMPLERS)
+    check_choice("select_by", comparison.select_by, SELECT_BY)
+    for name, least in {"trials": 1, "seeds_per_trial": 1, "seeds": 1, "seed": 0}.items():
+        value = getattr(comparison, name)
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"{name}={value!r} must be a whole number, at least {least}")
+    if not comparison.arms:
+        raise UserError("arms={}: there is nothing to compare")
+    for name, arm in comparison.arms.items():
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+            raise UserError(
+                f"arm {name!r}: its trials have directories of this name; it takes letters, digits, "
+                "'_', '.', '+' and '-'"
+            )
+        if arm.trials is not None and (not isinstance(arm.trials, int) or arm.trials < 1):
+            raise UserError(f"arm {name!r}: trials={arm.trials!r} must be at least 1")
+        if arm.trials and not arm.space:
+            raise UserError(f"arm {name!r}: trials={arm.trials}, but it has no space to search")
+        _check_arm(comparison, name, arm)
+
+
+def _check_arm(comparison: Comparison, name: str, arm: Arm) -> None:
+    if "seed" in {**arm.settings, **arm.space}:
+        raise UserError(f"arm {name!r}: seed is the study's to set; data.seed may be fixed")
+    comparison.config(name)
+    for key, space in arm.space.items():
+        if key in arm.settings:
+            raise UserError(f"arm {name!r}: {key} is in its settings and in its space; keep one")
+        if comparison.sampler == "grid":
+            space.grid()
+        for value in space.ends():
+            comparison.config(name, {key: value})

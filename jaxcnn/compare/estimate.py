@@ -1,0 +1,86 @@
+"""How long a study will take: a few steps of each kind of trial, measured."""
+
+import json
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxcnn.compare.study import Study
+from jaxcnn.data.dataset import load_dataset
+from jaxcnn.durations import Every, RunLength
+from jaxcnn.train.observers.files import MetricsFile
+from jaxcnn.train.start import run
+from jaxcnn.train.workdir import Workdir
+
+_STEPS = 40  # of which the second half is timed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of all trials of a study.
+
+    Attributes:
+      trials: their number, with the retrained ones.
+      seconds: of one worker.
+      step_seconds: of one step, by arm.
+    """
+
+    trials: int
+    seconds: float
+    step_seconds: dict[str, float]
+
+
+def estimate(study: Study) -> Estimate:
+    """Measures a short run for each network, data and batch size of a study's arms.
+
+    Start-up, compilation and evaluation are included as the short run took them; later trials of an
+    arm compile nothing, so the study is rather faster.
+    """
+    comparison = study.comparison
+    measured: dict[str, tuple[float, float, float]] = {}
+    trials, seconds, by_arm = 0, 0.0, {}
+    for arm in comparison.arms:
+        config = comparison.config(arm)
+        key = json.dumps([config.model.to_dict(), config.data.to_dict(), config.train.to_dict()])
+        if key not in measured:
+            measured[key] = _measured(config)
+        step, evaluation, examples = measured[key]
+        length = RunLength.of(config, int(examples))
+        every = Every(length.period(config.eval.every, "config.eval.every"))
+        evaluations = math.ceil(length.steps / every.period)
+        count = 1 + comparison.points(arm) * comparison.seeds_per_trial + comparison.seeds
+        trials += count
+        seconds += count * (length.steps * step + evaluations * evaluation)
+        by_arm[arm] = step
+    return Estimate(trials, seconds, by_arm)
+
+
+def _measured(config: ConfigDict) -> tuple[float, float, float]:
+    """The seconds of a step and of an evaluation, and the number of training images."""
+    dataset = load_dataset(config.data.to_dict()).without("test")
+    short = config.copy_and_resolve_references()
+    short.train.duration, short.schedule.warmup = f"{_STEPS} steps", "0 steps"
+    short.log.every = short.eval.every = f"{_STEPS // 2} steps"
+    with tempfile.TemporaryDirectory() as folder:
+        workdir, clock = Workdir(Path(folder, "run")), _Clock()
+        run(short, workdir, [clock, MetricsFile(workdir)], dataset)
+        lines = [line for line in workdir.read_metrics() if line["split"] == "train"]
+    batch_size = config.train.global_batch_size
+    step = batch_size / lines[-1]["examples_per_second"]
+    return step, clock.evaluation, dataset.spec.sizes["train"]
+
+
+class _Clock:
+    """Times the last evaluation."""
+
+    evaluation = 0.0
+
+    def on_steps(self, step: int) -> None:
+        self._last_step = time.perf_counter()
+
+    def on_validation(self, line: dict) -> None:
+        self.evaluation = time.perf_counter() - self._last_step

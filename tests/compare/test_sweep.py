@@ -1,0 +1,132 @@
+"""Sweeps with real processes: killed, stopped, several at once. What comes out is always the same."""
+
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+from jaxcnn.compare.comparison import load_comparison
+from jaxcnn.compare.study import Study
+from tests.conftest import start_jaxcnn
+
+COMPARISON = """
+from jaxcnn.compare import Arm, Comparison, LogUniform
+from jaxcnn.config import default_config
+
+def get_comparison():
+    base = default_config()
+    base.model.name = "linear"
+    base.data.update({"source": "synthetic", "train_images": 200, "test_images": 50})
+    base.data.update({"height": 8, "width": 8, "classes": 3, "placement": "device"})
+    base.train.update({"duration": "60 steps", "global_batch_size": 20})
+    base.eval.every = base.checkpoint.every = "10 steps"
+    space = {"optimizer.learning_rate": LogUniform(1e-4, 0.1)}
+    arms = {name: Arm({"optimizer.name": name}, space) for name in ("sgd", "adam")}
+    return Comparison("Small", base, arms, target=0.9, trials=3, seeds=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("comparison") / "small.py"
+    path.write_text(COMPARISON)
+    return path
+
+
+@pytest.fixture(scope="module")
+def one_worker(file, tmp_path_factory):
+    path = tmp_path_factory.mktemp("one") / "study"
+    output, code = finish(start_jaxcnn("sweep", f"--config={file}", f"--workdir={path}"))
+    assert code == 0, output
+    assert "all 12 trials have ended" in output
+    return record(file, path)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=300)
+    return output, process.returncode
+
+
+def record(file, path):
+    """All that a study found, without times."""
+    study = Study(path, load_comparison(file))
+    trials = study.trials()
+    assert all(study.outcome(trial) for trial in trials)
+    results = {
+        trial.name: {k: v for k, v in study.outcome(trial).result.items() if k != "seconds"}
+        for trial in trials
+    }
+    evaluations = {  # a run that a signal stopped has a training line more
+        trial.name: [
+            line for line in study.workdir(trial).read_metrics() if line["split"] == "validation"
+        ]
+        for trial in trials
+    }
+    return (path / "trials.jsonl").read_text(), results, evaluations
+
+
+def workers_of(process):
+    try:
+        return psutil.Process(process.pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_two_workers_that_are_killed_find_what_one_finds(file, one_worker, tmp_path):
+    path = tmp_path / "study"
+    process = start_jaxcnn("sweep", f"--config={file}", f"--workdir={path}", "--workers=2")
+    chance, kills = random.Random(0), 0
+    while process.poll() is None and kills < 4:
+        time.sleep(chance.uniform(3.0, 6.0))
+        for worker in workers_of(process)[:1]:
+            worker.kill()
+            kills += 1
+    output, code = finish(process)
+    assert code == 0, output
+    assert output.count("a worker was killed (SIGKILL)") == kills > 0
+    assert record(file, path) == one_worker
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_sweep_and_the_same_command_goes_on(file, one_worker, tmp_path, number):
+    command = "sweep", f"--config={file}", f"--workdir={tmp_path / 'study'}", "--workers=2"
+    process = start_jaxcnn(*command)
+    while not list((tmp_path / "study").glob("trials/*/*/result.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    workers = workers_of(process)
+    process.send_signal(number)
+    output, code = finish(process)
+    assert (code, output.splitlines()[-1]) == (
+        75, "stopped by a signal; all is saved, and the same command goes on",
+    )  # fmt: skip
+    assert not any(worker.is_running() for worker in workers)
+    output, code = finish(start_jaxcnn(*command))
+    assert code == 0, output
+    assert record(file, tmp_path / "study") == one_worker
+
+
+def test_workers_that_are_started_by_hand_share_a_study(file, one_worker, tmp_path):
+    command = "sweep", f"--config={file}", f"--workdir={tmp_path / 'study'}", "--worker"
+    outputs = [finish(process) for process in [start_jaxcnn(*command) for _ in range(2)]]
+    assert [code for _, code in outputs] == [0, 0], outputs
+    ended = "".join(output for output, _ in outputs).count(": completed, accuracy")
+    assert ended == 12  # none twice
+    assert record(file, tmp_path / "study") == one_worker
+
+
+def test_an_error_in_a_worker_ends_the_sweep(file, tmp_path):
+    process = start_jaxcnn(
+        "sweep", f"--config={file}", f"--workdir={tmp_path / 'study'}",
+        "--config.train.global_batch_size=1000",
+    )  # fmt: skip
+    output, code = finish(process)
+    assert code == 1
+    errors = [line for line in output.splitlines() if line.startswith("jaxcnn: error: ")]
+    assert errors[0].startswith(
+        "jaxcnn: error: trial sgd/default: config.train.global_batch_size=1000"
+    )
+    assert "for the reason above" in errors[1]
+    assert "Traceback" not in output
