@@ -21,6 +21,11 @@ class Layout:
         axis = {"axis_types": (AxisType.Auto,)}
         return cls(jax.make_mesh((jax.device_count(),), ("data",), **axis))
 
+    @classmethod
+    def on(cls, device: jax.Device) -> "Layout":
+        """A single device."""
+        return cls(Mesh(np.array([device]), ("data",), axis_types=(AxisType.Auto,)))
+
     @property
     def replicas(self) -> int:
         """The number of devices that share a batch."""
@@ -30,6 +35,11 @@ class Layout:
     def replicated(self) -> NamedSharding:
         """A full copy of the array on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def numbers(self) -> NamedSharding:
+        """Where a recipe's numbers and the metrics of a step are: on every device."""
+        return self.replicated
 
     @property
     def batch(self) -> NamedSharding:

@@ -20,6 +20,13 @@ def add_commands(commands) -> None:
     parser.add_argument("--trials", type=int, metavar="N", help="points of each arm's search")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm's best point")
     parser.add_argument(
+        "--way",
+        metavar="WAY",
+        help="sequential (default): trials one after another; vmap, map or shard_map: a pack of them "
+        "in one program",
+    )
+    parser.add_argument("--pack", type=int, metavar="N", help="trials in one program (default: 8)")
+    parser.add_argument(
         "--workers", type=int, metavar="N", help="processes on this machine (default: 1)"
     )
     parser.add_argument(
@@ -39,7 +46,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("NPROC", "1")
     from jaxcnn.compare.comparison import load_comparison
 
-    changes = {key: getattr(arguments, key) for key in ("trials", "seeds")}
+    changes = {key: getattr(arguments, key) for key in ("trials", "seeds", "way", "pack")}
     given = {key: value for key, value in changes.items() if value is not None}
     comparison = load_comparison(arguments.config, arguments.overrides, **given)
     if arguments.dry_run:
@@ -77,7 +84,7 @@ def _work(study) -> int:
     return 0
 
 
-def _lead(study, arguments: argparse.Namespace, given: dict[str, int], workers: int) -> int:
+def _lead(study, arguments: argparse.Namespace, given: dict, workers: int) -> int:
     from jaxcnn.compare.sweep import Interrupted, sweep, worker_command
 
     trials = study.extend()

@@ -17,6 +17,7 @@ from jaxcnn.train.metrics import HIGHER_IS_BETTER
 
 SAMPLERS = ("halton", "sobol", "random", "grid", "tpe")
 SELECT_BY = ("metric", "steps_to_target")
+WAYS = ("sequential", "vmap", "map", "shard_map")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Comparison:
       trials: number of points of each arm.
       seeds_per_trial: runs of each point; the mean of their values is the point's.
       seeds: number of runs of each arm's best point, with seeds that the search did not use.
+      way: how a worker runs trials: 'sequential', one after another, with one compiled program for
+        all that differ in numbers; or several in one program, by 'vmap', 'map' (one after another in
+        the program) or 'shard_map' (a share on each device). A study keeps to one.
+      pack: trials in one program, unless sequential.
       seed: of the search.
     """
 
@@ -65,6 +70,8 @@ class Comparison:
     trials: int = 16
     seeds_per_trial: int = 1
     seeds: int = 5
+    way: str = "sequential"
+    pack: int = 8
     seed: int = 0
 
     @property
@@ -116,6 +123,8 @@ class Comparison:
             "trials": self.trials,
             "seeds_per_trial": self.seeds_per_trial,
             "seeds": self.seeds,
+            "way": self.way,
+            "pack": self.pack,
             "seed": self.seed,
             "base": resolve(self.base).to_dict(),
             "arms": {
@@ -136,7 +145,7 @@ def as_text(value: Any) -> str:
 
 
 def load_comparison(
-    path: str | Path, overrides: Mapping[str, str] | None = None, **changes: int
+    path: str | Path, overrides: Mapping[str, str] | None = None, **changes: Any
 ) -> Comparison:
     """Runs a comparison's file, which defines `get_comparison()`.
 
@@ -165,7 +174,14 @@ def check_comparison(comparison: Comparison) -> None:
     """
     check_choice("sampler", comparison.sampler, SAMPLERS)
     check_choice("select_by", comparison.select_by, SELECT_BY)
-    for name, least in {"trials": 1, "seeds_per_trial": 1, "seeds": 1, "seed": 0}.items():
+    check_choice("way", comparison.way, WAYS)
+    for name, least in {
+        "trials": 1,
+        "seeds_per_trial": 1,
+        "seeds": 1,
+        "pack": 1,
+        "seed": 0,
+    }.items():
         value = getattr(comparison, name)
         if not isinstance(value, int) or value < least:
             raise UserError(f"{name}={value!r} must be a whole number, at least {least}")

@@ -3,19 +3,26 @@
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxcnn.compare.leases import Lease, LeaseLost, Leases
+from jaxcnn.compare.pack import PackLayout, align, train_pack
 from jaxcnn.compare.study import Study, Trial
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
+from jaxcnn.layout import Layout
+from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.judge import DivergedError
 from jaxcnn.train.observers import Observer
 from jaxcnn.train.observers.files import MetricsFile
-from jaxcnn.train.start import run
+from jaxcnn.train.preemption import Preempted
+from jaxcnn.train.start import opened, run
+from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
 
@@ -27,69 +34,138 @@ class Worker:
     """Runs trials of a study in this process.
 
     Trials whose networks, optimizers and data have the same structure share one compiled program:
-    their numbers are its arguments.
+    their numbers are its arguments. They run one after another, or in packs.
     """
 
     def __init__(self, study: Study):
         self._study, self._leases = study, Leases()
         self._datasets: dict[str, Dataset] = {}
+        self._structures: dict[str, str] = {}  # by trial
 
     def work(self) -> None:
         """Takes trials until the study is complete.
 
         Raises:
           UserError: a trial cannot be trained.
-          Preempted: a signal, after the trial at hand was saved.
+          Preempted: a signal, after the trials at hand were saved.
         """
         while True:
             trials = self._study.extend()
-            open_trials = [trial for trial in trials if not self._study.outcome(trial)]
-            if not open_trials:
+            packs = [pack for pack in self._packs(trials) if self._open(pack)]
+            if not packs:
                 return
-            if not self._take_one(open_trials, trials):
+            if not self._take_one(packs, trials):
                 time.sleep(_PATIENCE)
 
-    def _take_one(self, open_trials: Iterable[Trial], trials: list[Trial]) -> bool:
-        """Runs the first trial that no other worker holds; returns whether there was one."""
-        for trial in open_trials:
-            lease = self._leases.take(self._study.workdir(trial).path)
+    def _open(self, pack: Iterable[Trial]) -> list[Trial]:
+        return [trial for trial in pack if not self._study.outcome(trial)]
+
+    def _packs(self, trials: Iterable[Trial]) -> list[list[Trial]]:
+        """The trials in packs of one structure, of which the last may be smaller."""
+        comparison = self._study.comparison
+        if comparison.way == "sequential":
+            return [[trial] for trial in trials]
+        alike: dict[tuple, list[list[Trial]]] = {}
+        for trial in trials:
+            packs = alike.setdefault((trial.arm, trial.kind, self._structure(trial)), [[]])
+            if len(packs[-1]) == comparison.pack:
+                packs.append([])
+            packs[-1].append(trial)
+        return [pack for packs in alike.values() for pack in packs]
+
+    def _structure(self, trial: Trial) -> str:
+        """What trials of one program have in common."""
+        if trial.name not in self._structures:
+            config, dataset = self._config(trial), self._data(trial)
+            experiment = Experiment.of(config, dataset.spec, Layout.on(jax.devices()[0]))
+            recipe = experiment.recipe
+            same = (
+                experiment.model,
+                jax.tree.structure(recipe),
+                experiment.augmentations,
+                experiment.length,
+                experiment.log,
+                experiment.eval,
+                experiment.checkpoint,
+                [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(recipe)],
+                config.data.to_dict(),
+                config.early_stopping.to_dict(),
+            )
+            self._structures[trial.name] = repr(same)
+        return self._structures[trial.name]
+
+    def _take_one(self, packs: Iterable[Sequence[Trial]], trials: list[Trial]) -> bool:
+        """Runs the first pack that no other worker holds; returns whether there was one."""
+        for pack in packs:
+            lease = self._leases.take(self._study.workdir(pack[0]).path)
             if lease is None:
                 continue
             try:
-                if not self._study.outcome(trial):  # it may have ended since
-                    self._run(trial, lease)
-                    self._study.prune(trial, trials)
+                if waiting := self._open(pack):  # they may have ended since
+                    self._run(waiting, lease)
+                    for trial in waiting:
+                        self._study.prune(trial, trials)
             except LeaseLost:
-                log.warning("%s: another worker has taken it over", trial.name)
+                log.warning("%s: another worker has taken it over", pack[0].name)
             finally:
                 lease.release()
             return True
         return False
 
-    def _run(self, trial: Trial, lease: Lease) -> None:
-        directory = self._study.workdir(trial)
-        config = self._study.comparison.config(trial.arm, trial.settings, trial.seed)
-        log.info("%s", trial.name)
+    def _run(self, waiting: Sequence[Trial], lease: Lease) -> None:
+        log.info("%s", ", ".join(trial.name for trial in waiting))
         try:
-            dataset = self._dataset(config)
-            if trial.kind != "best":  # a search must not see it, and no one reads it twice
-                dataset = dataset.without("test")
-            run(config, directory, [Watch(lease, directory), MetricsFile(directory)], dataset)
-        except DivergedError:  # a result like another
-            pass
+            if self._study.comparison.way == "sequential":
+                self._run_alone(*waiting, lease)
+            else:
+                self._run_packed(waiting, lease)
         except UserError as error:
-            raise UserError(f"trial {trial.name}: {error}") from error
-        outcome = self._study.outcome(trial)
-        log.info(
-            "%s: %s, %s %.4g",
-            trial.name,
-            outcome.status,
-            self._study.comparison.metric,
-            outcome.value,
-        )
+            raise UserError(f"trial {waiting[0].name}: {error}") from error
+        metric = self._study.comparison.metric
+        for trial in waiting:
+            outcome = self._study.outcome(trial)
+            log.info("%s: %s, %s %.4g", trial.name, outcome.status, metric, outcome.value)
 
-    def _dataset(self, config: ConfigDict) -> Dataset:
-        settings = config.data.to_dict()
+    def _run_alone(self, trial: Trial, lease: Lease) -> None:
+        directory = self._study.workdir(trial)
+        watching = [Watch(lease, directory), MetricsFile(directory)]
+        with suppress(DivergedError):  # a result like another
+            run(self._config(trial), directory, watching, self._data(trial))
+
+    def _run_packed(self, waiting: Sequence[Trial], lease: Lease) -> None:
+        comparison = self._study.comparison
+        way, devices = comparison.way, jax.local_devices()
+        used = devices if way == "shard_map" else devices[:1]
+        if comparison.pack % len(used):
+            raise UserError(
+                f"pack={comparison.pack} trials cannot be divided among {len(used)} devices; "
+                f"valid: a multiple of {len(used)}"
+            )
+        directories = [self._study.workdir(trial) for trial in waiting]
+        align(directories)
+        with ExitStack() as stack:
+            runs = [
+                stack.enter_context(
+                    opened(
+                        self._config(trial),
+                        directory,
+                        [Watch(lease, directory), MetricsFile(directory)],
+                        self._data(trial),
+                        Layout.on(used[number * len(used) // comparison.pack]),
+                    )
+                )
+                for number, (trial, directory) in enumerate(zip(waiting, directories, strict=True))
+            ]
+            signalled = train_pack(runs, way, PackLayout.over(used), comparison.pack)
+        if signalled:
+            raise Preempted(directories[0].read_result())
+
+    def _config(self, trial: Trial) -> ConfigDict:
+        return self._study.comparison.config(trial.arm, trial.settings, trial.seed)
+
+    def _data(self, trial: Trial) -> Dataset:
+        """The data of a trial; a search must not see the test split, which is read once, at the end."""
+        settings = self._config(trial).data.to_dict()
         key = json.dumps({**settings, "augment": [], "mix": [], "seed": -1, "placement": ""})
         if key not in self._datasets:
             if len(self._datasets) == _DATASETS:
@@ -99,13 +175,14 @@ class Worker:
                 raise UserError(
                     "config.data.validation_fraction=0: trials are compared on a validation split"
                 )
-        return self._datasets[key]
+        dataset = self._datasets[key]
+        return dataset if trial.kind == "best" else dataset.without("test")
 
 
 class Watch(Observer):
     """Ends a run whose lease another worker has taken over; measures the time of its evaluations."""
 
-    def __init__(self, lease: Lease, directory):
+    def __init__(self, lease: Lease, directory: Workdir):
         self._lease, self._directory = lease, directory
         self._evaluating, self._start = 0.0, time.perf_counter()
         self._last_step = self._start

@@ -32,7 +32,7 @@ class Engine:
         self, step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
     ):
         self.state, self.feed = state, feed
-        self._step, self._recipe = step, feed.layout.replicate(recipe)
+        self._step, self._recipe = step, jax.device_put(recipe, feed.layout.numbers)
         self._batches: Iterator[dict] | None = None
         self._metrics: TrainMetrics | None = None  # of all steps since the last `read`
         self._behind: TrainMetrics | None = None  # of the dispatch to wait for next
@@ -103,10 +103,10 @@ class DeviceEngine(Engine):
         split, selections = feed.split("train"), feed.selections(0)
         batch = jax.eval_shape(feed.batch, split, selections)
         _, metrics = jax.eval_shape(step, self.state, batch, self._recipe)
-        self._no_metrics = layout.replicate(TrainMetrics.none_yet(metrics))
+        self._no_metrics = jax.device_put(TrainMetrics.none_yet(metrics), layout.numbers)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
         steps = _several_steps(step, feed.batch)
-        jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.replicated))
+        jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.numbers))
         inputs: Any = self.state, self._no_metrics, split, selections, self._count(1), self._recipe
         self._program = _compiled(jitted, *inputs)
 

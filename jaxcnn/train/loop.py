@@ -15,9 +15,16 @@ from jaxcnn.train.experiment import Experiment, create_feed
 from jaxcnn.train.history import History
 from jaxcnn.train.judge import DivergedError, Judge, divergence_advice
 from jaxcnn.train.keeping import Keeper
+from jaxcnn.train.metrics import Reading
 from jaxcnn.train.observers import Start
 from jaxcnn.train.preemption import Preemption
-from jaxcnn.train.state import count_parameters, evaluation_variables, init_state, non_finite
+from jaxcnn.train.state import (
+    TrainState,
+    count_parameters,
+    evaluation_variables,
+    init_state,
+    non_finite,
+)
 from jaxcnn.train.step import make_train_step
 from jaxcnn.train.workdir import Workdir
 
@@ -33,75 +40,112 @@ class Run:
         layout: Layout,
         experiment: Experiment,
         observers: Iterable[Any],
+        pretrained: Mapping | None = None,
     ):
         self.config, self.dataset, self.experiment = config, dataset, experiment
+        self.pretrained = pretrained
         self.layout, self.directory, self.length = layout, directory, experiment.length
         self.feed = create_feed(config, dataset, experiment, layout)
         self.evaluator = Evaluator(experiment, self.feed, config.eval.global_batch_size)
         self.judge = Judge(config, experiment.schedule)
         self.history = History(observers, experiment.length)
+        self.preempted = self.stopped = False
 
-    def begin(self, pretrained: Mapping | None = None) -> None:
+    def begin(self) -> None:
         """Restores or initialises the state, notifies the observers and compiles the step."""
+        state = self.restored_or_new()
+        step = make_train_step(self.experiment.model)
+        self.engine = create_engine(step, state, self.experiment.recipe, self.feed)
+        self.notify_start()
+        self.engine.compile()
+
+    def restored_or_new(self) -> TrainState:
+        """The state of the newest checkpoint, or that of step 0."""
         experiment, spec, layout = self.experiment, self.dataset.spec, self.layout
-        model, recipe = experiment.model, experiment.recipe
         self.keeper = Keeper(self.directory, self.dataset, experiment, layout, self.judge)
         state = self.keeper.resumed()
         if state is None:
-            seed = self.config.seed
-            state = init_state(model, recipe, spec.image_shape, seed, layout, pretrained)
+            model, recipe, seed = experiment.model, experiment.recipe, self.config.seed
+            state = init_state(model, recipe, spec.image_shape, seed, layout, self.pretrained)
         self.step, self.parameters = int(state.step), count_parameters(state)
-        self.engine = create_engine(make_train_step(model), state, recipe, self.feed)
+        return state
+
+    def notify_start(self) -> None:
+        """Tells the observers that the run begins."""
         self.history.start(
             Start.of(
-                self.config, self.directory.path, self.dataset, experiment.augmentations, self.step,
-                total_steps=self.length.steps, parameters=self.parameters,
-                devices=layout.replicas, rules=experiment.rules,
+                self.config, self.directory.path, self.dataset, self.experiment.augmentations,
+                self.step, total_steps=self.length.steps, parameters=self.parameters,
+                devices=self.layout.replicas, rules=self.experiment.rules,
             )
         )  # fmt: skip
-        self.engine.compile()
+        self._since, self._since_step = time.perf_counter(), self.step
 
     def train(self) -> str:
         """Trains until the run ends or is stopped; returns its status."""
-        experiment, engine, total_steps = self.experiment, self.engine, self.length.steps
-        events = experiment.log, experiment.eval, experiment.checkpoint
-        preempted = stopped = False
         with Preemption() as preemption:
-            engine.start(self.step)
-            since, since_step = time.perf_counter(), self.step
-            while self.step < total_steps and not (preempted or stopped or self.judge.should_stop):
-                until = min(total_steps, *(event.next_after(self.step) for event in events))
-                self.step += engine.advance(until - self.step)
-                self.history.steps(self.step)
-                preempted = preemption.requested
-                is_last = self.step == total_steps
-                save = preempted or is_last or experiment.checkpoint.due(self.step)
-                validate = is_last or experiment.eval.due(self.step)
-                if not (save or validate or experiment.log.due(self.step)):
-                    continue
-                (reading,) = engine.read()
-                seconds = time.perf_counter() - since
-                self.keeper.seconds += seconds
-                speed = (self.step - since_step) * self.length.batch_size / seconds
-                if reading.divergence:
-                    raise self._divergence("the loss", *reading.divergence)
-                if (save or validate) and (array := non_finite(engine.state)):
-                    raise self._divergence(array, self.step, engine.learning_rate())
-                # A preempted run keeps the statistics of its last evaluation.
-                if validate or (save and not preempted):
-                    engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
-                stopped = self._report(reading.values, speed, validate, save)
-                since, since_step = time.perf_counter(), self.step
+            self.engine.start(self.step)
+            self._since = time.perf_counter()
+            while not self.over:
+                taken = self.engine.advance(self.next_event() - self.step)
+                if self.arrive(taken, preemption.requested):
+                    (reading,) = self.engine.read()
+                    self.review(reading)
             self.preempted = preemption.requested
-        engine.close()
+        self.engine.close()
+        return self.status()
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step is taken, or someone has stopped the run."""
+        ended = self.step == self.length.steps or self.judge.should_stop
+        return ended or self.stopped or self.preempted
+
+    def next_event(self) -> int:
+        """The next step at which something is due."""
+        events = self.experiment.log, self.experiment.eval, self.experiment.checkpoint
+        return min(self.length.steps, *(event.next_after(self.step) for event in events))
+
+    def arrive(self, taken: int, preempted: bool) -> bool:
+        """Counts steps that were taken; returns whether anything is due after them."""
+        self.step, self.preempted = self.step + taken, preempted
+        self.history.steps(self.step)
+        is_last = self.step == self.length.steps
+        self._save = preempted or is_last or self.experiment.checkpoint.due(self.step)
+        self._validate = is_last or self.experiment.eval.due(self.step)
+        return self._save or self._validate or self.experiment.log.due(self.step)
+
+    def review(self, reading: Reading) -> None:
+        """Checks, evaluates, reports and saves, as due after the last steps.
+
+        Raises:
+          DivergedError: the loss or the weights are no longer finite; the result says so.
+        """
+        engine, save, validate = self.engine, self._save, self._validate
+        seconds = time.perf_counter() - self._since
+        self.keeper.seconds += seconds
+        speed = (self.step - self._since_step) * self.length.batch_size / seconds
+        if reading.divergence:
+            raise self._divergence("the loss", *reading.divergence)
+        if (save or validate) and (array := non_finite(engine.state)):
+            raise self._divergence(array, self.step, engine.learning_rate())
+        # A preempted run keeps the statistics of its last evaluation.
+        if validate or (save and not self.preempted):
+            engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
+        self.stopped = self._report(reading.values, speed, validate, save)
+        self._since, self._since_step = time.perf_counter(), self.step
+
+    def status(self) -> str:
+        """Why training ended, once all checkpoints are on disk."""
         self.keeper.wait()
-        if self.step == total_steps:
+        if self.step == self.length.steps:
             return "completed"
-        return "early_stopped" if self.judge.should_stop else "stopped" if stopped else "preempted"
+        early = self.judge.should_stop
+        return "early_stopped" if early else "stopped" if self.stopped else "preempted"
 
     def _report(self, values: dict, speed: float, validate: bool, save: bool) -> bool:
         """Validates, reports and saves as due; returns whether an observer asks to stop."""
-        validation = self._validate() if validate else None
+        validation = self._validation() if validate else None
         try:
             stopped = self.history.lines(self.step, values, speed, validation, self.judge.scale)
         except Exception:  # raised by an observer; the run ends, and can be resumed from here
@@ -112,7 +156,7 @@ class Run:
             self.keeper.save_latest(self.step, self.engine.state)
         return stopped
 
-    def _validate(self) -> tuple[dict, bool] | None:
+    def _validation(self) -> tuple[dict, bool] | None:
         """Evaluates on the validation split; returns the metrics and whether they are the best."""
         if "validation" not in self.dataset.splits:
             return None

@@ -1,8 +1,8 @@
 """How a run starts: its config and workdir checked, its data loaded, a former run resumed."""
 
 import logging
-from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import hosts
 from jaxcnn.data.dataset import Dataset, load_dataset
+from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.train.experiment import Experiment, check_trainable, resolve
@@ -69,8 +70,7 @@ def run(
             "JAX_DISABLE_JIT=1: the training step is compiled before it runs; unset it, and call the "
             "function of `make_train_step` itself to look into a step"
         )
-    with ExitStack() as open_parts:
-        write_log_to = open_parts.enter_context(logged())
+    with logged() as write_log_to:
         former = None if overwrite else former_config(config, directory)
         longer = former is not None and former.train.duration != config.train.duration
         if former is not None and not longer and (result := finished(directory)):
@@ -80,18 +80,44 @@ def run(
             log.info("loading the data: %s", config.data.source)
             dataset = load_dataset(config.data.to_dict())
         layout = Layout.over_all_devices()
-        experiment = Experiment.of(config, dataset.spec, layout)
-        check_trainable(config, experiment, dataset.spec, layout)
         if longer:
-            check_continues(Experiment.of(former, dataset.spec, layout), experiment, config)
-        training = Run(config, directory, dataset, layout, experiment, observers)
-        open_parts.enter_context(closing(training))
-        resumes = not overwrite and directory.has_checkpoint()
-        pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
-        directory.create(config, overwrite)
-        write_log_to(directory.log)
-        training.begin(pretrained)
-        result = training.finish(training.train())
+            _check_continues(former, config, dataset.spec, layout)
+        with opened(config, directory, observers, dataset, layout, overwrite) as training:
+            write_log_to(directory.log)
+            training.begin()
+            result = training.finish(training.train())
     if training.preempted:
         raise Preempted(result)
     return result
+
+
+@contextmanager
+def opened(
+    config: ConfigDict,
+    directory: Workdir,
+    observers: Iterable[Any],
+    dataset: Dataset,
+    layout: Layout,
+    overwrite: bool = False,
+) -> Iterator[Run]:
+    """A context with a run that is ready to begin. Its directory is created once all is checked.
+
+    Raises:
+      UserError: the config does not fit the data or the devices; nothing has been written.
+    """
+    experiment = Experiment.of(config, dataset.spec, layout)
+    check_trainable(config, experiment, dataset.spec, layout)
+    resumes = not overwrite and directory.has_checkpoint()
+    pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
+    with closing(
+        Run(config, directory, dataset, layout, experiment, observers, pretrained)
+    ) as training:
+        directory.create(config, overwrite)
+        yield training
+
+
+def _check_continues(
+    former: ConfigDict, config: ConfigDict, spec: DataSpec, layout: Layout
+) -> None:
+    shorter, longer = (Experiment.of(each, spec, layout) for each in (former, config))
+    check_continues(shorter, longer, config)

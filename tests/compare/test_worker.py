@@ -1,11 +1,12 @@
 """A worker in this process: what it trains, what the search may see, what is left of a trial."""
 
 import json
+from dataclasses import replace
 
 import jax
 import pytest
 
-from jaxcnn.compare import Arm, Comparison, LogUniform
+from jaxcnn.compare import Arm, Choice, Comparison, LogUniform
 from jaxcnn.compare.estimate import estimate
 from jaxcnn.compare.leases import Lease, LeaseLost, Leases
 from jaxcnn.compare.study import Study
@@ -31,8 +32,9 @@ def comparison(small_config):
     return Comparison("Small", small_config, arms, target=0.9, trials=3, seeds=2)
 
 
-@pytest.fixture
-def study(comparison, tmp_path):
+@pytest.fixture(params=["sequential", "vmap", "map"])
+def study(comparison, tmp_path, request):
+    comparison = replace(comparison, way=request.param, pack=2)
     study = Study(tmp_path / "study", comparison).open()
     Worker(study).work()
     return study
@@ -59,14 +61,20 @@ def test_a_study_from_its_first_trial_to_its_last(study):
 
 
 def test_a_trial_is_the_run_of_its_config(study, comparison, tmp_path):
-    """The program that trials share, and the data they share, change no bit."""
+    """The program that trials share, and the data they share, change no bit; a pack only rounds."""
     trial = next(trial for trial in study.trials() if trial.name == "sgd/002")
     config = comparison.config("sgd", trial.settings, trial.seed)
     dataset = load_dataset(config.data.to_dict()).without("test")
     jax.clear_caches()
     train(config, tmp_path / "alone", dataset=dataset)
-    alone = Workdir(tmp_path / "alone").read_metrics()
-    assert without_time(study.workdir(trial).read_metrics()) == without_time(alone)
+    alone = without_time(Workdir(tmp_path / "alone").read_metrics())
+    mine = without_time(study.workdir(trial).read_metrics())
+    if study.comparison.way == "sequential":
+        assert mine == alone
+    else:
+        assert [line["loss"] for line in mine] == pytest.approx(
+            [line["loss"] for line in alone], rel=1e-3
+        )
 
 
 def test_data_without_a_validation_split(comparison, tmp_path):
@@ -108,7 +116,7 @@ def test_a_worker_whose_lease_was_taken_over_saves_nothing_more(comparison, tmp_
     monkeypatch.setattr(Lease, "check", check)
     (directory.path / "lease-000002").write_text('{"released": true}')
     worker = Worker(study)
-    assert worker._take_one([trial], study.trials())
+    assert worker._take_one([[trial]], study.trials())
     assert directory.read_result() is None
     assert directory.read_metrics() == []
 
@@ -118,3 +126,18 @@ def test_the_estimate_counts_every_trial(comparison, tmp_path):
     assert found.trials == 2 * (1 + 3 + 2)
     assert 0 < found.step_seconds["sgd"] == found.step_seconds["wild"]
     assert found.seconds > 12 * 40 * found.step_seconds["sgd"]
+
+
+def test_packs_hold_what_one_program_can(comparison, tmp_path):
+    """Numbers may differ in a program, structure may not; the grouping is that of the list."""
+    arms = {
+        "sgd": Arm({"optimizer.name": "sgd"}, {RATE: LogUniform(1e-4, 1e-3, points=3)}),
+        "width": Arm({}, {"model.hidden": Choice((8, 16))}),
+    }
+    comparison = replace(comparison, arms=arms, way="vmap", pack=2, sampler="grid")
+    study = Study(tmp_path / "study", comparison).open()
+    packs = Worker(study)._packs(study.extend())
+    assert [[trial.name for trial in pack] for pack in packs] == [
+        ["sgd/default"], ["sgd/000", "sgd/001"], ["sgd/002"],
+        ["width/default"], ["width/000"], ["width/001"],
+    ]  # fmt: skip

@@ -53,8 +53,9 @@ class DeviceFeed:
         examples = len(dataset.splits["train"])
         self._select = TrainSelection(examples, augmentations, batch_size, seed)
         self._splits: dict[str, DeviceSplit] = {}
-        augmentations, spec = tuple(augmentations), dataset.spec
-        self.batch = _batch_maker(spec, augmentations, layout)
+        spec = dataset.spec
+        self.augmentations = tuple(augmentations)
+        self.batch = _batch_maker(spec, self.augmentations, layout)
         self._eval_batch = _batch_maker(spec, (), layout)
 
     def train_batches(self, start_step: int) -> Iterator[dict]:
