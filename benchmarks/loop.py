@@ -32,8 +32,8 @@ from jaxcnn.data.dataset import Dataset, dataset_from_arrays
 from jaxcnn.layout import Layout
 from jaxcnn.train.experiment import Experiment, create_feed, resolve
 from jaxcnn.train.history import own_observers
-from jaxcnn.train.state import TrainState, init_state
 from jaxcnn.train.start import opened
+from jaxcnn.train.state import TrainState, init_state
 from jaxcnn.train.step import make_train_step
 from jaxcnn.train.workdir import Workdir
 

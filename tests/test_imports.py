@@ -16,7 +16,7 @@ GROUND = (
 # From the top; the rooms of a storey may use each other as long as they make no circle.
 STOREYS = (
     ("cli",),
-    ("diagnose",),
+    ("compare", "diagnose"),
     ("train",),
     ("transfer",),
     ("data", "models", "optim"),

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxcnn.compare.leases import Lease, LeaseLost, Leases
 from jaxcnn.compare.pack import PackLayout, align, train_pack
 from jaxcnn.compare.study import Study, Trial
-from jaxcnn.data.dataset import Dataset, load_dataset
+from jaxcnn.data.dataset import OF_FEEDING, Dataset, load_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
 from jaxcnn.layout import Layout
@@ -166,7 +166,7 @@ class Worker:
     def _data(self, trial: Trial) -> Dataset:
         """The data of a trial; a search must not see the test split, which is read once, at the end."""
         settings = self._config(trial).data.to_dict()
-        key = json.dumps({**settings, "augment": [], "mix": [], "seed": -1, "placement": ""})
+        key = json.dumps({k: v for k, v in settings.items() if k not in OF_FEEDING})
         if key not in self._datasets:
             if len(self._datasets) == _DATASETS:
                 self._datasets.pop(next(iter(self._datasets)))

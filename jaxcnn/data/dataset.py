@@ -34,6 +34,7 @@ IMBALANCE = 1.5
 COMMON = (
     "resize", "validation_fraction", "test_fraction", "split_seed", "statistics", "mean", "std",
 )  # fmt: skip
+OF_FEEDING = ("augment", "mix", "placement", "seed")  # the data does not depend on them
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,8 @@ def load_dataset(settings: Mapping) -> Dataset:
     Raises:
       UserError: the data is missing, unreadable, inconsistent or too large.
     """
-    settings = dict(settings)
+    settings = {key: value for key, value in settings.items() if key not in OF_FEEDING}
     common = {key: settings.pop(key) for key in COMMON}
-    for key in ("augment", "mix", "placement", "seed"):  # they are for feeding
-        settings.pop(key)
     source = SOURCES.create(settings.pop("source"), common["resize"], **settings)
     return _prepared(source, **common)
 
