@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.sources.table import SOURCES
+from jaxcnn.data.sources.tree import held_out_folders
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.data.split import Split
 from jaxcnn.errors import UserError, suggestion
@@ -40,6 +41,10 @@ def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: D
     reading = {"root": str(folder), "channels": channels}
     if config.data.source == "folder":
         reading |= {key: config.data[key] for key in _AS_IN_TRAINING}
+    if held_out := held_out_folders(Path(folder)):  # such as test/ alone: there is nothing to train on
+        if split not in held_out:
+            raise UserError(f"split={split!r}: {suggestion(split, held_out)}")
+        reading |= {"root": str(held_out[split]), "folders": "classes"}
     source = SOURCES.create("folder", height if height == width else 0, **reading)
     for remark in source.remarks:
         log.warning(remark)

@@ -74,6 +74,19 @@ def test_classes_are_matched_by_name(photo_run, tmp_path, rng, caplog):
         evaluate(workdir, data=tmp_path / "two")
 
 
+def test_a_folder_that_holds_a_test_split_alone(photo_run, tmp_path, rng):
+    workdir, _ = photo_run
+    write_photos(tmp_path / "test", 1.0, rng, count=2)
+    assert evaluate(workdir, data=tmp_path)["count"] == 6
+    with pytest.raises(UserError, match="split='validation': .*valid: test"):
+        evaluate(workdir, data=tmp_path, split="validation")
+    write_photos(tmp_path / "valid", 1.0, rng, count=1)
+    assert evaluate(workdir, data=tmp_path, split="validation")["count"] == 3
+    write_photos(tmp_path / "more", 1.0, rng, count=1)  # beside splits, it is no split
+    with pytest.raises(UserError, match="has test/ and valid/, but no train/"):
+        evaluate(workdir, data=tmp_path)
+
+
 def test_a_folder_with_splits(photo_run, tmp_path, rng):
     workdir, _ = photo_run
     for split, count in (("train", 3), ("test", 2)):

@@ -53,6 +53,13 @@ def image_tree(top: Path, meaning: str, ignore: Sequence[str]) -> tuple[Paths, l
     return paths, remarks
 
 
+def held_out_folders(top: Path) -> dict[str, Path]:
+    """The folders of splits, by split, in a folder that has these and no train/; else {}."""
+    folders = [path for path in sorted(top.glob("*/")) if not path.name.startswith(".")]
+    found = {_SPLIT_OF.get(path.name.lower(), ""): path for path in folders}
+    return {} if {"", "train"} & set(found) else found
+
+
 def _split_folders(top: Path, folders: list[Path], meaning: str) -> dict[str, Path]:
     """The folders that hold the classes, by split."""
     named = {folder: _SPLIT_OF.get(folder.name.lower()) for folder in folders}
