@@ -1,4 +1,4 @@
-"""jaxcnn sweep: run a comparison's trials."""
+"""jaxcnn sweep and report: run the trials of a comparison, and say what they show."""
 
 import argparse
 import logging
@@ -39,6 +39,24 @@ def add_commands(commands) -> None:
         action="store_true",
         help="list the trials, and measure how long they will take",
     )
+    parser = add_command(
+        commands,
+        "report",
+        _report,
+        "write the page of a study, of several studies or of several runs",
+    )
+    parser.add_argument("paths", nargs="+", metavar="DIR", help="of a study, or of a run")
+    parser.add_argument(
+        "--to", metavar="FILE", help="the page (default: report.html, in the study or here)"
+    )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from jaxcnn.compare.side_by_side import report
+
+    page, answer = report(arguments.paths, arguments.to)
+    print(answer)
+    print(f"\nreport  {page}")
 
 
 def _sweep(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcnn.compare.spaces import Space
+from jaxcnn.compare.spaces import Space, space_from_json
 from jaxcnn.config import CHOICE_KEYS, default_config, run_config_file
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.train.experiment import resolve
@@ -111,6 +111,20 @@ class Comparison:
             return resolve(config, {key: as_text(value) for key, value in given.items()})
         except UserError as error:
             raise UserError(f"arm {arm!r}: {error}") from error
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> "Comparison":
+        """The comparison that `to_json` described."""
+        arms = {
+            name: Arm(
+                arm["settings"],
+                {key: space_from_json(space) for key, space in arm["space"].items()},
+                arm["trials"] or None,
+                arm["source"],
+            )
+            for name, arm in described["arms"].items()
+        }
+        return cls(**{**described, "base": ConfigDict(described["base"]), "arms": arms})
 
     def to_json(self) -> dict[str, Any]:
         """All that defines the trials, in JSON's types."""

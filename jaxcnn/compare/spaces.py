@@ -1,7 +1,7 @@
 """What a search may choose for a setting: a range or a list, addressed by a number in [0, 1)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,7 +59,7 @@ class Uniform:
         return "lower" if position < _EDGE else "upper" if position > 1 - _EDGE else None
 
     def to_json(self) -> dict[str, list]:
-        return {"uniform": [self.low, self.high]}
+        return {"uniform": [self.low, self.high, self.points]}
 
     def _position(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low)
@@ -78,7 +78,7 @@ class LogUniform(Uniform):
         return _rounded(self.low * (self.high / self.low) ** position)
 
     def to_json(self) -> dict[str, list]:
-        return {"log_uniform": [self.low, self.high]}
+        return {"log_uniform": [self.low, self.high, self.points]}
 
     def _position(self, value: float) -> float:
         return math.log(value / self.low) / math.log(self.high / self.low)
@@ -109,6 +109,15 @@ class Choice:
 
     def to_json(self) -> dict[str, list]:
         return {"choice": list(self.values)}
+
+
+_KINDS = {"uniform": Uniform, "log_uniform": LogUniform, "choice": Choice}
+
+
+def space_from_json(described: Mapping[str, list]) -> Space:
+    """The space that `to_json` described."""
+    ((kind, values),) = described.items()
+    return Choice(values) if kind == "choice" else _KINDS[kind](*values)
 
 
 def _rounded(value: float) -> float:

@@ -77,6 +77,18 @@ class Study:
         self.path, self.comparison = Path(path), comparison
         self._outcomes: dict[str, Outcome] = {}  # of ended trials, which do not change
 
+    @classmethod
+    def read(cls, path: str | Path) -> "Study":
+        """The study in a directory.
+
+        Raises:
+          UserError: there is none.
+        """
+        file = Path(path) / "comparison.json"
+        if not file.exists():
+            raise UserError(f"{path} holds no study (there is no comparison.json in it)")
+        return cls(path, Comparison.from_json(json.loads(file.read_text())))
+
     def open(self) -> "Study":
         """Writes comparison.json, or checks the one that is there.
 

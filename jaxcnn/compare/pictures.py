@@ -1,0 +1,162 @@
+"""The charts of a report: learning curves, best of k, sensitivity, steps to target, profiles."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from jaxcnn.compare.charts import Axis, Series, chart
+from jaxcnn.compare.findings import ArmFindings, Findings, objective
+from jaxcnn.compare.scoring import LARGEST_RATIO, BestOfK, Profiles
+
+RATE = "optimizer.learning_rate"
+
+
+def error_of(metric: str, value: float, count: int) -> float:
+    """What a chart shows of a metric, on a logarithmic axis: an accuracy as the share of errors.
+
+    No error at all is drawn as half an image.
+    """
+    if not math.isfinite(value):
+        return math.inf
+    return max(1 - value, 0.5 / count) if metric.endswith("accuracy") else value
+
+
+def metric_axis(metric: str) -> Axis:
+    """The axis of `error_of`."""
+    if metric.endswith("accuracy"):
+        what = metric.removesuffix("accuracy").replace("_", " ")
+        return Axis(f"validation {what}error", log=True)
+    return Axis(f"validation {metric}", log=True)
+
+
+def learning_curves(findings: Findings) -> str:
+    """The mean over an arm's retrained runs, with the band from the least to the largest."""
+    metric = findings.study.comparison.metric
+    series = []
+    for number, arm in enumerate(findings.arms.values()):
+        values: dict[int, list[float]] = {}
+        for lines in arm.curves.values():
+            for line in lines:
+                error = error_of(metric, line[metric], line["count"])
+                values.setdefault(line["step"], []).append(error)
+        band = [(step, min(found), max(found)) for step, found in sorted(values.items())]
+        line = [(step, float(np.mean(found))) for step, found in sorted(values.items())]
+        series.append(Series(arm.name, number, line=line, band=band))
+    return chart(series, Axis("step", low=0), metric_axis(metric), title="")
+
+
+def best_of_budget(findings: Findings) -> str:
+    """The best value to expect of k points of a search, with its quartiles up to half of all."""
+    metric, series = findings.study.comparison.metric, []
+    count = _count(findings)
+    for number, arm in enumerate(findings.arms.values()):
+        if arm.of_budget is None:
+            continue
+        drawn = _budget_values(arm)
+        if not findings.by_steps:
+            drawn = [[error_of(metric, v, count) for v in row] for row in drawn]
+        expected, low, high = drawn
+        k = range(1, len(expected) + 1)
+        band = list(zip(k, low, high, strict=False))
+        series.append(Series(arm.name, number, line=list(zip(k, expected, strict=True)), band=band))
+    y = Axis("steps to target", log=True) if findings.by_steps else metric_axis(metric)
+    return chart(series, Axis("points tried"), y)
+
+
+def sensitivity(findings: Findings) -> list[str]:
+    """For each arm with a learning rate to choose: the value of each point, on common axes."""
+    metric, count = findings.study.comparison.metric, _count(findings)
+    arms = [
+        (number, arm)
+        for number, arm in enumerate(findings.arms.values())
+        if arm.points and RATE in arm.points[0][0]
+    ]
+    rates = [settings[RATE] for _, arm in arms for settings, _ in arm.points]
+    errors = [
+        error_of(metric, outcome.value, count) for _, arm in arms for _, outcome in arm.points
+    ]
+    finite = [error for error in errors if math.isfinite(error)]
+    if not finite:
+        return []
+    top = max(finite) * 1.5
+    x = Axis("learning rate", log=True, low=min(rates) / 1.3, high=max(rates) * 1.3)
+    y = Axis(metric_axis(metric).label, log=True, low=min(finite) / 1.3, high=top)
+    charts = []
+    for number, arm in arms:
+        dots, crosses = [], []
+        for settings, outcome in arm.points:
+            said = ", ".join(f"{key.split('.')[-1]} {value}" for key, value in settings.items())
+            error = error_of(metric, outcome.value, count)
+            if math.isfinite(error):
+                dots.append((settings[RATE], error, f"{metric} {outcome.value:.4f}: {said}"))
+            else:
+                crosses.append((settings[RATE], top, f"diverged: {said}"))
+        series = Series(arm.name, number, dots=dots, crosses=crosses)
+        charts.append(chart([series], x, y, width=330, height=230, title=arm.name))
+    return charts
+
+
+def steps_to_target(findings: Findings) -> str:
+    """The steps that each retrained run needs; a cross at the end for a run that misses the target."""
+    arms = list(findings.arms.values())
+    rows = [(float(-number), arm.name) for number, arm in enumerate(arms)]
+    series = []
+    for number, arm in enumerate(arms):
+        dots, crosses = [], []
+        for seed, outcome in arm.retrained.items():
+            reached = outcome.steps_to_target
+            if math.isfinite(reached):
+                dots.append((reached, -number, f"seed {seed}: step {reached:.0f}"))
+            else:
+                crosses.append((findings.steps, -number, f"seed {seed}: never"))
+        values = [objective(findings.study, run, findings.steps) for run in arm.retrained.values()]
+        line = []
+        if values and all(map(math.isfinite, values)):
+            mean = float(np.mean(values))
+            line = [(mean, -number - 0.28), (mean, -number + 0.28)]
+        series.append(Series(arm.name, number, line=line, dots=dots, crosses=crosses))
+    y = Axis("", low=-len(arms) + 0.4, high=0.6, ticks=rows)
+    x = Axis("steps to target; × never", low=0, high=findings.steps)
+    widest = max((len(arm.name) for arm in arms), default=0)
+    return chart(series, x, y, height=60 + 30 * len(arms), left=20 + 7 * widest)
+
+
+def profiles(found: Profiles) -> str:
+    """The share of workloads on which an arm needs at most τ times the steps of the best."""
+    series = []
+    for number, name in enumerate(found.competitors):
+        profile = found.profiles[name]
+        line = [*zip(profile.taus, profile.shares, strict=True)]
+        line.append((LARGEST_RATIO, line[-1][1]))
+        series.append(Series(name, number, line=line, steps=True))
+    x = Axis("τ: steps, relative to the best arm's", low=1, high=LARGEST_RATIO)
+    return chart(series, x, Axis("share of workloads", low=0, high=1.02))
+
+
+def run_curves(runs: Iterable[tuple[str, list[dict]]], metric: str) -> str:
+    """The validation metric of several runs."""
+    series = []
+    for number, (name, lines) in enumerate(runs):
+        validation = [line for line in lines if line["split"] == "validation"]
+        points = [(v["step"], error_of(metric, v[metric], v["count"])) for v in validation]
+        series.append(Series(name, number, line=points))
+    return chart(series, Axis("step", low=0), metric_axis(metric))
+
+
+def _budget_values(arm: ArmFindings) -> list[list[float]]:
+    if isinstance(arm.of_budget, BestOfK):
+        return [list(map(float, row)) for row in arm.of_budget[:3]]
+    return [list(map(float, arm.of_budget)), [], []]
+
+
+def _count(findings: Findings) -> int:
+    """The number of validation images."""
+    for arm in findings.arms.values():
+        for lines in arm.curves.values():
+            for line in lines:
+                return line["count"]
+        for _, outcome in arm.points:
+            if outcome.result["best"]:
+                return outcome.result["best"]["validation"]["count"]
+    return 1

@@ -1,0 +1,250 @@
+"""A study as one page that can be printed, and as a table for other programs.
+
+The page holds all that it needs, and nothing that changes when it is made again.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from jaxcnn.compare import pictures
+from jaxcnn.compare.comparison import Comparison
+from jaxcnn.compare.findings import ArmFindings, Findings
+from jaxcnn.compare.statistics import MeanInterval
+from jaxcnn.compare.study import Study
+from jaxcnn.compare.verdict import Pair
+
+_PAGES = Environment(
+    loader=PackageLoader("jaxcnn.compare", "pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+_COLUMNS = (
+    "trial", "arm", "kind", "settings", "seed", "status", "value", "steps_to_target", "steps",
+    "images", "seconds",
+)  # fmt: skip
+_ARMS_WITH_FEW_PAIRS = 5  # with more, the table of pairs is folded
+
+
+def study_page(findings: Findings) -> str:
+    """The HTML page of one study."""
+    comparison = findings.study.comparison
+    return page_of(
+        "study.html",
+        title=comparison.title,
+        answer=answer(findings),
+        effort=effort(findings),
+        warnings=findings.warnings,
+        arms=list(findings.arms),
+        table=[_row(findings, arm) for arm in findings.arms.values()],
+        pairs=_pairs(findings),
+        folded=len(findings.arms) > _ARMS_WITH_FEW_PAIRS,
+        objective=_objective(comparison),
+        target=comparison.target,
+        metric=comparison.metric,
+        steps=findings.steps,
+        curves=Markup(pictures.learning_curves(findings)),
+        to_target=Markup(pictures.steps_to_target(findings)),
+        budget=Markup(pictures.best_of_budget(findings)),
+        sensitivity=[Markup(svg) for svg in pictures.sensitivity(findings)],
+        settings=_settings(findings),
+        base=json.dumps(comparison.to_json()["base"], indent=2),
+        environment=_environment(findings.study),
+        comparison=comparison,
+    )
+
+
+def page_of(template: str, **values: Any) -> str:
+    """A page of the package's templates."""
+    return _PAGES.get_template(template).render(**values)
+
+
+def answer(findings: Findings) -> str:
+    """Who is better, by how much, and how sure; in two sentences."""
+    comparison, verdict = findings.study.comparison, findings.verdict
+    what = _objective(comparison)
+    if findings.ended < findings.listed or verdict is None:
+        return f"There is no answer yet: {findings.ended} of {findings.listed} trials have ended."
+    told = [pair for pair in verdict.pairs if pair.better]
+    seeds = f"{comparison.seeds} seeds"
+    if verdict.winner:
+        closest = min(
+            (pair for pair in told if pair.better == verdict.winner),
+            key=lambda pair: abs(pair.difference.mean),
+        )
+        other = closest.second if closest.first == verdict.winner else closest.first
+        return (
+            f"{verdict.winner} is better than every other arm by {what}, over {seeds}. "
+            f"The closest is {other}: the difference is {_difference(findings, closest)}."
+        )
+    if not told:
+        return (
+            f"By {what}, no two arms can be told apart with {seeds}. That does not mean that they "
+            "are equal: the intervals below say which differences remain possible."
+        )
+    surest = min(told, key=lambda pair: pair.p_adjusted)
+    worse = surest.second if surest.better == surest.first else surest.first
+    return (
+        f"By {what}, {len(told)} of {len(verdict.pairs)} pairs of arms can be told apart with {seeds}, "
+        f"and no arm is better than all others. The surest: {surest.better} is better than {worse}, "
+        f"by {_difference(findings, surest)}."
+    )
+
+
+def effort(findings: Findings) -> str:
+    """How much each arm was tuned, in a sentence."""
+    comparison = findings.study.comparison
+    counts = {arm.name: len(arm.points) for arm in findings.arms.values()}
+    seeds = f"{comparison.seeds} fresh seeds"
+    if len(set(counts.values())) == 1:
+        count = next(iter(counts.values()))
+        tuned = f"Each arm had {count} points of its space" if count else "No arm was tuned"
+    else:
+        tuned = "Points tried: " + ", ".join(f"{arm} {count}" for arm, count in counts.items())
+    return (
+        f"{tuned} ({comparison.sampler}), chosen on the validation split; its best point was trained "
+        f"again with {seeds}, and the test split was read at the end of these runs only."
+    )
+
+
+def trials_table(study: Study) -> str:
+    """A line for each trial that has ended, as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for trial in study.trials():
+        if outcome := study.outcome(trial):
+            writer.writerow([
+                trial.name, trial.arm, trial.kind, json.dumps(trial.settings), trial.seed,
+                outcome.status, outcome.value, outcome.steps_to_target, outcome.steps,
+                outcome.images, outcome.seconds,
+            ])  # fmt: skip
+    return buffer.getvalue()
+
+
+def _objective(comparison: Comparison) -> str:
+    if comparison.select_by == "steps_to_target":
+        return f"steps until the validation {comparison.metric} reaches {comparison.target:g}"
+    return f"validation {comparison.metric}"
+
+
+def _difference(findings: Findings, pair: Pair) -> str:
+    """'0.0123 (0.0081 to 0.0165; p = 0.002)', of the better arm over the other."""
+    found, digits = pair.difference, 1 if findings.by_steps else 4
+    ends = sorted([abs(found.low), abs(found.high)])
+    unit = " steps" if findings.by_steps else ""
+    return (
+        f"{abs(found.mean):.{digits}f}{unit} (95% interval {ends[0]:.{digits}f} to "
+        f"{ends[1]:.{digits}f}; p = {pair.p_adjusted:.2g} after Holm's correction)"
+    )
+
+
+def _row(findings: Findings, arm: ArmFindings) -> dict[str, Any]:
+    """The cells of an arm's row, each with the number that it is sorted by."""
+    values = [outcome.value for _, outcome in arm.points]
+    higher = findings.study.comparison.higher_is_better
+    ordered = sorted(values, reverse=higher)
+    reached = [steps for steps in arm.to_target if math.isfinite(steps)]
+    missed = len(arm.to_target) - len(reached)
+    counted = [min(steps, findings.steps) for steps in arm.to_target]
+    mean = sum(counted) / len(counted) if counted else None
+    target = "–" if mean is None else f"{mean:.0f}" + (f" ({missed} missed)" if missed else "")
+    return {
+        "name": arm.name,
+        "cells": [
+            _cell(ordered[0] if ordered else None),
+            _cell(ordered[len(ordered) // 2] if ordered else None),
+            _interval_cell(arm.validation),
+            _interval_cell(arm.test),
+            _cell(arm.default.value if arm.default else None),
+            {"text": target, "sort": mean if mean is not None else math.inf},
+            {"text": f"{arm.diverged} of {len(values)}", "sort": arm.diverged},
+            {"text": f"{arm.images / 1000:,.0f}k", "sort": arm.images},
+            {"text": f"{arm.seconds:,.0f} s", "sort": arm.seconds},
+        ],
+    }
+
+
+def _cell(value: float | None) -> dict[str, Any]:
+    if value is None:
+        return {"text": "–", "sort": -1}
+    return {"text": f"{value:.4f}" if math.isfinite(value) else "diverged", "sort": value}
+
+
+def _interval_cell(found: MeanInterval | None) -> dict[str, Any]:
+    if found is None or found.mean is None:
+        said = (
+            "–"
+            if found is None or not found.diverged
+            else f"{found.diverged} of {found.n} diverged"
+        )
+        return {"text": said, "sort": -1}
+    reach = "" if found.low is None else f" ± {(found.high - found.low) / 2:.4f}"
+    return {"text": f"{found.mean:.4f}{reach}", "sort": found.mean}
+
+
+def _pairs(findings: Findings) -> list[dict[str, Any]]:
+    """The rows of the table of pairs, the surest first."""
+    digits, rows = 1 if findings.by_steps else 4, []
+    for pair in findings.verdict.pairs if findings.verdict else ():
+        found = pair.difference
+        known = found.mean is not None
+        rows.append({
+            "first": pair.first,
+            "second": pair.second,
+            "difference": f"{found.mean:+.{digits}f}" if known else "a run diverged",
+            "interval": (
+                f"{found.low:+.{digits}f} to {found.high:+.{digits}f}"
+                if known and found.low is not None
+                else "–"
+            ),
+            "sort": pair.p_adjusted,
+            "p": f"{pair.p_adjusted:.3f}" if pair.p_adjusted >= 0.001 else "< 0.001",
+            "better": pair.better or "–",
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: row["sort"])
+
+
+def _settings(findings: Findings) -> list[dict[str, Any]]:
+    """Each arm's settings, space, best point and the flags that train it."""
+    found = []
+    for name, arm in findings.study.comparison.arms.items():
+        best = findings.arms[name].best
+        found.append({
+            "name": name,
+            "settings": _listed(arm.settings),
+            "space": [f"{key}: {_space(space.to_json())}" for key, space in arm.space.items()],
+            "source": arm.source,
+            "best": _listed(best or {}) or ["as it comes" if best == {} else "none"],
+        })  # fmt: skip
+    return found
+
+
+def _space(described: Mapping[str, Sequence]) -> str:
+    ((kind, values),) = described.items()
+    if kind == "choice":
+        return "one of " + ", ".join(map(str, values))
+    return f"{values[0]:g} to {values[1]:g}" + (", logarithmic" if kind == "log_uniform" else "")
+
+
+def _listed(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {value}" for key, value in settings.items()]
+
+
+def _environment(study: Study) -> list[str]:
+    """Versions and devices of the first trial that has started."""
+    for trial in study.trials():
+        for entry in study.workdir(trial).read_environments()[-1:]:
+            versions = [f"{name} {v}" for name, v in entry["versions"].items() if v]
+            devices = ", ".join(sorted(set(entry["devices"])))
+            return [f"{len(entry['devices'])} × {devices}", f"Python {entry['python']}", *versions]
+    return []
