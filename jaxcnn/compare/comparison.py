@@ -13,7 +13,7 @@ from jaxcnn.compare.spaces import Space, space_from_json
 from jaxcnn.config import CHOICE_KEYS, default_config, run_config_file
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.train.experiment import resolve
-from jaxcnn.train.metrics import HIGHER_IS_BETTER
+from jaxcnn.train.metrics import ALL, HIGHER_IS_BETTER
 
 SAMPLERS = ("halton", "sobol", "random", "grid", "tpe")
 SELECT_BY = ("metric", "steps_to_target")
@@ -186,6 +186,7 @@ def check_comparison(comparison: Comparison) -> None:
     Raises:
       UserError: a field, a setting, or a value at the end of a space is not valid.
     """
+    check_choice("metric", comparison.metric, ALL)
     check_choice("sampler", comparison.sampler, SAMPLERS)
     check_choice("select_by", comparison.select_by, SELECT_BY)
     check_choice("way", comparison.way, WAYS)

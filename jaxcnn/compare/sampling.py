@@ -102,4 +102,4 @@ def _told(space: Space, value: Any) -> Any:
 
 
 def _meant(space: Space, value: Any) -> Any:
-    return space.values[value] if isinstance(space, Choice) else float(f"{value:.4g}")
+    return space.values[value] if isinstance(space, Choice) else space.rounded(value)

@@ -40,11 +40,18 @@ class Uniform:
     points: int = 0
 
     def __post_init__(self):
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        ends = self.low, self.high
+        if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+            raise UserError(f"{self}: a range has two numbers")
+        if self.low >= self.high:
             raise UserError(f"{self}: the first number must be less than the second")
 
     def at(self, position: float) -> float:
-        return _rounded(self.low + position * (self.high - self.low))
+        return self.rounded(self.low + position * (self.high - self.low))
+
+    def rounded(self, value: float) -> float:
+        """The value to four digits, within the range: what a report shows is what was trained."""
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
 
     def grid(self) -> list[float]:
         if self.points < 2:
@@ -75,7 +82,7 @@ class LogUniform(Uniform):
             raise UserError(f"{self}: both numbers must be more than 0")
 
     def at(self, position: float) -> float:
-        return _rounded(self.low * (self.high / self.low) ** position)
+        return self.rounded(self.low * (self.high / self.low) ** position)
 
     def to_json(self) -> dict[str, list]:
         return {"log_uniform": [self.low, self.high, self.points]}
@@ -91,9 +98,9 @@ class Choice:
     values: tuple[Any, ...]
 
     def __post_init__(self):
+        if not isinstance(self.values, Sequence) or not self.values:
+            raise UserError(f"Choice({self.values!r}): it takes a list of one value or more")
         object.__setattr__(self, "values", tuple(self.values))
-        if not self.values:
-            raise UserError("Choice(()): there is nothing to choose from")
 
     def at(self, position: float) -> Any:
         return self.values[min(int(position * len(self.values)), len(self.values) - 1)]
@@ -118,8 +125,3 @@ def space_from_json(described: Mapping[str, list]) -> Space:
     """The space that `to_json` described."""
     ((kind, values),) = described.items()
     return Choice(values) if kind == "choice" else _KINDS[kind](*values)
-
-
-def _rounded(value: float) -> float:
-    """To four digits: what a report shows is what was trained."""
-    return float(f"{value:.4g}")
