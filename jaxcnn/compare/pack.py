@@ -199,8 +199,8 @@ def train_pack(runs: Sequence[Run], way: str, layout: PackLayout, size: int) -> 
     Args:
       runs: opened, each on one device, and not begun; their checkpoints are of the same step.
       way: see `packed_step`.
-      size: trials of the program. Copies of the first run fill it up, so that neither the length of
-        the last pack nor trials that have ended before a restart change what the others compute.
+      size: trials of the program. Copies of the first run stand in for those that ended before a
+        restart, so that the others compute what they would have computed.
 
     Raises:
       UserError: the checkpoints are of different steps.

@@ -102,7 +102,7 @@ class Worker:
                 continue
             try:
                 if waiting := self._open(pack):  # they may have ended since
-                    self._run(waiting, lease)
+                    self._run(waiting, len(pack), lease)
                     for trial in waiting:
                         self._study.prune(trial, trials)
             except LeaseLost:
@@ -112,13 +112,13 @@ class Worker:
             return True
         return False
 
-    def _run(self, waiting: Sequence[Trial], lease: Lease) -> None:
+    def _run(self, waiting: Sequence[Trial], size: int, lease: Lease) -> None:
         log.info("%s", ", ".join(trial.name for trial in waiting))
         try:
             if self._study.comparison.way == "sequential":
                 self._run_alone(*waiting, lease)
             else:
-                self._run_packed(waiting, lease)
+                self._run_packed(waiting, size, lease)
         except UserError as error:
             raise UserError(f"trial {waiting[0].name}: {error}") from error
         metric = self._study.comparison.metric
@@ -132,15 +132,10 @@ class Worker:
         with suppress(DivergedError):  # a result like another
             run(self._config(trial), directory, watching, self._data(trial))
 
-    def _run_packed(self, waiting: Sequence[Trial], lease: Lease) -> None:
-        comparison = self._study.comparison
-        way, devices = comparison.way, jax.local_devices()
+    def _run_packed(self, waiting: Sequence[Trial], size: int, lease: Lease) -> None:
+        way, devices = self._study.comparison.way, jax.local_devices()
         used = devices if way == "shard_map" else devices[:1]
-        if comparison.pack % len(used):
-            raise UserError(
-                f"pack={comparison.pack} trials cannot be divided among {len(used)} devices; "
-                f"valid: a multiple of {len(used)}"
-            )
+        size += -size % len(used)
         directories = [self._study.workdir(trial) for trial in waiting]
         align(directories)
         with ExitStack() as stack:
@@ -151,12 +146,12 @@ class Worker:
                         directory,
                         [Watch(lease, directory), MetricsFile(directory)],
                         self._data(trial),
-                        Layout.on(used[number * len(used) // comparison.pack]),
+                        Layout.on(used[number * len(used) // size]),
                     )
                 )
                 for number, (trial, directory) in enumerate(zip(waiting, directories, strict=True))
             ]
-            signalled = train_pack(runs, way, PackLayout.over(used), comparison.pack)
+            signalled = train_pack(runs, way, PackLayout.over(used), size)
         if signalled:
             raise Preempted(directories[0].read_result())
 

@@ -65,7 +65,8 @@ def run_config_file(path: str | Path, function: str, answers: type[Answer]) -> A
         with _importing_neighbours(path.resolve().parent):
             defined = runpy.run_path(str(path))
             if function not in defined:
-                raise UserError(f"config={path}: it defines no {function}()")
+                others = " but get_comparison(), for a sweep" if "get_comparison" in defined else ""
+                raise UserError(f"config={path}: it defines no {function}(){others}")
             answer = defined[function](*_arguments(defined[function], path, argument))
     except UserError:
         raise
