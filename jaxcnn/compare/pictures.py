@@ -104,12 +104,13 @@ def steps_to_target(findings: Findings) -> str:
     series = []
     for number, arm in enumerate(arms):
         dots, crosses = [], []
-        for seed, outcome in arm.retrained.items():
+        for i, (seed, outcome) in enumerate(arm.retrained.items()):
             reached = outcome.steps_to_target
+            y = -number + 0.4 * ((i + 0.5) / len(arm.retrained) - 0.5)  # else one dot hides another
             if math.isfinite(reached):
-                dots.append((reached, -number, f"seed {seed}: step {reached:.0f}"))
+                dots.append((reached, y, f"seed {seed}: step {reached:.0f}"))
             else:
-                crosses.append((findings.steps, -number, f"seed {seed}: never"))
+                crosses.append((findings.steps, y, f"seed {seed}: never"))
         values = [objective(findings.study, run, findings.steps) for run in arm.retrained.values()]
         line = []
         if values and all(map(math.isfinite, values)):
