@@ -7,6 +7,7 @@ import pytest
 
 from jaxcnn import load_config
 from jaxcnn.cli.main import _parse
+from jaxcnn.compare import load_comparison
 from jaxcnn.errors import UserError
 from tests.conftest import ROOT
 
@@ -46,7 +47,8 @@ def test_a_command_is_understood(page, command, monkeypatch):
     config = getattr(arguments, "config", None)
     if not config or config == "x" or "my_parts" in command:
         return
-    assert load_config(config, arguments.overrides)
+    load = load_comparison if words[0] == "sweep" else load_config
+    assert load(config, arguments.overrides)
 
 
 @pytest.mark.parametrize("page", QUOTED)
