@@ -56,7 +56,8 @@ def test_the_wheel_holds_all_that_it_needs(site, jaxcnn):
     assert (site / "jaxcnn" / "py.typed").exists()
     listed = json.loads(finished(jaxcnn("configs", "--json")))
     assert {config["name"] for config in listed} == {
-        p.stem for p in (ROOT / "configs").glob("*.py")
+        path.relative_to(ROOT / "configs").with_suffix("").as_posix()
+        for path in (ROOT / "configs").rglob("*.py")
     }
     assert all(config["file"].startswith(str(site)) for config in listed)
 

@@ -65,6 +65,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if result["status"] == "preempted":
         print(f"stopped by a signal; saved at step {result['steps']}; {again}")
         return PREEMPTED
+    if result["status"] == "stopped":
+        print(f"stopped by an observer at step {result['steps']}; {again}")
     _print_result(result, Path(arguments.workdir))
     return 0
 
@@ -74,7 +76,7 @@ def _print_result(result: dict, workdir: Path) -> None:
         f"{split}, {which} (step {result[which]['step']})": result[which][split]
         for which in ("best", "final")
         for split in ("validation", "test")
-        if split in result[which]
+        if split in (result[which] or {})
     }
     if rows:
         print(f"\n{metrics_table(rows)}")

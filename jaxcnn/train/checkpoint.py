@@ -34,6 +34,10 @@ _ERRNOS = (
 _IN_WORDS = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 
 
+class DamagedError(UserError):
+    """No checkpoint of a run can be read."""
+
+
 class Checkpoints:
     """The checkpoints in one directory, each a state and its notes (a JSON dictionary)."""
 
@@ -122,8 +126,9 @@ class Checkpoints:
             reject them.
 
         Raises:
-          UserError: all checkpoints are damaged; or one is intact but cannot be read or has a
-            different structure, and nothing was changed; or `check` raised it.
+          DamagedError: all checkpoints are damaged.
+          UserError: one is intact but cannot be read or has a different structure, and nothing was
+            changed; or `check` raised it.
         """
         damaged = []
         for step in reversed(self.steps()):
@@ -144,7 +149,7 @@ class Checkpoints:
             self._set_aside(damaged)
             return restored
         if damaged:
-            raise UserError(
+            raise DamagedError(
                 f"{self.directory}: all checkpoints are damaged (steps "
                 f"{', '.join(map(str, sorted(damaged)))}); overwrite=True starts the run anew"
             )

@@ -8,7 +8,7 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
-from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.checkpoint import Checkpoints, DamagedError
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.judge import Judge
 from jaxcnn.train.state import (
@@ -132,7 +132,7 @@ class Keeper:
     def _metrics_of_best(self) -> dict | None:
         try:
             best = self._best.restore_newest(self._like)
-        except UserError:
+        except DamagedError:
             log.warning("the best checkpoint so far is damaged; the best is chosen anew from here")
             self._best.set_all_aside()
             return None

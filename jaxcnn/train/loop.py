@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -18,13 +19,7 @@ from jaxcnn.train.keeping import Keeper
 from jaxcnn.train.metrics import Reading
 from jaxcnn.train.observers import Start
 from jaxcnn.train.preemption import Preemption
-from jaxcnn.train.state import (
-    TrainState,
-    count_parameters,
-    evaluation_variables,
-    init_state,
-    non_finite,
-)
+from jaxcnn.train.state import TrainState, evaluation_variables, init_state, non_finite
 from jaxcnn.train.step import make_train_step
 from jaxcnn.train.workdir import Workdir
 
@@ -67,7 +62,7 @@ class Run:
         if state is None:
             model, recipe, seed = experiment.model, experiment.recipe, self.config.seed
             state = init_state(model, recipe, spec.image_shape, seed, layout, self.pretrained)
-        self.step, self.parameters = int(state.step), count_parameters(state)
+        self.step, self.parameters = int(state.step), state.count_parameters()
         return state
 
     def notify_start(self) -> None:
@@ -109,7 +104,8 @@ class Run:
     def arrive(self, taken: int, preempted: bool) -> bool:
         """Counts steps that were taken; returns whether anything is due after them."""
         self.step, self.preempted = self.step + taken, preempted
-        self.history.steps(self.step)
+        with self._saved_if_an_observer_fails():
+            self.history.steps(self.step)
         is_last = self.step == self.length.steps
         self._save = preempted or is_last or self.experiment.checkpoint.due(self.step)
         self._validate = is_last or self.experiment.eval.due(self.step)
@@ -132,29 +128,31 @@ class Run:
         # A preempted run keeps the statistics of its last evaluation.
         if validate or (save and not self.preempted):
             engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
-        self.stopped = self._report(reading.values, speed, validate, save)
+        metrics = self._validation() if validate else None
+        with self._saved_if_an_observer_fails():
+            self.stopped = self.history.lines(
+                self.step, reading.values, speed, metrics, self.judge.scale
+            )
+        if save or self.over:
+            self.keeper.save_latest(self.step, engine.state)
         self._since, self._since_step = time.perf_counter(), self.step
 
     def status(self) -> str:
-        """Why training ended, once all checkpoints are on disk."""
+        """Waits for the checkpoints; returns why training ended."""
         self.keeper.wait()
         if self.step == self.length.steps:
             return "completed"
         early = self.judge.should_stop
         return "early_stopped" if early else "stopped" if self.stopped else "preempted"
 
-    def _report(self, values: dict, speed: float, validate: bool, save: bool) -> bool:
-        """Validates, reports and saves as due; returns whether an observer asks to stop."""
-        validation = self._validation() if validate else None
+    @contextmanager
+    def _saved_if_an_observer_fails(self) -> Iterator[None]:
         try:
-            stopped = self.history.lines(self.step, values, speed, validation, self.judge.scale)
-        except Exception:  # raised by an observer; the run ends, and can be resumed from here
+            yield
+        except Exception:
             self.keeper.save_latest(self.step, self.engine.state)
             self.keeper.wait()
             raise
-        if save or stopped or self.judge.should_stop:
-            self.keeper.save_latest(self.step, self.engine.state)
-        return stopped
 
     def _validation(self) -> tuple[dict, bool] | None:
         """Evaluates on the validation split; returns the metrics and whether they are the best."""

@@ -32,6 +32,10 @@ class TrainState(flax.struct.PyTreeNode):
     averaged_params: Any = None  # if the recipe averages
     eval_batch_stats: Any = None  # if evaluation does not use the running statistics
 
+    def count_parameters(self) -> int:
+        """The number of model parameters."""
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.params))
+
     def averaged(self, averaging: Averaging) -> "TrainState":
         """This state with its averages updated; called after each step."""
         changed = {}
@@ -83,11 +87,6 @@ def non_finite(state: TrainState) -> str | None:
         if not all(np.isfinite(jax.device_get(shard)).all() for shard in shards):
             return jax.tree_util.keystr(path, simple=True, separator="/")
     return None
-
-
-def count_parameters(state: TrainState) -> int:
-    """The number of model parameters."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
 
 
 def init_state(

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from jaxcnn import load_config
+from jaxcnn.compare import load_comparison
 from jaxcnn.config import files, shipped_configs, summary_of
 from jaxcnn.errors import UserError
 from jaxcnn.optim.optimizers import OPTIMIZERS
@@ -41,7 +42,17 @@ def test_every_config_file_is_shipped_by_its_name():
 @pytest.mark.parametrize("name", shipped_configs())
 def test_a_name_is_as_good_as_a_path_and_says_what_it_is(name):
     path = ROOT / "configs" / f"{name}.py"
-    assert load_config(name).to_dict() == load_config(path).to_dict()
+    load = load_config
+    if name.startswith("ablations/"):
+        with pytest.raises(
+            UserError, match=r"no get_config\(\) but get_comparison\(\), for a sweep"
+        ):
+            load_config(name)
+
+        def load(which):
+            return load_comparison(which).base
+
+    assert load(name).to_dict() == load(path).to_dict()
     assert summary_of(path).endswith(".")
 
 

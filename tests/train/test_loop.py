@@ -12,6 +12,7 @@ from jaxcnn.data.feeding import device as on_device
 from jaxcnn.errors import UserError
 from jaxcnn.train import evaluate as evaluation
 from jaxcnn.train import keeping, loop
+from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.judge import DivergedError
 from jaxcnn.train.preemption import Preempted
@@ -293,6 +294,26 @@ def test_a_damaged_best_checkpoint_is_said_and_chosen_anew(small_config, blobs, 
     result = train(small_config, tmp_path / "run", dataset=blobs)
     assert "the best checkpoint so far is damaged; the best is chosen anew" in caplog.text
     assert result["best"]["step"] == 40
+
+
+def test_a_best_checkpoint_that_cannot_be_read_now_is_left_as_it_is(
+    small_config, blobs, tmp_path, monkeypatch
+):
+    train(small_config, tmp_path / "run", dataset=blobs)
+    workdir = Workdir(tmp_path / "run")
+    workdir.result.unlink()
+    before = sorted(path.name for path in workdir.best.iterdir())
+
+    def restore(self, step, like):
+        if self.directory == workdir.best:
+            raise UserError(f"{self.directory / str(step)} cannot be read: no answer")
+        return original(self, step, like)
+
+    original = Checkpoints.restore
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+    with pytest.raises(UserError, match="cannot be read: no answer"):
+        train(small_config, tmp_path / "run", dataset=blobs)
+    assert sorted(path.name for path in workdir.best.iterdir()) == before
 
 
 def test_a_finished_run_is_left_alone(small_config, blobs, tmp_path):

@@ -6,6 +6,7 @@ from jaxcnn.train.losses import Loss
 from jaxcnn.train.metrics import (
     ClassMeans,
     Divergence,
+    ManyClassMeans,
     TrainMetrics,
     classification_means,
     is_better,
@@ -89,3 +90,33 @@ def test_of_equal_accuracies_the_lower_loss_is_better():
     assert is_better("accuracy", later, earlier)
     assert not is_better("accuracy", earlier, later)
     assert not is_better("accuracy", earlier, dict(earlier))
+
+
+def test_top_5_accuracy_counts_labels_among_the_five_largest(rng):
+    """Of twelve classes; a tie goes to the class with the lower number, and NaN is never among them."""
+    logits = rng.normal(size=(200, 12)).astype(np.float32)
+    labels = rng.integers(0, 12, 200)
+    mask = np.arange(200) < 180
+    loss = Loss(jnp.float32(0), jnp.int32(180), jnp.zeros(200))
+    means = classification_means(loss, jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(mask))
+    assert isinstance(means, ManyClassMeans)
+    five = np.argsort(-logits, axis=1)[:, :5]
+    expected = (five == labels[:, None]).any(axis=1)[:180].mean()
+    assert means.read()["top5_accuracy"] == pytest.approx(expected)
+    assert means.read()["accuracy"] == pytest.approx((five[:180, 0] == labels[:180]).mean())
+
+    def among_five(row, label):
+        row, one = jnp.asarray([row], jnp.float32), jnp.ones(1, bool)
+        loss = Loss(jnp.float32(0), jnp.int32(1), jnp.zeros(1))
+        return classification_means(loss, row, jnp.asarray([label]), one).read()["top5_accuracy"]
+
+    descending = list(range(12, 0, -1))
+    assert [among_five(descending, label) for label in (3, 4, 5)] == [1, 1, 0]
+    assert [among_five([0] * 12, label) for label in (4, 5)] == [1, 0]
+    assert among_five([np.nan] * 12, 0) == 0
+
+
+def test_with_few_classes_there_is_no_top_5():
+    loss = Loss(jnp.float32(0), jnp.int32(1), jnp.zeros(1))
+    means = classification_means(loss, jnp.zeros((1, 9)), jnp.zeros(1, int), jnp.ones(1, bool))
+    assert set(means.read()) == {"loss", "accuracy", "count"}

@@ -3,6 +3,7 @@
 import os
 
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_text
 from jaxcnn.train.observers.base import Observer, Start
 
 
@@ -29,9 +30,9 @@ class MLflow(Observer):
     def on_start(self, start: Start) -> None:
         uri = self._uri or (start.workdir / "mlruns").absolute().as_uri()
         self._client = self._make_client(tracking_uri=uri)
-        kept = start.workdir / "mlflow_run_id"
-        if kept.exists():
-            self._id = kept.read_text()
+        id_file = start.workdir / "mlflow_run_id"
+        if id_file.exists():
+            self._id = id_file.read_text()
             self._client.update_run(self._id, status="RUNNING")
             return
         known = self._client.get_experiment_by_name(self._experiment)
@@ -39,7 +40,7 @@ class MLflow(Observer):
         experiment = experiment or self._client.create_experiment(self._experiment)
         run = self._client.create_run(experiment, run_name=start.workdir.name)
         self._id = run.info.run_id
-        kept.write_text(self._id)
+        write_text(id_file, self._id)
         for key, value in flat_settings(start.config.to_dict()).items():
             self._client.log_param(self._id, key, value)
 

@@ -3,6 +3,7 @@
 import uuid
 
 from jaxcnn.errors import UserError
+from jaxcnn.files import write_text
 from jaxcnn.train.observers.base import Observer, Start
 
 
@@ -24,14 +25,14 @@ class WeightsAndBiases(Observer):
         self._wandb, self._project, self._mode, self._run = wandb, project, mode, None
 
     def on_start(self, start: Start) -> None:
-        kept = start.workdir / "wandb" / "id"
-        kept.parent.mkdir(exist_ok=True)
-        if not kept.exists():
-            kept.write_text(uuid.uuid4().hex[:12])
+        id_file = start.workdir / "wandb" / "id"
+        id_file.parent.mkdir(exist_ok=True)
+        if not id_file.exists():
+            write_text(id_file, uuid.uuid4().hex[:12])
         self._run = self._wandb.init(
             project=self._project,
             name=start.workdir.name,
-            id=kept.read_text(),
+            id=id_file.read_text(),
             resume="allow",
             dir=str(start.workdir),
             mode=self._mode,
