@@ -119,7 +119,9 @@ def _linear_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Powers of ten; with 2 and 5 between them on a short axis."""
+    """Powers of ten; with 2 and 5 between them on a short axis; round numbers on a shorter one."""
+    if math.log10(high / low) < 0.7:
+        return _linear_ticks(low, high)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
     numbers = [factor * 10.0**decade for decade in decades for factor in factors]

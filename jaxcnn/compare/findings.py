@@ -50,6 +50,17 @@ class ArmFindings:
     of_budget: BestOfK | np.ndarray | None
     curves: dict[int, list[dict]]
 
+    @property
+    def steps(self) -> int:
+        """Of a whole run."""
+        return max((run.steps for run in self.retrained.values()), default=0)
+
+    @property
+    def mean_to_target(self) -> float | None:
+        """The mean steps to the target, where a run that misses it counts as all of its steps."""
+        counted = [min(steps, self.steps) for steps in self.to_target]
+        return sum(counted) / len(counted) if counted else None
+
 
 @dataclass(frozen=True)
 class Findings:

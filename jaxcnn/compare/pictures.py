@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from jaxcnn.compare.charts import Axis, Series, chart
-from jaxcnn.compare.findings import ArmFindings, Findings, objective
+from jaxcnn.compare.findings import ArmFindings, Findings
 from jaxcnn.compare.scoring import LARGEST_RATIO, BestOfK, Profiles
 
 RATE = "optimizer.learning_rate"
@@ -110,12 +110,9 @@ def steps_to_target(findings: Findings) -> str:
             if math.isfinite(reached):
                 dots.append((reached, y, f"seed {seed}: step {reached:.0f}"))
             else:
-                crosses.append((findings.steps, y, f"seed {seed}: never"))
-        values = [objective(findings.study, run, findings.steps) for run in arm.retrained.values()]
-        line = []
-        if values and all(map(math.isfinite, values)):
-            mean = float(np.mean(values))
-            line = [(mean, -number - 0.28), (mean, -number + 0.28)]
+                crosses.append((arm.steps, y, f"seed {seed}: never"))
+        mean = arm.mean_to_target
+        line = [] if mean is None else [(mean, -number - 0.28), (mean, -number + 0.28)]
         series.append(Series(arm.name, number, line=line, dots=dots, crosses=crosses))
     y = Axis("", low=-len(arms) + 0.4, high=0.6, ticks=rows)
     x = Axis("steps to target; × never", low=0, high=findings.steps)

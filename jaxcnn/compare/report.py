@@ -51,7 +51,6 @@ def study_page(findings: Findings) -> str:
         objective=_objective(comparison),
         target=comparison.target,
         metric=comparison.metric,
-        steps=findings.steps,
         curves=Markup(pictures.learning_curves(findings)),
         to_target=Markup(pictures.steps_to_target(findings)),
         budget=Markup(pictures.best_of_budget(findings)),
@@ -155,8 +154,7 @@ def _row(findings: Findings, arm: ArmFindings) -> dict[str, Any]:
     ordered = sorted(values, reverse=higher)
     reached = [steps for steps in arm.to_target if math.isfinite(steps)]
     missed = len(arm.to_target) - len(reached)
-    counted = [min(steps, findings.steps) for steps in arm.to_target]
-    mean = sum(counted) / len(counted) if counted else None
+    mean = arm.mean_to_target
     target = "–" if mean is None else f"{mean:.0f}" + (f" ({missed} missed)" if missed else "")
     return {
         "name": arm.name,
