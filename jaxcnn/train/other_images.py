@@ -41,9 +41,8 @@ def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: D
     reading = {"root": str(folder), "channels": channels}
     if config.data.source == "folder":
         reading |= {key: config.data[key] for key in _AS_IN_TRAINING}
-    if held_out := held_out_folders(
-        Path(folder)
-    ):  # such as test/ alone: there is nothing to train on
+    # Such as test/ alone, beside which there is nothing to train on.
+    if held_out := held_out_folders(Path(folder)):
         if split not in held_out:
             raise UserError(f"split={split!r}: {suggestion(split, held_out)}")
         reading |= {"root": str(held_out[split]), "folders": "classes"}
