@@ -1,6 +1,7 @@
 """A comparison: a base config, its arms with their search spaces, the budget and the target."""
 
 import copy
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ class Comparison:
         arm = self.arms[arm]
         if not arm.space:
             return 0
+        if self.sampler == "grid":
+            return math.prod(len(space.grid()) for space in arm.space.values())
         return self.trials if arm.trials is None else arm.trials
 
     def config(

@@ -1,4 +1,4 @@
-"""The config: its defaults, how a file and overrides become a full one, how two compare."""
+"""Configs: defaults, config files, overrides, and the differences between two configs."""
 
 from jaxcnn.config.comparing import differences
 from jaxcnn.config.defaults import CHOICE_KEYS, LIMITS, LISTS, STATISTICS, data_seed, default_config

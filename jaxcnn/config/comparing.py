@@ -1,10 +1,10 @@
-"""In which settings two configs differ."""
+"""The differences between two configs."""
 
 from collections.abc import Mapping
 
 
 def differences(old: Mapping, new: Mapping, prefix: str = "config") -> list[str]:
-    """The settings in which two resolved configs differ, as lines 'config.a.b: old → new'."""
+    """The settings that differ between two resolved configs, as lines 'config.a.b: old → new'."""
     lines = []
     for key in sorted({*old, *new}):
         path = f"{prefix}.{key}"

@@ -1,4 +1,4 @@
-"""The settings that all runs share, and their defaults."""
+"""The settings common to all runs, and their defaults."""
 
 import copy
 
@@ -16,27 +16,27 @@ from jaxcnn.limits import (
 )
 
 _DEFAULTS = {
-    "seed": 0,  # of initialisation, dropout and mixing, and of the data where data.seed is -1
-    "imports": (),  # modules of one's own that register models, optimizers, …
-    "init_from": "",  # weights to start from: a converted model's directory, or a run's
-    "reinitialize": [],  # regexes of the parameters that begin anew although init_from has them
+    "seed": 0,  # for initialisation, dropout and mixing, and for the data if data.seed is -1
+    "imports": (),  # your modules that register models, optimizers, …
+    "init_from": "",  # weights to start from: the directory of a converted model or a run
+    "reinitialize": [],  # regexes of parameters not to take from init_from
     "model": {"name": "lenet5"},
     "data": {
         "source": "digits",
-        "seed": -1,  # of order and augmentation; -1: the run's seed
-        "resize": 0,  # images become resize × resize pixels; 0 leaves them as they are
-        # Held out of train, chosen by split_seed, where the source has no such split.
+        "seed": -1,  # for order and augmentation; -1: the run's seed
+        "resize": 0,  # images are scaled to resize × resize pixels; 0: unchanged
+        # Held out from the training images, at random by split_seed, if the source has no such split.
         "validation_fraction": 0.1,
         "test_fraction": 0.1,
         "split_seed": 0,
-        # Of the channels: 'train', computed from that split; 'imagenet', 'cifar10', 'cifar100';
-        # or mean and std, of pixels in [0, 1].
+        # Per channel: 'train', computed from that split; 'imagenet', 'cifar10' or 'cifar100';
+        # or mean and std, for pixels in [0, 1].
         "statistics": "train",
         "mean": (),
         "std": (),
-        # Where training batches are made: 'host', or 'device', which then holds all the data.
+        # Where training batches are assembled: 'host', or 'device', with all the data in its memory.
         "placement": "host",
-        # Lists of {"name": …, **settings}. In train only: augmentations, applied in order, and
+        # Lists of {"name": …, **settings}, for training only: augmentations, applied in order, and
         # mixes of a batch's images and labels, one of which is chosen for each batch.
         "augment": [],
         "mix": [],
@@ -44,50 +44,50 @@ _DEFAULTS = {
     "loss": {"name": "softmax_cross_entropy", "l2_regularization": 0.0},
     "optimizer": {
         "name": "nesterov",
-        "clip_norm": 0.0,  # the gradient is shortened to this norm; 0: it is not
-        "clip_value": 0.0,  # each of its entries is cut off at ± this; 0: they are not
-        "lookahead_period": 0,  # slow weights follow every so many steps; 0: there are none
+        "clip_norm": 0.0,  # maximum norm of the gradient; 0: no clipping
+        "clip_value": 0.0,  # maximum magnitude of each gradient entry; 0: no clipping
+        "lookahead_period": 0,  # steps between updates of the slow weights; 0: no Lookahead
         "lookahead_step_size": 0.5,
     },
     "schedule": {"name": "cosine", "warmup": "0 steps"},
     "parameters": {  # regexes of parameters' paths, such as stage1_block1/conv1/kernel
-        "decayed": ["(^|/)kernel$"],  # by weight decay or by loss.l2_regularization
+        "decayed": ["(^|/)kernel$"],  # by weight decay or loss.l2_regularization
         "frozen": [],
         "learning_rates": [],  # a list of {"pattern": …, "multiplier": …}
     },
-    "averaging": {"name": "none"},  # of the weights, for evaluation
+    "averaging": {"name": "none"},  # weight averaging, for evaluation
     "train": {
         "duration": "10 epochs",
         "global_batch_size": 128,
-        "microbatches": 1,  # parts of a batch that go through the network one by one
+        "microbatches": 1,  # parts of a batch, processed one after the other
     },
     "eval": {"every": "1 epoch", "global_batch_size": 500},
     "early_stopping": {
-        "patience": 0,  # evaluations without a better metric, after which a run ends; 0: never
+        "patience": 0,  # evaluations without improvement before the run stops; 0: never stops early
         "metric": "loss",
-        "min_delta": 0.0,  # what counts as better
+        "min_delta": 0.0,  # the smallest change that counts as an improvement
     },
     "log": {"every": "1 epoch"},
     "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
-    "observers": [],  # a list of {"name": …, **settings}: who watches the run
+    "observers": [],  # a list of {"name": …, **settings}
 }
 
 
 def default_config() -> ConfigDict:
-    """The settings common to all runs. Config files start from it and change it.
+    """The settings common to all runs; config files start from these and change them.
 
-    The sections of `CHOICE_KEYS` also take the settings of the entry that they name; `jaxcnn models`,
-    `jaxcnn optimizers` and `jaxcnn schedules` list them.
+    The sections in `CHOICE_KEYS` also accept the settings of the entry that they choose; `jaxcnn
+    models`, `jaxcnn optimizers` and `jaxcnn schedules` list them.
     """
     return ConfigDict(copy.deepcopy(_DEFAULTS))
 
 
 def data_seed(config: ConfigDict) -> int:
-    """The seed of the order of the images and of their augmentation."""
+    """The seed for the order of the images and their augmentation."""
     return config.seed if config.data.seed == -1 else config.data.seed
 
 
-# The sections that choose an entry of a registry, and the key that holds the choice.
+# The sections that choose an entry of a registry, and the key of the choice.
 CHOICE_KEYS = {
     "model": "name",
     "data": "source",
@@ -98,13 +98,13 @@ CHOICE_KEYS = {
 }
 
 
-# The settings that are lists of entries of a registry, and the registry's name.
+# The settings that are lists of registry entries, and the name of the registry.
 LISTS = {"data.augment": "augment", "data.mix": "mix", "observers": "observers"}
 
-# Normalisations by name; data/dataset.py has their numbers.
+# Normalisations by name; data/dataset.py has the values.
 STATISTICS = ("train", "imagenet", "cifar10", "cifar100")
 
-# What the settings of `default_config` may be.
+# The limits of the settings in `default_config`.
 LIMITS = {
     "seed": SEED,
     "init_from": PATH,

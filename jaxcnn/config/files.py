@@ -1,4 +1,4 @@
-"""Config files: found by path or by name, and run."""
+"""Finds config files by path or name, and runs them."""
 
 import ast
 import contextlib
@@ -22,8 +22,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The config files that come with the package, by name: 'digits_lenet'."""
-    # In a wheel they are inside the package, in a checkout beside it.
+    """The config files shipped with the package, by name, such as 'digits_lenet'."""
+    # In a wheel they are inside the package; in a checkout, next to it.
     folders = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
     return {
@@ -42,7 +42,7 @@ def load_config_file(path: str | Path) -> ConfigDict:
     """Runs a config file and returns what its `get_config` returns.
 
     Args:
-      path: of a file, or a shipped config's name; ':TEXT' after it is passed to `get_config`.
+      path: a file's path, or a shipped config's name; a ':TEXT' suffix is passed to `get_config`.
 
     Raises:
       UserError: the file is missing, fails, or has no `get_config`.
@@ -51,14 +51,14 @@ def load_config_file(path: str | Path) -> ConfigDict:
 
 
 def run_config_file(path: str | Path, function: str, answers: type[Answer]) -> Answer:
-    """Runs a file and returns what the function of that name in it returns.
+    """Runs a file and returns what its function of that name returns.
 
     Args:
-      path: of a file, or a shipped one's name; ':TEXT' after it is passed to the function.
+      path: a file's path, or a shipped config's name; a ':TEXT' suffix is passed to the function.
       answers: the type that the function must return.
 
     Raises:
-      UserError: the file is missing, fails, has no such function, or it returns another type.
+      UserError: the file is missing or fails, or the function is missing or returns another type.
     """
     path, argument = _located(str(path))
     try:
@@ -84,9 +84,9 @@ def run_config_file(path: str | Path, function: str, answers: type[Answer]) -> A
 
 @contextlib.contextmanager
 def _importing_neighbours(folder: Path) -> Iterator[None]:
-    """A context in which `import base` finds the folder's base.py, as in a script that is run there.
+    """Within this context, `import base` finds the folder's base.py, as in a script run from there.
 
-    Afterwards it is as if it had not been imported: the next config's folder may have another base.py.
+    On exit the folder's modules are unloaded: the next config's folder may have a different base.py.
     """
     if str(folder) in map(os.path.abspath, sys.path):
         yield
@@ -105,7 +105,7 @@ def _importing_neighbours(folder: Path) -> Iterator[None]:
 
 
 def _located(text: str) -> tuple[Path, str | None]:
-    """The file of a path or a name, and what follows its colon."""
+    """The file for a path or name, and the text after the colon."""
     colons = [i for i, letter in enumerate(text) if letter == ":"]
     shipped = shipped_configs()
     for name, argument in ((text, None), *((text[:i], text[i + 1 :]) for i in colons)):
@@ -124,7 +124,7 @@ def _located(text: str) -> tuple[Path, str | None]:
 
 
 def _arguments(function: Callable, path: Path, argument: str | None) -> tuple[str, ...]:
-    """What the file's function is called with."""
+    """The arguments for the file's function."""
     signature, name = inspect.signature(function), function.__name__
 
     def takes(*arguments: str) -> bool:
@@ -141,4 +141,4 @@ def _arguments(function: Callable, path: Path, argument: str | None) -> tuple[st
         raise UserError(f"config={path}: its {name} takes an argument; give it as {path}:TEXT")
     if argument is not None and takes():
         raise UserError(f"config={path}:{argument}: its {name} takes no argument")
-    raise UserError(f"config={path}: its {name}{signature} must take no argument, or one text")
+    raise UserError(f"config={path}: its {name}{signature} must take no argument, or one string")

@@ -1,7 +1,7 @@
-"""Parts of a resolved config that remember for which choice their settings were resolved.
+"""Sections of a resolved config that remember which choice their settings were resolved for.
 
-A resolved section holds all settings of what it names. Where it names something else afterwards, they
-are the former choice's, and only what has been set since was meant for the new one.
+A resolved section has all settings of its choice. If the choice changes afterwards, those settings
+belong to the former choice, and only settings changed since apply to the new one.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from ml_collections import ConfigDict
 
 
 class ResolvedConfig(ConfigDict):
-    """A resolved config, or one of its sections, which may be changed like any other."""
+    """A resolved config or one of its sections, which can be changed like any other."""
 
-    _resolved_for: str | None = None  # the choice; None: there is none, or nothing was resolved yet
+    _resolved_for: str | None = None  # the choice; None if there is none or it is not resolved yet
     _set_since: frozenset[str] = frozenset()
 
     def __setitem__(self, key: str, value: Any) -> None:
         if isinstance(value, ConfigDict) and not isinstance(value, ResolvedConfig):
-            value = ResolvedConfig(value)  # a section that replaces one must be of its type
+            value = ResolvedConfig(value)  # a new section must also be a ResolvedConfig
         super().__setitem__(key, value)
         if self._resolved_for is not None:
             self._remember(self._resolved_for, self._set_since | {key})
 
     def __eq__(self, other: Any) -> bool:
-        """As two ConfigDicts: what either remembers is not compared."""
+        """Compares as ConfigDicts do; what each remembers is ignored."""
         return (
             ConfigDict.__eq__(other, self) if type(other) is ConfigDict else super().__eq__(other)
         )
@@ -46,7 +46,7 @@ class ResolvedConfig(ConfigDict):
 
 
 class ResolvedEntry(dict):
-    """The same for an entry of a list, such as an augmentation."""
+    """The same for a list entry, such as an augmentation."""
 
     def __init__(self, entry: Mapping[str, Any], resolved_for: str):
         super().__init__(entry)
@@ -88,24 +88,24 @@ def _restored_entry(entry: dict, resolved_for: str, set_since: frozenset[str]) -
 
 
 def resolved_section(values: Mapping[str, Any], choice: str) -> ResolvedConfig:
-    """A section whose settings are those of `choice`."""
+    """A section with the settings of `choice`."""
     section = ResolvedConfig(values)
     section._remember(choice)
     return section
 
 
 def former_choice(section: Any, key: str) -> str | None:
-    """What a section was resolved for; or what it names, where it was not resolved yet."""
+    """The choice a section was resolved for, or its current choice if it is not resolved yet."""
     if not isinstance(section, Mapping | ConfigDict):
         return None
     return getattr(section, "_resolved_for", None) or section.get(key)
 
 
 def meant_settings(part: Mapping, choice: str, common: Mapping) -> dict[str, Any]:
-    """A section's or an entry's settings without those that were resolved for another choice.
+    """The settings of a section or entry, without those resolved for another choice.
 
     Args:
-      choice: what it names now.
+      choice: the current choice.
       common: the settings that every choice has.
     """
     values = part.to_dict() if isinstance(part, ConfigDict) else dict(part)

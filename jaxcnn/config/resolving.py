@@ -1,8 +1,8 @@
-"""How a config and overrides become a full, checked one.
+"""Resolves a config and overrides into a complete, checked config.
 
-A config is an `ml_collections.ConfigDict`. Some of its sections choose one entry of a registry (a
-model, an optimizer, …) and hold that entry's own settings beside the choice. Choosing another entry
-drops the former's settings, so no setting is ever carried over to something it was not meant for.
+A config is an `ml_collections.ConfigDict`. Some of its sections choose an entry of a registry (a
+model, an optimizer, …) and contain that entry's settings. Choosing another entry drops the former
+one's settings, so that they never carry over.
 """
 
 import importlib
@@ -33,17 +33,17 @@ log = logging.getLogger(__name__)
 def resolve(
     config: ConfigDict, overrides: Mapping[str, str], registries: Mapping[str, Registry]
 ) -> ConfigDict:
-    """The full config: every section completed with the defaults of what it chooses, and checked.
+    """The complete config: each section filled with the defaults of its choice, and checked.
 
     Args:
-      config: what a config file returned, or a resolved config that was changed since; keys it leaves
-        out take their defaults.
-      overrides: dotted key → text, as on the command line: {"optimizer.learning_rate": "0.1"}.
-      registries: for each section of `CHOICE_KEYS`, and for each of `LISTS`, where its choices are.
+      config: what a config file returned, or a resolved config, changed or not; missing keys get
+        their defaults.
+      overrides: dotted key → string, as on the command line: {"optimizer.learning_rate": "0.1"}.
+      registries: the registries of the sections in `CHOICE_KEYS` and of the lists in `LISTS`.
 
     Raises:
-      UserError: an unknown key, a value of the wrong type or outside of its limits, a choice that does
-        not exist, or a module of `imports` that cannot be imported.
+      UserError: a key is unknown, a value has the wrong type or is outside its limits, a choice does
+        not exist, or a module in `imports` cannot be imported.
     """
     defaults = default_config().to_dict()
     _refuse_unknown_keys(config.to_dict(), defaults, "config")
@@ -63,7 +63,7 @@ def resolve(
         if choice and key and "." not in key:
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _overridden(resolved, dotted.split("."), text, f"config.{dotted}")
-        _resolve_lists(resolved, registries)  # it may have replaced one, or chosen another entry
+        _resolve_lists(resolved, registries)  # the override may replace a list or rename an entry
     _move_decay(config.get("optimizer"), overrides, resolved)
     _check_limits(resolved, registries)
     for section, key in CHOICE_KEYS.items():
@@ -72,9 +72,9 @@ def resolve(
 
 
 def _move_decay(given: Any, overrides: Mapping[str, str], resolved: Mapping) -> None:
-    """Gives an optimizer that decays weights by default the strength of the loss's L2 penalty.
+    """Moves the loss's L2 penalty to an optimizer that decays weights by default.
 
-    Only where it replaces another optimizer: so a config with an L2 penalty can be tried with all.
+    Only if the optimizer replaces another, so that a config with an L2 penalty works with any.
     """
     optimizer, loss = resolved["optimizer"], resolved["loss"]
     if former_choice(given, "name") in (None, optimizer["name"]):
@@ -94,7 +94,7 @@ def _move_decay(given: Any, overrides: Mapping[str, str], resolved: Mapping) -> 
 
 
 def _choices_first(overrides: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Whole lists, then what their entries name, then all else: the order given does not matter."""
+    """Sorts overrides: whole lists, then the names of list entries, then all others."""
 
     def rank(dotted: str) -> int:
         of_entry = any(dotted.startswith(f"{path}.") for path in LISTS) and dotted.endswith(".name")
@@ -110,13 +110,13 @@ def _resolved_section(
     overrides: Mapping[str, str],
     registries: Mapping[str, Registry],
 ) -> dict[str, Any]:
-    """A section that chooses, with the settings of what it chooses."""
+    """A section of `CHOICE_KEYS`, with the settings of its choice."""
     path, key = f"config.{name}", CHOICE_KEYS[name]
     _require_section(given, path)
     own_choice = typed(given.get(key, defaults[key]), "", f"{path}.{key}")
     values = meant_settings(given, own_choice, defaults)
     choice = typed(overrides.get(f"{name}.{key}", own_choice), "", f"{path}.{key}")
-    if choice != own_choice:  # the former choice's settings mean nothing to the new one
+    if choice != own_choice:  # drop the former choice's settings
         values = {k: v for k, v in values.items() if k in defaults}
     settings = _settings(registries[name], choice, f"{path}.{key}")
     return _filled({**values, key: choice}, {**defaults, **settings}, path, of=choice)
@@ -130,7 +130,7 @@ def _resolve_lists(resolved: dict, registries: Mapping[str, Registry]) -> None:
 
 
 def _check_limits(resolved: dict, registries: Mapping[str, Registry]) -> None:
-    """Refuses values outside of their limits; makes paths absolute, so that a record says where."""
+    """Refuses values outside their limits; makes paths absolute, so that records are unambiguous."""
     for path, part, limits in _limits(resolved, registries):
         for setting, limit in limits.items():
             if setting not in part:
@@ -143,7 +143,7 @@ def _check_limits(resolved: dict, registries: Mapping[str, Registry]) -> None:
 def _limits(
     resolved: dict, registries: Mapping[str, Registry]
 ) -> Iterator[tuple[str, dict, Mapping[str, Limit]]]:
-    """The path of each section and of each entry of a list, what is in it, and its settings' limits."""
+    """Each section and list entry: its path, its contents, and the limits of its settings."""
     for dotted, limit in LIMITS.items():
         section, _, setting = dotted.rpartition(".")
         path = f"config.{section}" if section else "config"
@@ -158,7 +158,7 @@ def _limits(
 
 
 def _import_modules(config: ConfigDict, overrides: Mapping[str, str], defaults: Mapping) -> None:
-    """Imports the modules of `imports`, which may register what the config names."""
+    """Imports the modules in `imports`, which may register what the config chooses."""
     given = config.get("imports", defaults["imports"])
     if "imports" in overrides:
         given = parsed(overrides["imports"], ())
@@ -166,10 +166,10 @@ def _import_modules(config: ConfigDict, overrides: Mapping[str, str], defaults: 
 
 
 def import_modules(names: Iterable[str], setting: str) -> None:
-    """Imports a user's modules, from the working directory or an installed package.
+    """Imports the user's modules, from the working directory or an installed package.
 
     Raises:
-      UserError: a module is not there, or fails.
+      UserError: a module does not exist or fails.
     """
     names = tuple(names)
     if names and os.getcwd() not in sys.path and "" not in sys.path:
@@ -177,22 +177,22 @@ def import_modules(names: Iterable[str], setting: str) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # a script may end with sys.exit()
+        except (Exception, SystemExit) as error:  # a script may call sys.exit()
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{setting}: {name!r} cannot be imported: {type(error).__name__}: {reason}; it takes "
-                "modules of the working directory or of an installed package"
+                "modules in the working directory or in an installed package"
             ) from error
 
 
 def resolve_settings(
     registry: Registry, choice: str, overrides: Mapping[str, str], prefix: str
 ) -> dict[str, Any]:
-    """The settings that overrides give one entry of a registry, without its defaults.
+    """The settings of a registry entry that overrides set, without the defaults.
 
     Args:
-      overrides: setting → text, as on the command line.
-      prefix: what a message puts before a setting's name.
+      overrides: setting → string, as on the command line.
+      prefix: precedes a setting's name in messages.
 
     Raises:
       UserError: the entry or a setting does not exist, or a value has the wrong type.
@@ -240,7 +240,7 @@ def _refuse_unknown_keys(values: Any, valid: Mapping, path: str, of: str = "") -
 
 
 def _filled(values: Any, defaults: Any, path: str, of: str = "") -> Any:
-    """`values` with its gaps filled from `defaults`, every leaf checked against the default's type."""
+    """`values` completed from `defaults`, each leaf checked against its default's type."""
     if not isinstance(defaults, Mapping):
         return typed(values, defaults, path)
     _refuse_unknown_keys(values, defaults, path, of)
@@ -251,7 +251,7 @@ def _filled(values: Any, defaults: Any, path: str, of: str = "") -> Any:
 
 
 def _overridden(part: Any, keys: list[str], text: Any, path: str, depth: int = 1) -> Any:
-    """A section or a list whose leaf that `keys` lead to is set; a list is indexed by number."""
+    """A section or list in which the leaf at `keys` is set; list entries are indexed by number."""
     key = _index(part, keys[0], path, depth)
     if keys[1:]:
         value = _overridden(part[key], keys[1:], text, path, depth + 1)

@@ -1,4 +1,4 @@
-"""A setting's value: read from text, brought to its default's type, or refused."""
+"""Parses the values of settings, and converts them to the default's type or refuses them."""
 
 import ast
 import math
@@ -11,14 +11,14 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from jaxcnn.errors import UserError
 
-_LARGEST = 2**63  # whole numbers are int64 at most
+_LARGEST = 2**63  # integers must fit in int64
 
 
 def typed(value: Any, default: Any, path: str) -> Any:
-    """A value as the type of its setting's default; NumPy's numbers, paths and ConfigDicts are welcome.
+    """Converts a value to the type of its setting's default; also NumPy values, paths and ConfigDicts.
 
     Raises:
-      UserError: it is of another type.
+      UserError: the value has another type.
     """
     value = _plain(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -48,7 +48,7 @@ def typed(value: Any, default: Any, path: str) -> Any:
 
 
 def parsed(given: Any, default: Any) -> Any:
-    """What the text of an override means for a setting with this default; other values are as given."""
+    """Parses an override's text for a setting with this default; returns other values unchanged."""
     if not isinstance(given, str) or isinstance(default, str):
         return given
     if isinstance(default, bool) and given.lower() in ("true", "false"):
@@ -60,13 +60,13 @@ def parsed(given: Any, default: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: on one line, and not too long for one."""
+    """A value for use in a message: on one line, shortened if long."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 100 else f"{text[:60]}…{text[-20:]}"
 
 
 def _plain(value: Any) -> Any:
-    """The value as Python's own types, which JSON has too."""
+    """The value as built-in Python types that JSON can represent."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, os.PathLike):
@@ -81,5 +81,5 @@ def _plain(value: Any) -> Any:
 def _is_finite(number: int | float) -> bool:
     try:
         return math.isfinite(number)
-    except OverflowError:  # a whole number beyond float64
+    except OverflowError:  # an integer too large for float64
         return False

@@ -1,1 +1,1 @@
-"""Data sets: where they come from, how they are augmented, how they are fed."""
+"""Data sets: sources, augmentation, and feeding."""

@@ -1,4 +1,4 @@
-"""What a network must know of a data set, without the data: shapes, classes, normalisation, sizes."""
+"""What a network needs to know about a data set: shapes, classes, normalisation, sizes."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Mean and standard deviation, float32 of a target's shape, over the training split.
+    """Mean and standard deviation of the training targets: float32, in a target's shape.
 
     The targets in the splits are standardised: (target − mean)/std.
     """
@@ -21,16 +21,16 @@ class TargetScale:
 
 @dataclass(frozen=True, eq=False)
 class DataSpec:
-    """A data set's description. It stands in a data set, in each checkpoint, and in a saved run.
+    """A data set's description, stored in the data set, in each checkpoint and in a saved run.
 
     Attributes:
       image_shape: (height, width, channels).
-      class_names: in the order of their numbers; empty where the labels are targets.
-      mean, std: float32 (channels,), of the stored pixels of the training split: images become
+      class_names: in label order; empty for regression.
+      mean, std: float32 (channels,), over the stored pixels of the training split; images become
         (pixel − mean)/std.
-      pixel_dtype: 'uint8' (0 … 255) or 'float32' (on the source's own scale).
-      targets: of a regression.
-      sizes: examples by split.
+      pixel_dtype: 'uint8' (0 … 255) or 'float32' (on the source's scale).
+      targets: the target scale, for regression.
+      sizes: number of examples per split.
     """
 
     image_shape: tuple[int, int, int]
@@ -49,11 +49,11 @@ class DataSpec:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a network gives for an image: one per class, or a target's entries."""
+        """The number of network outputs per image: one per class, or one per target entry."""
         return self.targets.mean.size if self.targets else len(self.class_names)
 
     def to_json(self) -> dict[str, Any]:
-        """The same in JSON's types; float32 numbers come back exactly."""
+        """The description in JSON types; float32 values round-trip exactly."""
         targets = self.targets
         return {
             "image_shape": list(self.image_shape),
@@ -67,7 +67,7 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "DataSpec":
-        """What `to_json` described."""
+        """The inverse of `to_json`."""
         targets = described["targets"]
         return cls(
             image_shape=tuple(described["image_shape"]),

@@ -1,4 +1,4 @@
-"""What a source of images gives: its splits, checked."""
+"""What an image source returns: its splits, checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Split:
     """Images and their labels.
 
     `images` is an array (n, height, width, channels), uint8 in 0…255 or float32 as given, or encoded
-    images on disk, decoded when needed; `labels` is int32 (n,), the numbers of classes, or float32
-    (n, …), targets of a regression.
+    images on disk, decoded when needed; `labels` is int32 (n,), class numbers, or float32 (n, …),
+    regression targets.
     """
 
     images: np.ndarray | EncodedImages
@@ -31,9 +31,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """What a source holds: splits named train, validation, test (train always, the others maybe).
+    """A source's splits, named train, validation and test; only train is required.
 
-    `class_names` is empty where the labels are targets.
+    `class_names` is empty for regression.
     """
 
     splits: Mapping[str, Split]
@@ -44,10 +44,10 @@ class Source:
 def split_from_arrays(
     images: np.ndarray, labels: np.ndarray, where: str, kind: str = "labels"
 ) -> Split:
-    """Checks and converts arrays as `npz` describes them.
+    """Checks and converts arrays laid out as for the source `npz`.
 
     Args:
-      where: begins an error's line.
+      where: prefix of error messages.
       kind: 'labels' or 'targets'.
     """
     _check_layout(images, labels, where, kind)
@@ -66,7 +66,7 @@ def split_from_arrays(
 
 
 def _check_layout(images: np.ndarray, labels: np.ndarray, where: str, kind: str) -> None:
-    """Refuses axes in another order; the message names the transposition where one is likely."""
+    """Rejects axes in the wrong order; the message suggests a transpose if one is likely."""
     shape, examples = images.shape, len(labels) if labels.ndim else 0
     order = None
     if images.ndim == 4 and shape[0] != examples == shape[3]:
@@ -93,13 +93,13 @@ def _check_layout(images: np.ndarray, labels: np.ndarray, where: str, kind: str)
 
 
 def _is_channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether (n, a, b, c) is likely channels, height, width: no image is 3 pixels high."""
+    """Whether (n, a, b, c) is likely (n, channels, height, width): no image is 3 pixels high."""
     _, first, second, last = shape
     return last > 4 and (first <= 4 or first < second == last)
 
 
 def _labels(labels: np.ndarray, where: str) -> np.ndarray:
-    """int32 (n,) of whole numbers (n,) or (n, 1)."""
+    """Converts whole numbers (n,) or (n, 1) to int32 (n,)."""
     labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
     refuse_one_hot(labels, where)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -107,7 +107,7 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
         if labels.dtype.kind in "US":
             way_on = "; np.unique(labels, return_inverse=True)[1] numbers them"
         elif labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
-            way_on = ", or, for a regression, be called targets"
+            way_on = ", or, for regression, be named targets"
         raise UserError(
             f"{where} is {labels.dtype} {labels.shape}; it must be whole numbers (n,){way_on}"
         )
@@ -118,7 +118,7 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
 
 
 def refuse_one_hot(labels: np.ndarray, where: str) -> None:
-    """Raises UserError for labels (n, classes) of which each is a 1 among zeros."""
+    """Raises UserError for one-hot labels (n, classes)."""
     if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "buif":
         return
     if np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
@@ -143,10 +143,10 @@ def _check_finite(examples: np.ndarray, where: str) -> None:
 
 
 def class_names_or_numbers(given: tuple, train_labels: np.ndarray) -> tuple[str, ...]:
-    """The names given, or else as many numbers as the training labels need.
+    """The given names, or else numbers 0 to the largest training label, as strings.
 
     Raises:
-      UserError: no names are given, and some number below the largest label labels no image.
+      UserError: no names are given, and a number below the largest label has no images.
     """
     if not given:
         present = np.unique(train_labels)

@@ -1,1 +1,1 @@
-"""Weights that come from elsewhere, and go there."""
+"""Imports weights from other programs, and exports them."""

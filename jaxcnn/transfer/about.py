@@ -1,4 +1,4 @@
-"""What is known of weights beside their numbers, as texts in a file's metadata."""
+"""Facts about a model's weights (classes, image shape, …), stored as strings in a file's metadata."""
 
 import json
 from collections.abc import Mapping
@@ -7,22 +7,22 @@ from typing import Any
 import jaxcnn
 from jaxcnn.errors import UserError
 
-# As data.spec.DataSpec has them: the classes in order; images become (pixel − mean)/std.
+# Same as in data.spec.DataSpec: the classes in order; images become (pixel − mean)/std.
 ABOUT = ("class_names", "image_shape", "mean", "std", "pixel_dtype")
 
 
 def to_metadata(about: Mapping[str, Any]) -> dict[str, str]:
-    """The model's name and what else is known, each a text: JSON, if it is no text."""
+    """The model's name and the other known facts as strings; other types become JSON."""
     known = {key: about[key] for key in ("model", *ABOUT) if about.get(key)}
     texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in known.items()}
     return {**texts, "jaxcnn_version": jaxcnn.__version__}
 
 
 def from_metadata(metadata: Mapping[str, str], source: str) -> dict[str, Any]:
-    """What `to_metadata` wrote; nothing where another program wrote the file.
+    """Reads what `to_metadata` wrote; empty if another program wrote the file.
 
     Raises:
-      UserError: a text is damaged.
+      UserError: a value is not valid.
     """
     if "jaxcnn_version" not in metadata:
         return {}

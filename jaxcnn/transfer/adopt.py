@@ -1,4 +1,4 @@
-"""Weights of one network taken over into another that computes the same function."""
+"""Copies the weights of one network into another that computes the same function."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -16,8 +16,8 @@ class Weights(NamedTuple):
     """A network and its variables.
 
     Attributes:
-      class_names: in order; None where nobody knows them.
-      about: the model's name, and what is known of what `about.ABOUT` lists.
+      class_names: in order; None if unknown.
+      about: the model's name, and whichever of the `about.ABOUT` fields are known.
     """
 
     model: Classifier
@@ -34,22 +34,22 @@ def adopt(
     setting: str,
     reinitialize: Iterable[str] = (),
 ) -> tuple[dict, list[str]]:
-    """The variables of `source` that `model` is to start from.
+    """The variables of `source` that `model` starts from.
 
-    All of them, but for the heads where the classes are others, for auxiliary heads where the model has
-    none, and for parameters that are to begin anew.
+    All of them except the heads if the classes differ, the auxiliary heads if the model has none, and
+    the parameters to reinitialise.
 
     Args:
-      image_shape: of the images that the model is for.
-      class_names: of the model's classes; empty for a regression.
-      setting: what an error's line begins with.
-      reinitialize: regexes of the paths of parameters that begin anew.
+      image_shape: the shape of the model's images.
+      class_names: the model's classes; empty for a regression.
+      setting: the start of an error message.
+      reinitialize: regexes for the paths of the parameters to reinitialise.
 
     Returns:
-      The variables, on the host, and lines that say what was left out.
+      The variables, on the host, and log lines that say what was left out.
 
     Raises:
-      UserError: the source is another network, or a regex matches nothing.
+      UserError: the source is a different network, or a regex matches nothing.
     """
     problem = f"{setting} holds the weights of another network"
     if type(source.model) is not type(model):
@@ -73,7 +73,7 @@ def adopt(
                 f"{expected[path].shape} here"
             )
     matcher = Matcher(unflatten_dict(expected)["params"])
-    anew = matcher.matched_by_any(list(reinitialize), "config.reinitialize", "begins anew")
+    anew = matcher.matched_by_any(list(reinitialize), "config.reinitialize", "reinitialised")
     given = {path: value for path, value in given.items() if "/".join(path[1:]) not in anew}
     variables = unflatten_dict({path: np.asarray(value) for path, value in given.items()})
     return variables, [said, *matcher.rules]
@@ -82,14 +82,14 @@ def adopt(
 def _same_head(
     source: Weights, model: Classifier, class_names: tuple[str, ...]
 ) -> tuple[bool, str]:
-    """Whether a head answers for the same classes in the same order, and a line about it."""
+    """Whether the head has the same classes in the same order, and a log line about it."""
     there, here = source.model.num_classes, model.num_classes
     if there != here:
-        return False, f"the head begins anew: it is for {there} classes, and these are {here}"
+        return False, f"the head is reinitialised: it is for {there} classes, and these are {here}"
     if source.class_names is None:
         return (
             True,
-            f"the head is taken over: it is for {there} classes too, whose names are unknown",
+            f"the head is kept: it is also for {there} classes, whose names are unknown",
         )
     if source.class_names != tuple(class_names):
         first = next(
@@ -101,5 +101,5 @@ def _same_head(
             (),
         )
         names = f" ('{first[0]}' there is '{first[1]}' here)" if first else ""
-        return False, f"the head begins anew: it is for other classes{names}"
-    return True, f"the head is taken over: it is for the same {there} classes"
+        return False, f"the head is reinitialised: it is for other classes{names}"
+    return True, f"the head is kept: it is for the same {there} classes"

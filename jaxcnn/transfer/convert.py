@@ -1,4 +1,4 @@
-"""Converting weights: from torch's files to a directory of ours, and from there to a file again."""
+"""Converts weights from a torch file to a jaxcnn directory, and exports them to a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,33 +34,33 @@ def import_weights(
     classes_if_missing: int | None = None,
     entry: str = "",
 ) -> tuple[Classifier, list[str]]:
-    """Reads a torch state dict, and writes the model and its variables to a new directory.
+    """Reads a torch state dict and writes the model and its variables to a new directory.
 
     Args:
-      name: the model; `fields` are its settings where they are not the defaults. The number of
-        classes is that of the file's head; auxiliary heads are there if the file has them.
+      name: the model; `fields` are its settings that differ from the defaults. The number of
+        classes is that of the file's head; the model has auxiliary heads if the file does.
       source: a `.safetensors` or torch file, with torchvision's names (timm's for what torchvision
         lacks), under any common prefix and in any entry of a checkpoint.
-      image_shape: (height, width, channels) of the images that the model is for.
-      classes_if_missing: without it, tensors and variables must match one to one. With it, surplus
-        tensors are left out, missing ones initialised (seed 0), and a missing head has that many
+      image_shape: (height, width, channels) of the model's images.
+      classes_if_missing: if None, tensors and variables must match one to one. Otherwise surplus
+        tensors are ignored, missing ones are initialised (seed 0), and a missing head gets this many
         classes.
-      entry: the dotted path of the entry of a checkpoint to read; '' for the one that fits.
+      entry: the dotted path of the checkpoint entry to read; '' for the one that fits.
 
     Returns:
-      The model, and lines that say what was read and what was missing or left out.
+      The model, and log lines that say what was read, missing or left out.
 
     Raises:
-      UserError: the file cannot be read or is not this model's, or the directory is there already.
+      UserError: the file cannot be read or is not this model's, or the directory already exists.
     """
     refuse_existing(directory)
     model = create_model(name, num_classes=1, **fields)
-    check_fits(name, model, image_shape, "input says for which images the model is")
+    check_fits(name, model, image_shape, "input sets the shape of the model's images")
     contents = read_weights(source)
     tensors, fields, said = _tensors_of(contents, name, fields, image_shape, str(source), entry)
     num_classes = num_classes_of(model, tensors) or classes_if_missing
     if num_classes is None:
-        raise UserError(f"{source} is no {name}: it has no head by that model's name for it")
+        raise UserError(f"{source} is not a {name}: it has no head by that model's name for it")
     model = create_model(name, num_classes=num_classes, **fields)
     strict = classes_if_missing is None
     variables, matching = from_state_dict(model, tensors, image_shape, str(source), strict)
@@ -77,7 +77,7 @@ def import_weights(
 def _tensors_of(
     contents: Contents, name: str, fields: Mapping, image_shape: tuple, source: str, entry: str
 ) -> tuple[dict, dict, list[str]]:
-    """The model's tensors, its settings with the auxiliary heads that they have, and lines."""
+    """The model's tensors, its settings (with auxiliary heads if the file has them), and log lines."""
     model = create_model(name, num_classes=1, **fields)
     names = all_names = tensor_names(model, image_shape)
     with_heads = {"aux_heads": True, **fields} if "aux_heads" in MODELS.settings(name) else fields
@@ -100,7 +100,7 @@ def _tensors_of(
 
 
 def _said_of(matching: Matching, source: str) -> list[str]:
-    said = [f"missing, begins anew: {name}" for name in matching.missing]
+    said = [f"missing, initialised: {name}" for name in matching.missing]
     said += [f"left out: {name}" for name in matching.surplus]
     said += [f"WARNING: {name} holds NaN or infinity" for name in matching.not_finite]
     count = f"{matching.matched} of {matching.expected} tensors"
@@ -119,7 +119,7 @@ def export_weights(
     """Writes a `.safetensors` file with torch's names and layouts; returns the number of tensors.
 
     Args:
-      about: what the file's metadata say: the model's name and what `about.ABOUT` lists.
+      about: what goes into the file's metadata: the model's name and the `about.ABOUT` fields.
 
     Raises:
       UserError: torch has no names for this model's weights, or the file cannot be written.

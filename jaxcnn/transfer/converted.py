@@ -1,4 +1,4 @@
-"""A directory that holds a model and its weights, and nothing of a run."""
+"""A directory with a model and its weights, without a run."""
 
 import json
 from collections.abc import Mapping
@@ -28,16 +28,16 @@ def save_converted(
     source: str,
     about: Mapping | None = None,
 ) -> None:
-    """Writes `model.json`, how the model is made, and `variables.safetensors`, by our own names.
+    """Writes `model.json`, the model's settings, and `variables.safetensors`, with jaxcnn's names.
 
-    The directory appears whole or not at all.
+    The directory is written atomically.
 
     Args:
-      source: the name of the file that the variables come from.
-      about: what else is known, of what `about.ABOUT` lists.
+      source: the name of the file the variables come from.
+      about: whichever of the `about.ABOUT` fields are known.
 
     Raises:
-      UserError: it is there already, or cannot be written.
+      UserError: the directory already exists or cannot be written.
     """
     directory = Path(directory)
     refuse_existing(directory)
@@ -61,13 +61,13 @@ def save_converted(
 
 
 def refuse_existing(directory: str | Path) -> None:
-    """Raises UserError where a directory that is to be new is there already."""
+    """Raises UserError if the directory already exists."""
     if Path(directory).exists():
-        raise UserError(f"to={directory} is there already; it takes a new directory")
+        raise UserError(f"to={directory} already exists; it takes a new directory")
 
 
 def load_converted(directory: str | Path) -> tuple[Classifier, dict, dict]:
-    """The model, its variables as NumPy arrays, and its name with what else is known of it.
+    """The model, its variables as NumPy arrays, and its name with the known `about.ABOUT` fields.
 
     Raises:
       UserError: a file is missing or damaged.

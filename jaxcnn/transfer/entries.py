@@ -1,4 +1,4 @@
-"""Where in a file of weights a model's tensors are: which entry, and under which common prefix."""
+"""Finds a model's tensors in a weight file: which entry, and under which common prefix."""
 
 import re
 from collections import Counter
@@ -7,19 +7,19 @@ from typing import Any, NamedTuple
 
 from jaxcnn.errors import UserError
 
-# Entries with such a word beside one without it are averages or copies of a network.
+# Of several entries, those with such a word in their path are averages or copies of the network.
 _COPY = re.compile(
     r"(^|[^a-z])(ema|swa|averaged?|avg|shadow|best|momentum)([^a-z]|$)", re.IGNORECASE
 )
 
 
 class Contents(NamedTuple):
-    """What a file of weights holds.
+    """The contents of a weight file.
 
     Attributes:
-      entries: the state dicts, tensors by name, by the dotted path of their entry; '' is the top.
-      others: the dotted paths of what are no tensors.
-      metadata: texts by name, of a `.safetensors` file.
+      entries: dotted path of the entry → its state dict (name → tensor); '' is the top level.
+      others: the dotted paths of everything that is not a tensor.
+      metadata: key → string, of a `.safetensors` file.
     """
 
     entries: dict[str, dict[str, Any]]
@@ -28,7 +28,7 @@ class Contents(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The tensors of one entry, without their common prefix, and lines that say what was chosen."""
+    """The tensors of one entry, without their common prefix, and log lines that say which it is."""
 
     tensors: dict[str, Any]
     said: list[str]
@@ -47,8 +47,8 @@ class _Candidate(NamedTuple):
 def contents_of(saved: Mapping, metadata: Mapping[str, str] | None = None) -> Contents:
     """Sorts nested dictionaries into state dicts and the rest.
 
-    Whatever has a shape is a tensor. Dictionaries by other keys than names, as an optimizer's
-    state, hold none.
+    Anything with a shape is a tensor. A dictionary whose keys are not all strings, such as an
+    optimizer's state, is not searched.
     """
     entries: dict[str, dict[str, Any]] = {}
     others: list[str] = []
@@ -63,20 +63,20 @@ def contents_of(saved: Mapping, metadata: Mapping[str, str] | None = None) -> Co
 def choose(
     contents: Contents, expected: Callable[[str], bool], source: str, entry: str = ""
 ) -> Chosen:
-    """The tensors of the entry and the prefix under which most names are the model's.
+    """Chooses the entry and the prefix under which most names are the model's.
 
-    Where several entries fit, one that is no average is taken; the others are named.
+    If several entries fit, it chooses one that is not an average and lists the others.
 
     Args:
-      expected: whether a tensor's name, without prefix, is one of the model's.
-      source: what the file is called in an error.
-      entry: a dotted path that the entry's must begin with; '' for any.
+      expected: whether a tensor's name, without its prefix, is one of the model's.
+      source: the file's name in an error message.
+      entry: the dotted path that the chosen entry's path must start with; '' for any.
 
     Returns:
-      No tensors where no name is the model's.
+      The chosen tensors; none if no name is the model's.
 
     Raises:
-      UserError: there is no such entry, or nothing says which of several is meant.
+      UserError: there is no such entry, or the choice between several is ambiguous.
     """
     every = _candidates(contents, expected)
     most = max((candidate.hits for candidate in every), default=0)
@@ -129,7 +129,7 @@ def _plainest(candidates: list[_Candidate], source: str) -> _Candidate:
 
 
 def _tensors(contents: Contents, taken: _Candidate, copies: list[_Candidate]) -> dict[str, Any]:
-    """What is under the prefix, without it; what is beside it, by its full name; no copies."""
+    """Tensors under the prefix, without it, and those outside it by their full name; no copies."""
     prefixes = [taken.prefix, *(copy.prefix for copy in copies if copy.entry == taken.entry)]
     under, beside = {}, {}
     for name, tensor in contents.entries[taken.entry].items():
@@ -160,7 +160,7 @@ def _said(contents: Contents, taken: _Candidate, copies: list[_Candidate]) -> li
 
 
 def _outside(entry: str, path: str) -> str:
-    """The shortest beginning of a path that is no beginning of the entry's."""
+    """The shortest leading part of a path that is not also a leading part of the entry's."""
     parts = path.split(".")
     beginnings = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
     return next((b for b in beginnings if not f"{entry}.".startswith(f"{b}.")), path)

@@ -1,4 +1,4 @@
-"""From torch's state dicts to a model's variables, and back."""
+"""Converts torch state dicts to a model's variables, and back."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -21,20 +21,21 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# torch's count of training batches, which nothing reads while the momentum is a number.
+# torch's count of training batches, unused when the momentum is a number.
 _COUNTER = "num_batches_tracked"
-_COUNTERS = (_COUNTER, "n_averaged")  # the other is of torch's AveragedModel
+_COUNTERS = (_COUNTER, "n_averaged")  # the second is from torch's AveragedModel
 
 
 class Matching(NamedTuple):
-    """How a file's tensors fit a model's variables.
+    """How a file's tensors match a model's variables.
 
     Attributes:
-      matched: the number of variables that have their tensor; `share` is theirs of all the numbers.
+      matched: the number of variables with a tensor.
       expected: the number of variables.
+      share: the fraction of the model's numbers that the matched variables contain.
       missing: variables without a tensor, by torch's names.
       surplus: tensors without a variable.
-      not_finite: tensors that hold NaN or infinity.
+      not_finite: tensors with NaN or infinity.
     """
 
     matched: int
@@ -46,7 +47,7 @@ class Matching(NamedTuple):
 
 
 def tensor_names(model: Classifier, image_shape: tuple[int, int, int]) -> set[str]:
-    """The names that torch has for a model's variables.
+    """torch's names for a model's variables.
 
     Raises:
       UserError: torch has no names for this model's weights.
@@ -58,7 +59,7 @@ def tensor_names(model: Classifier, image_shape: tuple[int, int, int]) -> set[st
 
 
 def num_classes_of(model: Classifier, tensors: StateDict) -> int | None:
-    """How many classes the head in a state dict tells apart; None where it has none."""
+    """The number of classes of the head in a state dict; None if it has no head."""
     head = f"{namer(model)('head')}.weight"
     found = [t for name, t in tensors.items() if common_spelling(model, name) == head]
     return found[0].shape[0] if found and found[0].ndim == 2 else None
@@ -74,18 +75,18 @@ def from_state_dict(
     """A model's variables from torch's tensors.
 
     Args:
-      image_shape: of the images that the model is for; its channels matter.
-      source: what the tensors are called in an error: a path.
-      strict: whether every variable must have its tensor and every tensor its variable, of finite
-        numbers. Otherwise variables without one are initialised (seed 0), and tensors without one
-        left out.
+      image_shape: the shape of the model's images; only the channels matter.
+      source: the path that error messages name.
+      strict: whether variables and tensors must match one to one, and all numbers be finite.
+        Otherwise variables without a tensor are initialised (seed 0), and tensors without a variable
+        are ignored.
 
     Returns:
       {'params': …, 'batch_stats': …} as NumPy arrays, and what matched.
 
     Raises:
-      UserError: no tensor is the model's; one is of a wrong shape or of integers; or, where that is
-        strict, one is missing, surplus, or not finite.
+      UserError: no tensor is the model's; a tensor has the wrong shape or contains integers; or, if
+        `strict`, one is missing, surplus or not finite.
     """
     name_of = namer(model)
     given = {common_spelling(model, name): tensor for name, tensor in tensors.items()}
@@ -121,7 +122,7 @@ def from_state_dict(
 
 
 def _initialized(model: Classifier, image_shape: tuple[int, int, int], paths: list) -> dict:
-    """Variables as a new model has them (seed 0), by path."""
+    """A new model's variables (seed 0), by path."""
     if not paths:
         return {}
 
@@ -130,7 +131,7 @@ def _initialized(model: Classifier, image_shape: tuple[int, int, int], paths: li
         initialized = flatten_dict(model.init(jax.random.key(0), images, train=False))
         return [initialized[path] for path in paths]
 
-    # The program runs once: what is quick to compile is quick.
+    # The program runs only once, so a fast compile matters more than fast code.
     once = jax.jit(fresh).lower().compile({"xla_backend_optimization_level": 0})
     return dict(zip(paths, jax.device_get(once()), strict=True))
 
@@ -151,7 +152,7 @@ def _variable(
 
 
 def to_state_dict(model: Classifier, variables: Mapping) -> dict[str, np.ndarray]:
-    """The tensors by torch's names and in its layouts: what its `load_state_dict` takes, strictly."""
+    """The tensors with torch's names and layouts; `load_state_dict` accepts them with strict=True."""
     name_of = namer(model)
     tensors = {}
     for path, value in flatten_dict(variables).items():
@@ -179,7 +180,7 @@ def _to_torch(model: Classifier, path: tuple[str, ...], value: np.ndarray) -> np
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of `_to_torch` of an array of ours."""
+    """The shape that `_to_torch` gives an array of this shape."""
     return (*shape[:-3:-1], *shape[:-2]) if len(shape) == 4 else shape[::-1]
 
 
@@ -194,7 +195,7 @@ def _from_torch(model: Classifier, path: tuple[str, ...], tensor: np.ndarray) ->
 
 
 def _flattened_side(model: Classifier, path: tuple[str, ...]) -> int:
-    """Pixels on a side of the image that a dense layer flattens; torch has the channels first."""
+    """The side of the feature map that a dense layer flattens; torch flattens channels first."""
     match path[-2]:
         case "fc6":
             return model.pool_size

@@ -1,7 +1,7 @@
-"""Reads torch's own files with `weights_only=True`: nothing in a file is run.
+"""Reads torch files with `weights_only=True`, so that no code in them is run.
 
-Checkpoints hold settings and counts beside their tensors: namespaces, paths, NumPy's numbers. The
-classes below take the places of theirs, so that such a file is read without creating any of them.
+Besides tensors, checkpoints contain settings and counters: namespaces, paths, NumPy scalars. The
+classes below stand in for theirs, so that such a file can be read without creating those objects.
 """
 
 import re
@@ -15,11 +15,11 @@ from jaxcnn.errors import UserError
 
 
 def read_torch_file(path: Path) -> Any:
-    """What `torch.save` wrote, with NumPy arrays where it holds them.
+    """Reads what `torch.save` wrote; NumPy arrays stay NumPy arrays.
 
     Raises:
-      UserError: torch is not installed, or the file is damaged, of another kind, or holds objects
-        whose classes would have to be run.
+      UserError: torch is not installed, or the file is damaged, of another kind, or contains objects
+        whose code would have to be run.
     """
     try:
         import torch
@@ -32,13 +32,13 @@ def read_torch_file(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(places):
             saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its readers stumble over
+    except Exception as error:  # torch's readers raise many kinds of exception
         raise UserError(f"{path} cannot be read as a torch file: {_reason(error)}") from error
     return _with_arrays(saved)
 
 
 def _reason(error: Exception) -> str:
-    """torch's reason, without its advice to load the file unsafely."""
+    """torch's reason for the error, without its advice to load the file unsafely."""
     text = str(error)
     how = "save the tensors alone, torch.save(model.state_dict(), …), where it was made"
     if blocked := re.search(r"GLOBAL (\S+)", text):
@@ -52,7 +52,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Inert:
-    """Takes what an object is made from, and keeps none of it."""
+    """Accepts an object's arguments and state, and discards them."""
 
     def __init__(self, *_):
         pass
@@ -62,7 +62,7 @@ class _Inert:
 
 
 class _Dtype(_Inert):
-    """NumPy's own reader of a dtype trusts the file with its memory layout; this takes the name."""
+    """Reads only a dtype's name and byte order; NumPy would also trust the file's memory layout."""
 
     order = "="
 

@@ -1,6 +1,6 @@
-"""How torchvision names the layers of its networks, and timm those that torchvision lacks.
+"""torchvision's names for the layers of its networks, and timm's for those that torchvision lacks.
 
-A name of ours is a path of modules, 'stage1_block1/conv1'; theirs is 'layer1.0.conv1'.
+jaxcnn's name is a path of modules, 'stage1_block1/conv1'; torchvision's is 'layer1.0.conv1'.
 """
 
 import re
@@ -15,12 +15,12 @@ from jaxcnn.models.inception_v4 import InceptionResNetV2, InceptionV4
 from jaxcnn.models.resnet import ResNet
 from jaxcnn.models.vgg import VGG
 
-# Each rule replaces what its pattern matches; the first that matches a path is the one.
+# Each rule is a pattern and its replacement; the first pattern that matches a path applies.
 Rules = list[tuple[str, str | Callable[[re.Match], str]]]
 
 
 def namer(model: Classifier) -> Callable[[str], str]:
-    """The function from the path of one of the model's layers to its name in a torch state dict.
+    """A function that maps the path of a layer to its name in a torch state dict.
 
     Raises:
       UserError: neither torchvision nor timm has such a model.
@@ -28,7 +28,7 @@ def namer(model: Classifier) -> Callable[[str], str]:
     if type(model) not in _RULES:
         known = ", ".join(cls.__name__ for cls in _RULES)
         raise UserError(
-            f"torch has no common names for the weights of a {type(model).__name__}; it has for {known}"
+            f"torch has no common names for the weights of a {type(model).__name__}, only for {known}"
         )
     rules = _RULES[type(model)](model)
 
@@ -37,13 +37,13 @@ def namer(model: Classifier) -> Callable[[str], str]:
             named, count = re.subn(f"^{pattern}$", replacement, path)
             if count:
                 return named
-        raise UserError(f"torch's {type(model).__name__} has no layer like {path} of this one")
+        raise UserError(f"torch's {type(model).__name__} has no layer for {path}")
 
     return name
 
 
 def not_in_torch(model: Classifier) -> list[str]:
-    """The model's settings under which torch's network, of the same names, is another function."""
+    """The settings with which the model computes a different function than torch's network."""
     alike = {
         "activation": "relu",
         "norm_epsilon": type(model).norm_epsilon,
@@ -61,8 +61,8 @@ def not_in_torch(model: Classifier) -> list[str]:
 def common_spelling(model: Classifier, name: str) -> str:
     """A tensor's name as torchvision spells it today.
 
-    torchvision's older DenseNets write `norm.1` for `norm1`; CIFAR ResNets are written with `fc` or
-    `linear`, `downsample` or `shortcut`.
+    Older torchvision DenseNets use `norm.1` for `norm1`; CIFAR ResNets use `fc` or `linear`, and
+    `downsample` or `shortcut`.
     """
     if isinstance(model, DenseNet):
         name = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
@@ -161,7 +161,7 @@ def _inception_v4(model: InceptionV4) -> Rules:
     def module(m: re.Match) -> str:
         place, block = m[1], int(m[2] or 0)
         numbered = re.fullmatch(r"(branch[12])_(\d)([ab]?)", m[3])
-        if place == "stage3" and numbered:  # there these are no sequences
+        if place == "stage3" and numbered:  # these branches are not sequences in timm
             branch, number, side = numbered.groups()
             steps = f"{branch}_{int(number) - 1}{side}.{_LAYER[m[4]]}"
         else:
@@ -200,9 +200,9 @@ def _inception_resnet_v2(model: InceptionResNetV2) -> Rules:
 
 
 def _nested_steps(branch: str, layer: str) -> str:
-    """'branch1_2', 'conv' → 'branch1.1.conv', for branches that are sequences there.
+    """'branch1_2', 'conv' → 'branch1.1.conv', for branches that are sequences in timm.
 
-    A convolution after a pooling, the only one of branch3, is the sequence's second step.
+    The only convolution of branch3 follows a pooling, so it is the second step of the sequence.
     """
     if branch == "branch3":
         return f"branch3.1.{_LAYER[layer]}"

@@ -1,4 +1,4 @@
-"""Reads files of weights, `.safetensors` or torch's, without running anything in them."""
+"""Reads weight files, `.safetensors` or torch, without running code in them."""
 
 from collections.abc import Mapping
 from operator import itemgetter
@@ -27,10 +27,10 @@ _NUMBERS = {
 
 
 def read_weights(path: str | Path) -> Contents:
-    """What a `.safetensors` file, or a torch file (`.pth`, `.pt`, `.th`, `.ckpt`, …), holds.
+    """Reads a `.safetensors` file or a torch file (`.pth`, `.pt`, `.th`, `.ckpt`, …).
 
     Raises:
-      UserError: the file is missing, damaged or of another kind, or needs torch, which is not
+      UserError: the file is missing, damaged or of another kind, or it needs torch and torch is not
         installed.
     """
     path = Path(path)
@@ -51,16 +51,16 @@ def read_weights(path: str | Path) -> Contents:
 
 
 def as_arrays(tensors: Mapping[str, Any], source: str) -> dict[str, np.ndarray]:
-    """The tensors as NumPy arrays of float32, or of integers.
+    """The tensors as NumPy arrays; floats become float32, integers stay as they are.
 
     Raises:
-      UserError: a tensor is sparse, quantized or of complex numbers.
+      UserError: a tensor is sparse, quantized or complex.
     """
     return {name: _as_array(name, tensor, source) for name, tensor in tensors.items()}
 
 
 def _as_array(name: str, tensor: Any, source: str) -> np.ndarray:
-    if hasattr(tensor, "detach"):  # torch's
+    if hasattr(tensor, "detach"):  # a torch tensor
         if tensor.is_quantized or str(tensor.layout) != "torch.strided" or tensor.is_meta:
             raise UserError(
                 f"{source}: {name} is a sparse, quantized or empty tensor; save it dense"
@@ -69,9 +69,7 @@ def _as_array(name: str, tensor: Any, source: str) -> np.ndarray:
         tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     if jnp.issubdtype(tensor.dtype, jnp.complexfloating):
         raise UserError(f"{source}: {name} is of {tensor.dtype}; weights are real numbers")
-    with np.errstate(
-        over="ignore"
-    ):  # what float32 cannot hold becomes infinite, and is refused later
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused later
         is_float = jnp.issubdtype(tensor.dtype, jnp.floating)
         return np.asarray(tensor, np.float32) if is_float else np.asarray(tensor)
 
@@ -89,14 +87,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
         stored = sorted(deserialize(path.read_bytes()), key=itemgetter(0))
-    except Exception as error:  # safetensors raises exceptions of its own and the system's
+    except Exception as error:  # its own exceptions, and OSError
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{path} cannot be read as safetensors: {reason}") from error
     for name, spec in stored:
         if spec["dtype"] not in _NUMBERS:
             raise UserError(
-                f"{path} cannot be read as safetensors: {name} is of {spec['dtype']}; what is "
-                f"read is {', '.join(_NUMBERS)}"
+                f"{path} cannot be read as safetensors: {name} is of {spec['dtype']}; supported: "
+                f"{', '.join(_NUMBERS)}"
             )
     return {
         name: np.frombuffer(spec["data"], _NUMBERS[spec["dtype"]]).reshape(spec["shape"])

@@ -182,6 +182,7 @@ def test_a_grid_has_its_combinations(tmp_path):
     study = Study(tmp_path / "study", comparison(arms=arms, sampler="grid")).open()
     settings = [trial.settings for trial in study.extend()]
     assert settings == [{}, {RATE: 0.1, "data.resize": 7}, {RATE: 0.2, "data.resize": 7}]
+    assert study.comparison.points("sgd") == 2
 
 
 def test_tpe_proposes_a_generation_after_the_one_before(tmp_path):

@@ -32,10 +32,10 @@ def adopted(source, class_names, reinitialize=(), **fields):
 @pytest.mark.parametrize(
     ("there", "here", "taken", "line"),
     [
-        (("a", "b", "c"), ("a", "b", "c"), True, "the head is taken over: it is for the same 3 classes"),
+        (("a", "b", "c"), ("a", "b", "c"), True, "the head is kept: it is for the same 3 classes"),
         (("a", "b", "c"), ("a", "c", "b"), False, r"other classes ('b' there is 'c' here)"),
-        (("a", "b", "c"), ("x", "y", "z"), False, "the head begins anew: it is for other classes"),
-        (None, ("x", "y", "z"), True, "it is for 3 classes too, whose names are unknown"),
+        (("a", "b", "c"), ("x", "y", "z"), False, "the head is reinitialised: it is for other classes"),
+        (None, ("x", "y", "z"), True, "it is also for 3 classes, whose names are unknown"),
     ],
 )  # fmt: skip
 def test_a_head_is_taken_over_for_the_same_classes_alone(there, here, taken, line):
@@ -48,7 +48,7 @@ def test_a_head_is_taken_over_for_the_same_classes_alone(there, here, taken, lin
 def test_another_number_of_classes_is_another_head():
     paths, (said,) = adopted(weights(("a", "b", "c")), ("a", "b"), num_classes=2)
     assert "head/kernel" not in paths
-    assert said == "the head begins anew: it is for 3 classes, and these are 2"
+    assert said == "the head is reinitialised: it is for 3 classes, and these are 2"
 
 
 def test_parameters_begin_anew_by_regex():
@@ -56,7 +56,7 @@ def test_parameters_begin_anew_by_regex():
     paths, (_, rule) = adopted(weights(names), names, ["^dense", "bias$"])
     assert not {path for path in paths if path.startswith("dense") or path.endswith("bias")}
     assert {"conv1/kernel", "head/kernel"} <= paths
-    assert rule.startswith("begins anew (^dense | bias$): ")
+    assert rule.startswith("reinitialised (^dense | bias$): ")
     with pytest.raises(UserError, match=r"config.reinitialize.0=.\^dens3. matches no parameter"):
         adopted(weights(names), names, ["^dens3"])
 

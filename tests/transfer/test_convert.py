@@ -156,7 +156,7 @@ def test_a_file_of_another_architecture(error_of, weights, tmp_path):
 def test_where_it_goes(error_of, weights, converted, tmp_path):
     assert error_of(
         "convert", *SMALL, "--input=8,8,1", f"--from={weights}", f"--to={converted}"
-    ) == (f"--to={converted} is there already; it takes a new directory")
+    ) == (f"--to={converted} already exists; it takes a new directory")
     assert error_of("convert", f"--from={converted}", f"--to={tmp_path / 'x.pth'}") == (
         f"--to={tmp_path / 'x.pth'} must end in .safetensors"
     )
@@ -215,8 +215,8 @@ def test_without_a_head(run_cli, error_of, weights, tmp_path):
     code, out, err = run_cli(*command, "--no-strict")
     assert code == 0, err
     assert out.splitlines()[:3] == [
-        "missing, begins anew: linear.bias",
-        "missing, begins anew: linear.weight",
+        "missing, initialised: linear.bias",
+        "missing, initialised: linear.weight",
         f"35 of 37 tensors come from {tmp_path / 'features.safetensors'}",
     ]
     assert load_model(tmp_path / "new")[0].num_classes == 10

@@ -231,4 +231,4 @@ def test_a_run_s_classes_come_back_with_its_weights(run_cli, tmp_path, caplog):
     with caplog.at_level("INFO", logger="jaxcnn"):
         code, _, err = run_cli("train", *RUN, *start)
     assert code == 0, err
-    assert "the head is taken over: it is for the same 10 classes" in caplog.text
+    assert "the head is kept: it is for the same 10 classes" in caplog.text

@@ -1,1 +1,1 @@
-"""Augmentations, written once in arrays' operations, and their table by name."""
+"""Augmentations, written once for all array libraries, and their registry."""

@@ -1,8 +1,8 @@
-"""The array operations that augmentations are written in, for NumPy, TensorFlow and JAX alike.
+"""The array operations used by augmentations, for NumPy, TensorFlow and JAX.
 
-An augmentation is one function of arrays. It runs in tf.data on the host, in NumPy where
-TensorFlow is not installed, and in JAX inside a compiled program. What it uses beyond arithmetic
-and comparison is here.
+An augmentation is one function of arrays. It runs in tf.data on the host, in NumPy if TensorFlow
+is not installed, and in JAX inside a compiled program. Everything it uses beyond arithmetic and
+comparison is defined here.
 """
 
 from typing import Any, Protocol
@@ -12,11 +12,11 @@ import numpy as np
 
 from jaxcnn.tensorflow import tensorflow
 
-Array = Any  # of the library at hand
+Array = Any  # an array of any of the libraries
 
 
 class Arrays(Protocol):
-    """One library's operations, named and defined as NumPy's where NumPy has them."""
+    """One library's operations, with NumPy's names and semantics where they exist."""
 
     def float32(self, x) -> Array: ...
     def int32(self, x) -> Array: ...
@@ -45,11 +45,11 @@ class Arrays(Protocol):
         """x[b, index[b, i]] for each b and i: (batch, n, …), (batch, m) → (batch, m, …)."""
 
     def histogram(self, x) -> Array:
-        """How often 0 … 255 is in each row: int32 (rows, n) → int32 (rows, 256)."""
+        """The counts of 0 … 255 in each row: int32 (rows, n) → int32 (rows, 256)."""
 
 
 class _LikeNumPy:
-    """NumPy, and JAX, whose functions have NumPy's names."""
+    """NumPy or JAX, which share function names."""
 
     def __init__(self, library):
         self._library = library
@@ -84,7 +84,7 @@ class _LikeNumPy:
         return counts.reshape(len(x), 256).astype(np.int32)
 
     def _length(self, length: int) -> dict:
-        # JAX wants the length of its answer when it traces.
+        # JAX needs a static output length to trace.
         return {"length": length} if self._library is jnp else {"minlength": length}
 
 
@@ -129,5 +129,5 @@ jax_arrays: Arrays = _LikeNumPy(jnp)
 
 
 def tensorflow_arrays() -> Arrays:
-    """TensorFlow's, which is imported at the first call."""
+    """TensorFlow's operations; imports TensorFlow on the first call."""
     return _TensorFlow()

@@ -1,10 +1,9 @@
-"""The training-time augmentation as such, and those that only move or hide pixels.
+"""The base class of training-time augmentations, and those that only move or hide pixels.
 
-An augmentation is a function of a batch of images and of numbers drawn for it, `draws` uniform
-ones per example, which the pipeline derives from (seed, epoch, example index) alone. So the same
-example in the same epoch is augmented in the same way whatever the batch size, the number of
-workers, or how often the run was interrupted. It is written once, for NumPy, TensorFlow and JAX
-(arrays.py).
+An augmentation is a function of a batch of images and `draws` uniform numbers per example, which
+the pipeline derives from (seed, epoch, example index) alone. So an example gets the same
+augmentation in a given epoch regardless of batch size, number of workers or interruptions. Each
+augmentation is written once for NumPy, TensorFlow and JAX (arrays.py).
 """
 
 from abc import ABC, abstractmethod
@@ -19,34 +18,34 @@ from jaxcnn.limits import AT_LEAST_1, SHARE, ascending
 
 
 class Pixels(NamedTuple):
-    """What the pixels of a data set are.
+    """A data set's pixel format.
 
-    `whole`: they are whole numbers in 0 … 255, and stay so; else floats of any scale.
-    `mean`: float32 (channels,), of the training split.
+    `whole`: pixels are whole numbers in 0 … 255, and stay so; else floats on any scale.
+    `mean`: float32 (channels,), over the training split.
     """
 
     whole: bool
     mean: np.ndarray
 
     def finished(self, arrays: Arrays, images: Array) -> Array:
-        """Rounds to what an image can hold, and so to the same bits in each library."""
+        """Rounds and clips whole pixels, so all libraries give the same bits."""
         return arrays.clip(arrays.round(images), 0.0, 255.0) if self.whole else images
 
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
-    """Applied to an example with `probability`.
+    """A random change, applied to each example with `probability`.
 
-    A subclass says in `change` what is done, with `own_draws` uniform numbers per example.
+    A subclass implements `change`, which uses `own_draws` uniform numbers per example.
     """
 
     probability: Annotated[float, SHARE] = 1.0
     own_draws: ClassVar[int] = 0
-    photometric: ClassVar[bool] = False  # for pixels in 0 … 255 alone
+    photometric: ClassVar[bool] = False  # only for pixels in 0 … 255
 
     @property
     def draws(self) -> int:
-        """How many uniform numbers in [0, 1) an example takes: `own_draws`, and one for a coin."""
+        """Uniform numbers in [0, 1) per example: `own_draws`, plus one if `probability` < 1."""
         return self.own_draws + (self.probability < 1)
 
     def __call__(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
@@ -59,10 +58,10 @@ class Augmentation(ABC):
 
     @abstractmethod
     def change(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
-        """Images that are changed with draws (batch, `own_draws`)."""
+        """The images, all changed, given draws (batch, `own_draws`)."""
 
     def refusal(self, setting: str, valid: str) -> UserError:
-        """The error of a setting that does not fit another one."""
+        """The error for a setting that conflicts with another."""
         value = getattr(self, setting)
         return UserError(f"{type(self).__name__}: {setting}={value!r} must be {valid}")
 
@@ -73,13 +72,13 @@ def per_image(values: Array) -> Array:
 
 
 def uniform(low, high, draw: Array) -> Array:
-    """Uniform in [low, high), of a draw that is uniform in [0, 1)."""
+    """Maps a draw uniform in [0, 1) to one uniform in [low, high)."""
     return low + (high - low) * draw
 
 
 @dataclass(frozen=True)
 class HorizontalFlip(Augmentation):
-    """Mirrors an image left to right."""
+    """Flips an image left to right."""
 
     probability: Annotated[float, SHARE] = 0.5
 
@@ -89,7 +88,7 @@ class HorizontalFlip(Augmentation):
 
 @dataclass(frozen=True)
 class VerticalFlip(Augmentation):
-    """Mirrors an image upside down."""
+    """Flips an image upside down."""
 
     probability: Annotated[float, SHARE] = 0.5
 
@@ -99,7 +98,7 @@ class VerticalFlip(Augmentation):
 
 @dataclass(frozen=True)
 class Rotate90(Augmentation):
-    """Turns a square image by 0, 90, 180 or 270 degrees."""
+    """Rotates a square image by 0, 90, 180 or 270 degrees."""
 
     own_draws: ClassVar[int] = 1
 
@@ -117,7 +116,7 @@ class Rotate90(Augmentation):
 
 @dataclass(frozen=True)
 class PadAndCrop(Augmentation):
-    """Pads by `padding` black pixels on each side and cuts out a random window of the old size."""
+    """Pads each side with `padding` black pixels and takes a random crop of the original size."""
 
     padding: Annotated[int, AT_LEAST_1] = 4
     own_draws: ClassVar[int] = 2
@@ -142,9 +141,9 @@ class PadAndCrop(Augmentation):
 
 @dataclass(frozen=True)
 class Cutout(Augmentation):
-    """A square of `size` pixels is replaced by the mean pixel; DeVries & Taylor 2017.
+    """Fills a `size` × `size` square with the mean pixel; DeVries & Taylor 2017.
 
-    Its centre is uniform over the pixels, so that some of it may lie outside, as in the paper.
+    Its centre is uniform over the pixels, so part of it may fall outside the image, as in the paper.
     """
 
     size: Annotated[int, AT_LEAST_1] = 8
@@ -160,10 +159,10 @@ class Cutout(Augmentation):
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """A rectangle is replaced by the mean pixel; Zhong et al. 2020 (their RE-M, their constants).
+    """Fills a rectangle with the mean pixel; Zhong et al. 2020 (RE-M, with the paper's constants).
 
-    Its area is uniform in `area` of the image's, its aspect (height/width) in `aspect`; a side
-    longer than the image is cut to it.
+    Its share of the image's area is uniform in `area`, its aspect (height/width) in `aspect`; sides
+    are clipped to the image's.
     """
 
     probability: Annotated[float, SHARE] = 0.5
@@ -183,7 +182,7 @@ class RandomErasing(Augmentation):
 
 
 def _replaced(arrays: Arrays, images: Array, box, pixels: Pixels) -> Array:
-    """Images with the mean pixel in a box (top, left, rows, columns), each (batch,)."""
+    """Fills a box (top, left, rows, columns), each (batch,), with the mean pixel."""
     top, left, rows, columns = (value[:, None] for value in box)
     y = np.arange(images.shape[1], dtype=np.float32)
     x = np.arange(images.shape[2], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Augmentations that resample: affine maps and crops that are scaled back to the image's size."""
+"""Augmentations that resample: affine maps, and crops scaled back to the image's size."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from jaxcnn.data.augment.arrays import Array, Arrays
 from jaxcnn.data.augment.base import Augmentation, uniform
 from jaxcnn.limits import AT_LEAST_1, SHARE, ascending, between
 
-TRIES = 10  # of a crop box that may not fit, as torchvision's
+TRIES = 10  # to draw a crop box that fits, as in torchvision
 
 
 def sampled(arrays: Arrays, images: Array, y: Array, x: Array, outside_is_black: bool) -> Array:
-    """Bilinear samples at (y, x), in pixels; the centre of the first pixel is at 0.
+    """Bilinear samples at (y, x), in pixels; the first pixel's centre is at 0.
 
     Args:
       images: (batch, height, width, channels).
-      y, x: (batch, height, width), for each pixel of the result.
-      outside_is_black: the pixels around the image are black; else they repeat its edge.
+      y, x: (batch, height, width), one per output pixel.
+      outside_is_black: pixels outside the image are black; else they repeat its edge.
     """
     batch, height, width, channels = images.shape
     flat = arrays.reshape(images, (batch, height * width, channels))
@@ -42,11 +42,11 @@ def sampled(arrays: Arrays, images: Array, y: Array, x: Array, outside_is_black:
 
 
 def warped(arrays: Arrays, images: Array, matrix: tuple, outside_is_black: bool = True) -> Array:
-    """An affine map of each image about its centre.
+    """Applies an affine map to each image about its centre.
 
     Args:
-      matrix: (a, b, c, d, e, f), each (batch,): the pixel at (x, y) from the centre, y downwards,
-        shows what was at (ax + by + c, dx + ey + f).
+      matrix: (a, b, c, d, e, f), each (batch,): the output pixel at (x, y) from the centre, y
+        downwards, samples the input at (ax + by + c, dx + ey + f).
     """
     height, width = images.shape[1:3]
     y = np.arange(height, dtype=np.float32)[:, None] - np.float32((height - 1) / 2)
@@ -59,13 +59,13 @@ def warped(arrays: Arrays, images: Array, matrix: tuple, outside_is_black: bool 
 
 @dataclass(frozen=True)
 class Affine(Augmentation):
-    """A random rotation, scaling, translation and shear about the centre; black comes in.
+    """A random rotation, scaling, translation and shear about the centre, with black fill.
 
     Attributes:
       degrees: the angle is uniform in ± this, anticlockwise.
       scale: the factor is uniform in this range.
       translate: the shift is uniform in ± this share of the height, and of the width.
-      shear: the shear's angle is uniform in ± this many degrees, along the rows.
+      shear: the shear angle is uniform in ± this, in degrees, along the rows.
     """
 
     degrees: Annotated[float, between(0, 180)] = 0.0
@@ -84,7 +84,7 @@ class Affine(Augmentation):
         shear = np.float32(np.deg2rad(self.shear)) * signed[:, 4]
         slope = arrays.sin(shear) / arrays.cos(shear)
         cos, sin = arrays.cos(angle) / scale, arrays.sin(angle) / scale
-        # Backwards: shift back, turn back and scale back, then shear back.
+        # The inverse map: undo the shift, the rotation and scaling, then the shear.
         a, b, d, e = cos, -sin, sin, cos
         a, b = a - slope * d, b - slope * e
         matrix = a, b, -(a * right + b * down), d, e, -(d * right + e * down)
@@ -93,15 +93,15 @@ class Affine(Augmentation):
 
 @dataclass(frozen=True)
 class Crop(Augmentation):
-    """A random box of the image, scaled to the image's size, bilinear and without antialiasing.
+    """A random box, scaled to the image's size: bilinear, without antialiasing.
 
-    First in a config's list and applied to all images, it says what is decoded of images on disk
-    (`images.Decoder`, which scales with antialiasing what shrinks to less than half).
+    As a config's first augmentation, with probability 1, it sets the box to decode of images on disk
+    (`decoding.Decoder`, which antialiases when shrinking to less than half).
     """
 
     @abstractmethod
     def box(self, arrays: Arrays, height, width, draws: Array) -> tuple[Array, Array, Array, Array]:
-        """(top, left, rows, columns), float32 (batch,), inside of images height × width.
+        """(top, left, rows, columns), float32 (batch,), inside images of height × width.
 
         Args:
           height, width: float32, numbers or (batch,).
@@ -116,12 +116,11 @@ class Crop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Crop):
-    """Inception's crop; Szegedy et al. 2015.
+    """The Inception crop; Szegedy et al. 2015.
 
-    The box's share of the image's area is uniform in `area`, and the logarithm of its aspect
-    (width/height) is uniform between those of `aspect`. The first of ten such boxes that fits is
-    taken; if none does, the largest central box with an aspect in the range. All this is as in
-    torchvision's RandomResizedCrop.
+    The box's share of the image's area is uniform in `area`, and the log of its aspect
+    (width/height) is uniform over the range `aspect`. Takes the first of ten such boxes that fits,
+    else the largest central box with an aspect in the range, as torchvision's RandomResizedCrop does.
     """
 
     area: Annotated[tuple, ascending(0.0, 1.0)] = (0.08, 1.0)
@@ -155,10 +154,10 @@ class RandomResizedCrop(Crop):
 
 @dataclass(frozen=True)
 class ScaleJitterCrop(Crop):
-    """A square of `size` pixels of the image whose short side is scaled to L, uniform in a range.
+    """Scales the short side to L, uniform in `short_side`, and crops a `size` × `size` square.
 
-    Simonyan & Zisserman 2015 and He et al. 2016 take 224 of 256 … 480. The square is scaled to the
-    image's size, so only size/L counts.
+    Simonyan & Zisserman 2015 and He et al. 2016 use 224 and 256 … 480. The crop is scaled to the
+    image's size, so only size/L matters.
     """
 
     short_side: Annotated[tuple, ascending(0.0)] = (256, 480)
@@ -176,11 +175,11 @@ class ScaleJitterCrop(Crop):
 
 
 def _scaled_box(arrays: Arrays, images: Array, top, left, rows, columns) -> Array:
-    """A box of each image, (batch,) numbers, scaled to the image's size."""
+    """Scales a box of each image, given as (batch,) arrays, to the image's size."""
     height, width = images.shape[1:3]
     down, right = rows / np.float32(height), columns / np.float32(width)
     zero = 0 * top
-    # From centre to centre: a pixel's centre is half a pixel inside its edges.
+    # Maps centre to centre: a pixel's centre is half a pixel from its edges.
     matrix = (
         right, zero, left + (columns - width) / 2, zero, down, top + (rows - height) / 2,
     )  # fmt: skip

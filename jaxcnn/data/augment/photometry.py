@@ -10,8 +10,8 @@ from jaxcnn.data.augment.base import Augmentation, per_image, uniform
 from jaxcnn.errors import UserError
 from jaxcnn.limits import AT_LEAST_0, ascending, between
 
-# Principal components of the RGB values of ImageNet's training images, as Krizhevsky et al. 2012
-# used them (the figures of fb.resnet.torch), for pixels in 0 … 1.
+# Principal components of the RGB values of ImageNet's training images, as used by Krizhevsky et al.
+# 2012 (values from fb.resnet.torch), for pixels in 0 … 1.
 EIGENVALUES = np.float32([0.2175, 0.0188, 0.0045])
 EIGENVECTORS = np.float32(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
@@ -19,10 +19,10 @@ EIGENVECTORS = np.float32(
 
 
 def grey(images: Array) -> Array:
-    """ITU-R 601's luma, (batch, height, width, 1); a grey image's is itself.
+    """ITU-R 601 luma, (batch, height, width, 1); grey images are returned unchanged.
 
     Raises:
-      UserError: the images are neither grey nor in colour.
+      UserError: the images have neither 1 nor 3 channels.
     """
     _require_channels(images, "of contrast, of saturation or of a policy", (1, 3))
     if images.shape[-1] == 1:
@@ -35,7 +35,7 @@ def grey(images: Array) -> Array:
 
 
 def blurred(arrays: Arrays, images: Array) -> Array:
-    """PIL's SMOOTH: each pixel's 3×3 neighbours once and itself five times; edge pixels stay."""
+    """PIL's SMOOTH: a 3×3 mean with weight 5 on the centre; edge pixels stay unchanged."""
     inner = 4 * images[:, 1:-1, 1:-1]
     height, width = images.shape[1:3]
     for row in range(3):
@@ -47,7 +47,7 @@ def blurred(arrays: Arrays, images: Array) -> Array:
 
 
 def degenerate(arrays: Arrays, images: Array, kind: str) -> Array:
-    """The image that an enhancement by the factor 0 gives."""
+    """The result of an enhancement with factor 0."""
     match kind:
         case "brightness":
             return 0 * images
@@ -63,7 +63,7 @@ def degenerate(arrays: Arrays, images: Array, kind: str) -> Array:
 
 @dataclass(frozen=True)
 class Enhancement(Augmentation):
-    """PIL's ImageEnhance: from `degenerate` (factor 0) through the image (1) and beyond.
+    """PIL's ImageEnhance: blends from `degenerate` (factor 0) to the image (1) and beyond.
 
     `strength` s: the factor is uniform in [max(0, 1 − s), 1 + s].
     """
@@ -87,26 +87,26 @@ class Brightness(Enhancement):
 
 
 class Contrast(Enhancement):
-    """Moves pixels away from the image's mean grey, or towards it."""
+    """Moves pixels away from or towards the image's mean grey."""
 
     kind = "contrast"
 
 
 class Saturation(Enhancement):
-    """Moves pixels away from their grey value, or towards it; a grey image stays as it is."""
+    """Moves pixels away from or towards their grey value; grey images stay unchanged."""
 
     kind = "saturation"
 
 
 class Sharpness(Enhancement):
-    """Moves pixels away from a blurred image, or towards it."""
+    """Moves pixels away from or towards a blurred image."""
 
     kind = "sharpness"
 
 
 @dataclass(frozen=True)
 class Hue(Augmentation):
-    """Turns the hue by a share of the colour circle that is uniform in ± `shift`."""
+    """Shifts the hue by a fraction of the colour circle, uniform in ± `shift`."""
 
     shift: Annotated[float, between(0, 0.5)] = 0.1
     own_draws: ClassVar[int] = 1
@@ -126,7 +126,7 @@ class Hue(Augmentation):
         )
         sixths = sixths + 6 * turn
         channels = []
-        for offset in (5, 3, 1):  # of red, green and blue, in the formula without a table of cases
+        for offset in (5, 3, 1):  # for red, green and blue, in the closed-form HSV conversion
             k = sixths + offset
             k = k - 6 * arrays.floor(k / 6)
             channels.append(value - chroma * arrays.clip(arrays.minimum(k, 4 - k), 0.0, 1.0))
@@ -135,7 +135,7 @@ class Hue(Augmentation):
 
 @dataclass(frozen=True)
 class ColorFactor(Augmentation):
-    """Multiplies each channel by a separate factor, uniform in `factor`."""
+    """Multiplies each channel by its own factor, uniform in `factor`."""
 
     factor: Annotated[tuple, ascending(0.0)] = (0.8, 1.2)
     own_draws: ClassVar[int] = 3
@@ -149,7 +149,7 @@ class ColorFactor(Augmentation):
 
 @dataclass(frozen=True)
 class PCALighting(Augmentation):
-    """Adds Σᵢ αᵢλᵢpᵢ to each pixel, αᵢ normal with deviation `strength`; Krizhevsky et al. 2012."""
+    """Adds Σᵢ αᵢλᵢpᵢ to each pixel, αᵢ normal with std `strength`; Krizhevsky et al. 2012."""
 
     strength: Annotated[float, AT_LEAST_0] = 0.1
     own_draws: ClassVar[int] = 6

@@ -1,7 +1,7 @@
-"""RandAugment and TrivialAugment: a random operation of a fixed list, with torchvision's strengths.
+"""RandAugment and TrivialAugment: random operations from a fixed list, with torchvision's strengths.
 
-Each operation is an affine map, an enhancement or a table of 256 values. So a batch in which every
-image has a different operation costs one map, four enhancements and one table, not all fourteen.
+Each operation is an affine map, an enhancement or a 256-entry lookup table. So a batch with a
+different operation per image costs one map, four enhancements and one table, not all fourteen.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ ENHANCEMENTS = ("brightness", "saturation", "contrast", "sharpness")
 
 
 def strengths(wide: bool, bins: int, height: int, width: int) -> np.ndarray:
-    """(operations, bins): each operation's strength in each bin, from none to its maximum.
+    """(operations, bins): each operation's strength per bin, from none to its maximum.
 
     Args:
-      wide: TrivialAugment's ranges (Müller & Hutter 2021), else RandAugment's (Cubuk et al. 2020).
+      wide: use TrivialAugment's ranges (Müller & Hutter 2021), else RandAugment's (Cubuk et al. 2020).
     """
     most = {
         "shear_x": 0.99 if wide else 0.3,
@@ -47,7 +47,7 @@ def strengths(wide: bool, bins: int, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """`operations` random operations, one after another, each of strength `magnitude` of `bins`.
+    """`operations` random operations in sequence, each at strength bin `magnitude` of `bins`.
 
     Cubuk et al. 2020, with torchvision's fourteen operations and ranges. Signs are random.
     """
@@ -76,7 +76,7 @@ class RandAugment(Augmentation):
 
 @dataclass(frozen=True)
 class TrivialAugment(Augmentation):
-    """One random operation of a random strength, of wide ranges; Müller & Hutter 2021."""
+    """One random operation at a random strength, from wide ranges; Müller & Hutter 2021."""
 
     bins: Annotated[int, AT_LEAST_2] = 31
     own_draws: ClassVar[int] = 3
@@ -99,7 +99,7 @@ def _looked_up(arrays: Arrays, table: np.ndarray, index: Array) -> Array:
 def _operated(
     arrays: Arrays, images: Array, operation: Array, strength: Array, sign: Array, pixels: Pixels
 ) -> Array:
-    """Applies to each image the operation of that number in OPERATIONS, (batch,) int32."""
+    """Applies to each image its operation, an int32 (batch,) index into OPERATIONS."""
     is_a = {name: operation == number for number, name in enumerate(OPERATIONS)}
     zero = np.float32(0)
     signed = arrays.where(sign < 0.5, -strength, strength)
@@ -125,7 +125,7 @@ def _operated(
 
 
 def _by_table(arrays: Arrays, images: Array, is_a: dict, strength: Array) -> Array:
-    """Posterize, solarize, autocontrast or equalize: a table of 256 values for each channel."""
+    """Posterize, solarize, autocontrast or equalize, by a 256-entry table for each channel."""
     batch, height, width, channels = images.shape
     flat = arrays.reshape(
         arrays.transpose(images, (0, 3, 1, 2)), (batch * channels, height * width)
@@ -162,7 +162,7 @@ def _by_table(arrays: Arrays, images: Array, is_a: dict, strength: Array) -> Arr
 
 
 def _equalized(arrays: Arrays, flat: Array) -> Array:
-    """PIL's ImageOps.equalize: the table that makes the histogram of each row as flat as it can."""
+    """PIL's ImageOps.equalize: the lookup table that equalizes each row's histogram."""
     counts = arrays.histogram(arrays.int32(flat))
     total = flat.shape[1]
     positions = np.arange(256, dtype=np.int32)[None]

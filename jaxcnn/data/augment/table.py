@@ -1,4 +1,4 @@
-"""Every augmentation by name, and those that a config lists."""
+"""The augmentation registry, and the augmentations in a config."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -60,10 +60,10 @@ for _name, _constructor in {
 
 
 def create_augmentations(entries: Iterable[Mapping]) -> list[Augmentation]:
-    """The augmentations that a config's `data.augment` lists, in order.
+    """The augmentations listed in a config's `data.augment`, in order.
 
     Raises:
-      UserError: an augmentation or one of its settings does not exist or cannot have that value.
+      UserError: an augmentation or setting does not exist, or a value is invalid.
     """
     entries = [dict(entry) for entry in entries]
     return [AUGMENTATIONS.create(entry.pop("name"), **entry) for entry in entries]
@@ -72,16 +72,16 @@ def create_augmentations(entries: Iterable[Mapping]) -> list[Augmentation]:
 def check_augmentations(
     augmentations: Sequence[Augmentation], image_shape: tuple[int, int, int], pixels: Pixels
 ) -> None:
-    """Tries augmentations on an image of a data set.
+    """Tries augmentations on a blank image of a data set's shape.
 
     Raises:
-      UserError: one of them is not for such images.
+      UserError: an augmentation does not support such images.
     """
     image = np.zeros((1, *image_shape), np.float32)
     for augmentation in augmentations:
         if augmentation.photometric and not pixels.whole:
             raise UserError(
-                f"augmentation {type(augmentation).__name__} is for pixels in 0 … 255, and this "
-                "data's are floats of another scale"
+                f"augmentation {type(augmentation).__name__} is for pixels in 0 … 255, but this "
+                "data set has floats on another scale"
             )
         augmentation(numpy_arrays, image, np.zeros((1, augmentation.draws), np.float32), pixels)

@@ -1,1 +1,1 @@
-"""Which examples a batch holds, how its images are prepared, and how it comes to the devices."""
+"""Selecting examples for batches, preparing their images, and moving them to the devices."""

@@ -1,4 +1,4 @@
-"""Data that lies on the devices as it is stored; its batches are made in a compiled program."""
+"""Data stored on the devices; a compiled program makes its batches there."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -19,24 +19,24 @@ from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.programs import made_once
 
-SHARE_OF_MEMORY = 0.8  # the rest is for the network
+SHARE_OF_MEMORY = 0.8  # leaves the rest for the network
 
-# By platform; 16 on any other. A signal waits for the end of a dispatch, and a CPU gains nothing by it.
+# By platform, else 16. A signal waits for the dispatch to end, and a CPU gains nothing from more.
 STEPS_PER_DISPATCH = {"cpu": 1}
 
 
 class DeviceSplit(flax.struct.PyTreeNode):
-    """A split whose images, uint8 or float32 as stored, and labels lie on each device."""
+    """A split on each device: its images, uint8 or float32 as stored, and labels."""
 
     images: jax.Array
     labels: jax.Array
 
 
 class DeviceFeed:
-    """A data set in batches that are made on the devices, where it lies.
+    """Batches made on the devices from a data set stored there.
 
-    The host sends which examples a batch holds and their augmentation's numbers, nothing else: for
-    `steps_per_dispatch` steps at once. `batch` is to be traced into a program that takes the steps.
+    The host sends only example indices and augmentation draws, for `steps_per_dispatch` steps at
+    once. Trace `batch` into the program that runs the steps.
     """
 
     def __init__(
@@ -59,27 +59,27 @@ class DeviceFeed:
         self._eval_batch = _batch_maker(spec, (), layout)
 
     def train_batches(self, start_step: int) -> Iterator[dict]:
-        """Endless training batches, from the one of `start_step` on."""
+        """Endless training batches, starting at `start_step`."""
         split = self.split("train")
         for step in itertools.count(start_step):
             yield self.batch(split, self._put(self._select([step])))
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[dict]:
-        """A split once, in batches of `batch_size`, which divides by the devices."""
+        """One pass over a split in batches of `batch_size`, a multiple of the device count."""
         examples = len(self.dataset.splits[split])
         select, on_device = eval_selection(examples, batch_size), self.split(split)
         for step in range(-(-examples // batch_size)):
             yield self._eval_batch(on_device, self._put(select([step])))
 
     def split(self, name: str) -> DeviceSplit:
-        """A split on the devices, where it stays."""
+        """A split on the devices, copied there on first use."""
         if name not in self._splits:
             split = self.dataset.splits[name]
             self._splits[name] = self.layout.replicate(DeviceSplit(split.images, split.labels))
         return self._splits[name]
 
     def selections(self, start_step: int) -> Selection:
-        """What the batches of a dispatch hold, on the devices, each of which has its part of them."""
+        """The selections for one dispatch, sharded over the devices."""
         return self._put(self._select(range(start_step, start_step + self.steps_per_dispatch)))
 
     def _put(self, selection: Selection) -> Selection:
@@ -90,7 +90,7 @@ class DeviceFeed:
 def _batch_maker(
     spec: DataSpec, augmentations: tuple[Augmentation, ...], layout: Layout
 ) -> Callable[..., dict]:
-    """(split, selections, number) → the batch of the selected step of that number, from 0."""
+    """(split, selections, number) → the batch of step `number` of the selections, from 0."""
 
     @jax.jit
     def batch(split, selections, number=0):
@@ -107,15 +107,15 @@ def batch_of(
     spec: DataSpec,
     augmentations: Sequence[Augmentation] = (),
 ) -> dict[str, jax.Array]:
-    """The batch of one step, as `host.train_batches` describes it; to be traced.
+    """The batch of one step, in the format of `host.train_batches`; traceable.
 
     Args:
-      selection: of one step, arrays (batch, …) on the devices.
-      spec: says how the images are normalised.
+      selection: for one step, arrays (batch, …) on the devices.
+      spec: gives the normalisation.
     """
     images = jnp.take(split.images, selection.index, axis=0)
     for step in preparation(jax_arrays, spec, augmentations):
-        # Of several together XLA would make one loop that computes much twice.
+        # Without the barrier XLA fuses the steps into one loop that recomputes a lot.
         images = jax.lax.optimization_barrier(step(images, selection.draws))
     return {
         "image": images,
@@ -125,10 +125,10 @@ def batch_of(
 
 
 def check_placement(dataset: Dataset) -> None:
-    """Refuses what cannot lie on a device.
+    """Rejects data that cannot be stored on the devices.
 
     Raises:
-      UserError: the images stay on disk, or there is not the memory for them.
+      UserError: the images stay on disk, or do not fit in device memory.
     """
     needed = 0
     for split in dataset.splits.values():
@@ -146,6 +146,6 @@ def check_placement(dataset: Dataset) -> None:
     if needed * copies > SHARE_OF_MEMORY * free:
         raise UserError(
             f"config.data.placement='device': the images take {needed * copies / 1e9:.1f} GB, and "
-            f"{device.device_kind} has {free / 1e9:.1f} GB free, a part of which the network needs; "
+            f"{device.device_kind} has {free / 1e9:.1f} GB free, some of it needed by the network; "
             "valid: 'host'"
         )

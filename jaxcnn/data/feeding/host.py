@@ -1,4 +1,4 @@
-"""Batches that the host makes, through tf.data or NumPy, while the devices compute."""
+"""Batches made on the host with tf.data or NumPy, while the devices compute."""
 
 import itertools
 import os
@@ -26,10 +26,10 @@ Maker = Callable[[Selection], Iterator[Batch]]
 
 
 class HostFeed:
-    """A data set in batches on the devices, made on the host, some ahead of who takes them.
+    """Batches of a data set, made on the host and prefetched to the devices.
 
     Args:
-      augmentations, batch_size, seed: of training; the seed is that of order and augmentation.
+      augmentations, batch_size, seed: for training; the seed sets the order and the augmentation.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class HostFeed:
         self._makers: dict[tuple[str, bool], Maker] = {}
 
     def train_batches(self, start_step: int) -> Iterator[dict]:
-        """Endless training batches, from the one of `start_step` on; to be closed."""
+        """Endless training batches, starting at `start_step`; close the iterator after use."""
         maker = self._maker("train", self._augmentations)
         settings = self._augmentations, self._batch_size, self._seed
         rows = self.layout.rows(self._batch_size)
@@ -53,13 +53,16 @@ class HostFeed:
         return prefetch(batches, self.layout.put_batch)
 
     def eval_batches(self, split: str, batch_size: int) -> Iterator[dict]:
-        """A split once, in batches of `batch_size`, which divides by the devices; to be closed."""
+        """One pass over a split in batches of `batch_size`, a multiple of the device count.
+
+        Close the iterator after use.
+        """
         maker, rows = self._maker(split, ()), self.layout.rows(batch_size)
         batches = eval_batches(self.dataset, split, batch_size, rows, maker)
         return prefetch(batches, self.layout.put_batch)
 
     def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """A training batch's shapes, dtypes and sharding, without its numbers."""
+        """A training batch's shapes, dtypes and sharding, without data."""
         labels = self.dataset.splits["train"].labels
         parts = {
             "image": ((self._batch_size, *self.dataset.spec.image_shape), np.float32),
@@ -72,7 +75,7 @@ class HostFeed:
         }
 
     def _maker(self, split: str, augmentations: Sequence[Augmentation]) -> Maker:
-        """What makes a split's batches; it is kept, with what it compiled."""
+        """A split's batch maker, cached along with its compiled functions."""
         key = split, bool(augmentations)
         if key not in self._makers:
             self._makers[key] = batch_maker(self.dataset, split, augmentations)
@@ -88,11 +91,11 @@ def train_batches(
     rows: np.ndarray | slice = slice(None),
     maker: Maker | None = None,
 ) -> Iterator[Batch]:
-    """Endless batches of augmented, normalised training images, from the one of `start_step` on.
+    """Endless batches of augmented, normalised training images, starting at `start_step`.
 
     Args:
-      rows: which rows of each batch are made.
-      maker: `batch_maker(dataset, "train", augmentations)`, for those who ask more than once.
+      rows: which rows of each batch to make.
+      maker: `batch_maker(dataset, "train", augmentations)`, to reuse across calls.
     """
     examples = len(dataset.splits["train"])
     select = TrainSelection(examples, augmentations, batch_size, seed)
@@ -107,11 +110,11 @@ def eval_batches(
     rows: np.ndarray | slice = slice(None),
     maker: Maker | None = None,
 ) -> Iterator[Batch]:
-    """A split once, in its own order, normalised; the last batch is filled up and masked.
+    """One pass over a split, in order, normalised; the last batch is padded and masked.
 
     Args:
-      rows: which rows of each batch are made.
-      maker: `batch_maker(dataset, split)`, for those who ask more than once.
+      rows: which rows of each batch to make.
+      maker: `batch_maker(dataset, split)`, to reuse across calls.
     """
     examples = len(dataset.splits[split])
     steps = iter(range(-(-examples // batch_size)))
@@ -120,7 +123,7 @@ def eval_batches(
 
 
 def batch_maker(dataset: Dataset, split: str, augmentations: Sequence[Augmentation] = ()) -> Maker:
-    """What makes the selected batches of a split, and compiles what it needs for that once."""
+    """A function from selections to batches of a split; it compiles its steps once."""
     maker = _tf_maker if tensorflow_installed() else _numpy_maker
     return maker(dataset, dataset.splits[split], augmentations)
 
@@ -132,8 +135,8 @@ def _batches(
     steps: Iterator[int],
     rows: np.ndarray | slice,
 ) -> Iterator[Batch]:
-    # Selected a quarter of a million examples at a time, and handed to tf.data as arrays: a Python
-    # function inside it would contend with the training loop for the interpreter.
+    # Select 2**18 examples at a time and pass them to tf.data as arrays: a Python function inside
+    # tf.data would compete with the training loop for the GIL.
     chunk_size = max(1, 2**18 // batch_size)
     while chunk := list(itertools.islice(steps, chunk_size)):
         yield from maker(select(chunk).rows(rows))
@@ -157,9 +160,9 @@ def _tf_maker(dataset: Dataset, split: Split, augmentations: Sequence[Augmentati
     labels, failure = tf.constant(split.labels), tf.errors.OpError
     crop, others = decoding_crop(split, augmentations)
     options = tf.data.Options()
-    # Its thread sleeps ever longer, up to a minute, and the end of a run would wait for it to wake.
+    # Autotune's thread sleeps for up to a minute, and the end of a run would wait for it to wake.
     options.autotune.enabled = False
-    # Compiled one by one: of several together XLA makes one loop that computes much twice.
+    # Compiled one by one: XLA fuses several into one loop that recomputes a lot.
     steps = [
         tf.function(step, jit_compile=True, autograph=False)
         for step in preparation(tensorflow_arrays(), dataset.spec, others)
@@ -190,13 +193,12 @@ def _tf_maker(dataset: Dataset, split: Split, augmentations: Sequence[Augmentati
 
 
 def _batchwise() -> dict:
-    """How whole batches are mapped: as many are made ahead as there are calls, and one may take half
-    a GB."""
+    """Arguments to map whole batches; few parallel calls, since each holds a batch of up to 0.5 GB."""
     return {"num_parallel_calls": min(4, os.cpu_count() or 1), "deterministic": True}
 
 
 def _gathered(images: np.ndarray) -> Callable:
-    """Adds the images, which are in memory, to selected batches."""
+    """Adds in-memory images to selected batches."""
     tf = tensorflow("the input pipeline")
     stored = tf.constant(images)
 
@@ -211,7 +213,7 @@ def _gathered(images: np.ndarray) -> Callable:
 
 
 def _decoded(images: EncodedImages, crop) -> Callable:
-    """Adds the images, which are on disk, to selected batches: reads and decodes each."""
+    """Adds images on disk to selected batches: reads and decodes each one."""
     tf, arrays = tensorflow("the input pipeline"), tensorflow_arrays()
     orientations, sizes = (tf.constant(images.places[key]) for key in ("orientation", "size"))
     unusual = tf.constant(np.zeros(len(images), bool) if images.unusual is None else images.unusual)
@@ -236,7 +238,7 @@ def _decoded(images: EncodedImages, crop) -> Callable:
 
 
 def _name_what_fails(split: Split, index: np.ndarray) -> None:
-    """Raises the error of the first image, of the next batches, that cannot be read or decoded."""
+    """Raises the error of the first unreadable image in the next batches."""
     if isinstance(split.images, EncodedImages):
         for position in index[:16].ravel():
             split.images.decoded(position)

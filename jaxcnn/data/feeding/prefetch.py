@@ -1,4 +1,4 @@
-"""Batches travel to the device while the step before them still computes."""
+"""Copies batches to the device while the previous step is still running."""
 
 import contextlib
 import queue
@@ -11,10 +11,10 @@ U = TypeVar("U")
 
 
 def prefetch(batches: Iterable[T], put: Callable[[T], U], size: int = 2) -> Iterator[U]:
-    """Draws batches and puts them on the device in a thread, `size` of them ahead.
+    """Puts batches on the device from a thread, up to `size` ahead.
 
-    An exception in the thread is raised where its batch would have come. Closing the generator ends
-    the thread.
+    An exception in the thread is raised in place of its batch. Closing the generator ends the
+    thread.
     """
     ready: queue.Queue = queue.Queue(maxsize=size)
     closed = threading.Event()
@@ -23,7 +23,7 @@ def prefetch(batches: Iterable[T], put: Callable[[T], U], size: int = 2) -> Iter
         while not closed.is_set():
             with contextlib.suppress(
                 queue.Full
-            ):  # tried again, until there is room or nobody reads
+            ):  # retry until there is room or the generator is closed
                 ready.put(item, timeout=0.1)
                 return
 

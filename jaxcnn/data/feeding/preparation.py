@@ -1,4 +1,4 @@
-"""What is done to the images of a batch before the network gets them, whatever library does it."""
+"""Preparing a batch's images for the network, in any of the array libraries."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from jaxcnn.data.split import Split
 def preparation(
     arrays: Arrays, spec: DataSpec, augmentations: Sequence[Augmentation]
 ) -> list[Callable[[Array, Array], Array]]:
-    """What makes stored images (batch, height, width, channels) those that the network gets.
+    """The steps from stored images (batch, height, width, channels) to network inputs.
 
     Returns:
-      Functions (images, draws) → images, to be applied one after the other: each augmentation, which
-      takes the columns of the draws that are its own and leaves images as they are stored, whole
-      numbers or not; and last the normalisation, to float32.
+      Functions (images, draws) → images, to apply in order: first each augmentation, which uses its
+      columns of the draws and preserves uint8 or float pixels as stored; last the normalisation, to
+      float32.
     """
     pixels = pixels_of(spec)
     ends = list(itertools.accumulate((a.draws for a in augmentations), initial=0))
@@ -39,21 +39,21 @@ def preparation(
 
     def normalise(images, draws):
         del draws
-        # XLA would turn a division into this, and NumPy must give the same bits.
+        # XLA turns a division into this multiplication; NumPy must give the same bits.
         return (arrays.float32(images) - spec.mean) * (1 / spec.std)
 
     return [*map(augmenting, range(len(augmentations))), normalise]
 
 
 def pixels_of(spec: DataSpec) -> Pixels:
-    """What augmentations are told of a data set's pixels."""
+    """The pixel description that augmentations get."""
     return Pixels(spec.pixel_dtype == "uint8", spec.mean)
 
 
 def decoding_crop(
     split: Split, augmentations: Sequence[Augmentation]
 ) -> tuple[Crop | None, Sequence[Augmentation]]:
-    """The crop, if any, that says what is decoded of a split's images; the other augmentations."""
+    """The crop to apply while decoding a split's images, if any; the other augmentations."""
     first = augmentations[0] if augmentations else None
     on_disk = isinstance(split.images, EncodedImages) and split.images.decoder.size
     if on_disk and isinstance(first, Crop) and first.probability == 1:
@@ -62,7 +62,7 @@ def decoding_crop(
 
 
 def boxes(crop: Crop, arrays: Arrays, sizes: Array, draws: Array) -> Array:
-    """What a crop decodes of images of `sizes` (batch, 2): int32 (batch, 4), in whole pixels."""
+    """A crop's boxes in images of `sizes` (batch, 2): int32 (batch, 4), in whole pixels."""
     height, width = (arrays.float32(sizes[:, i]) for i in (0, 1))
     top, left, rows, columns = crop.box(arrays, height, width, draws[:, : crop.draws])
     rows, columns = (arrays.maximum(arrays.round(n), 1.0) for n in (rows, columns))
@@ -74,11 +74,11 @@ def boxes(crop: Crop, arrays: Arrays, sizes: Array, draws: Array) -> Array:
 def augmentation_stages(
     dataset: Dataset, augmentations: Sequence[Augmentation], count: int, seed: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The first training images of a run, before, between and after their augmentations.
+    """A run's first training images before, between and after the augmentations.
 
     Returns:
-      Their labels, and for none, the first, the first two, … of the augmentations, images (count,
-      height, width, channels) of the type that they are stored in.
+      Their labels, and the images after 0, 1, 2, … augmentations, each (count, height, width,
+      channels) in the stored dtype.
     """
     split = dataset.splits["train"]
     selection = TrainSelection(len(split), augmentations, count, seed)([0])
@@ -100,9 +100,9 @@ def augmentation_stages(
 def first_images(
     dataset: Dataset, augmentations: Sequence[Augmentation], seed: int, count: int = 32
 ) -> np.ndarray:
-    """The first training images of a run, augmented: uint8 (at most `count`, height, width, channels).
+    """A run's first training images, augmented: uint8 (at most `count`, height, width, channels).
 
-    Floats are stretched over 0 … 255.
+    Floats are scaled to span 0 … 255.
     """
     count = min(count, dataset.spec.sizes["train"])
     images = augmentation_stages(dataset, augmentations, count, seed)[1][-1]

@@ -1,7 +1,6 @@
-"""Which examples the batch of a step holds, and the random numbers of their augmentation.
+"""The examples in each step's batch, and the random draws for their augmentation.
 
-Both are functions of the seed and the step. So a run resumes from its step, and no state of the input
-is ever saved.
+Both are functions of the seed and the step, so a run resumes from its step without saved input state.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +12,10 @@ from jaxcnn.data.augment.base import Augmentation
 
 
 class Selection(NamedTuple):
-    """The examples of some batches; where `mask` is False, a filler that does not count.
+    """The examples of some batches; where `mask` is False, padding that does not count.
 
     There is at least one draw per example, used or not: TensorFlow 2.21 crashes when it re-batches
-    tensors without elements.
+    empty tensors.
     """
 
     index: np.ndarray  # int32 (steps, batch), into the split
@@ -28,13 +27,13 @@ class Selection(NamedTuple):
         return Selection(*(array[:, rows] for array in self))
 
 
-Select = Callable[[Sequence[int]], Selection]  # of consecutive steps
+Select = Callable[[Sequence[int]], Selection]  # takes consecutive steps
 
 
 class TrainSelection:
-    """What the batches of training steps hold.
+    """Selects the examples of training batches.
 
-    Every epoch is a new permutation of all examples; batches run on over its end.
+    Each epoch is a new permutation of all examples; a batch may span two epochs.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class TrainSelection:
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, steps: Sequence[int]) -> Selection:
-        """The selection of consecutive steps."""
+        """The selection for consecutive steps."""
         examples = self._examples
         start, stop = steps[0] * self._batch_size, (steps[-1] + 1) * self._batch_size
         index, uniform = [], []
@@ -62,19 +61,19 @@ class TrainSelection:
         )
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The order of an epoch, and each example's uniform numbers in it."""
+        """An epoch's order, and each example's uniform draws in it."""
         if epoch not in self._epochs:
             order = np.random.default_rng((self._seed, epoch, 0)).permutation(self._examples)
             shape = self._examples, self._draws
             numbers = np.random.default_rng((self._seed, epoch, 1)).random(shape, np.float32)
-            # The next selection may begin in this epoch; no selection goes back to one before.
+            # The next selection may start in this epoch, but never in an earlier one.
             recent = {e: known for e, known in self._epochs.items() if e == epoch - 1}
             self._epochs = {**recent, epoch: (order.astype(np.int32), numbers)}
         return self._epochs[epoch]
 
 
 def eval_selection(examples: int, batch_size: int) -> Select:
-    """What the batches of an evaluation hold."""
+    """Selects the examples of evaluation batches."""
 
     def select(steps: Sequence[int]) -> Selection:
         positions = np.array(steps)[:, None] * batch_size + np.arange(batch_size)

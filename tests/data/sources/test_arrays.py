@@ -231,8 +231,8 @@ def images_and_labels(shape, dtype=np.uint8, labels=None):
         (images_and_labels((3, 0, 4)), "train_images has shape (3, 0, 4); it must be"),
         (
             images_and_labels((3, 4, 4), labels=np.zeros(3)),
-            "train_labels is float64 (3,); it must be whole numbers (n,), or, for a regression, be "
-            "called targets",
+            "train_labels is float64 (3,); it must be whole numbers (n,), or, for regression, be "
+            "named targets",
         ),
         (
             images_and_labels((3, 4, 4), labels=np.array(["a", "b", "c"])),
