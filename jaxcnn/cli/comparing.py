@@ -127,14 +127,19 @@ def _dry_run(comparison) -> int:
     from jaxcnn.compare.study import Study
 
     runtime.prepare()
-    logging.getLogger("jaxcnn.train").setLevel(logging.WARNING)
     study = Study("", comparison)
     for trial in study.first_stage():
         settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
         print(f"{trial.name:24} seed {trial.seed}  {settings or 'as it comes'}")
     for arm in comparison.arms:
         print(f"{f'{arm}/best point':24} {comparison.seeds} fresh seeds")
-    found = estimate(study)
+    training = logging.getLogger("jaxcnn.train")
+    level = training.level
+    training.setLevel(logging.WARNING)
+    try:
+        found = estimate(study)
+    finally:
+        training.setLevel(level)
     for arm, seconds in found.step_seconds.items():
         print(f"{arm:24} {1000 * seconds:.1f} ms per step")
     print(f"{found.trials} trials, about {found.seconds / 60:.0f} minutes with one worker")

@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         if reason is None:
             raise
         message = f"the disk is full ({reason}); free some space, then run this again"
-    print(f"jaxcnn: error: {message}", file=sys.stderr)
+    # In one piece: a library's thread may write to the terminal at the same moment.
+    sys.stderr.write(f"jaxcnn: error: {message}\n")
     return 1
 
 

