@@ -165,7 +165,7 @@ class Lane:
     @property
     def state(self) -> TrainState:
         """The trial's state, on the device of its run."""
-        mine = jax.tree.map(lambda leaf: leaf[self._number], self._engine.state)
+        mine = jax.tree.map(lambda leaf: _trial(leaf, self._number), self._engine.state)
         self._given = self._layout.replicate(mine)
         return self._given
 
@@ -173,9 +173,8 @@ class Lane:
     def state(self, state: TrainState) -> None:
         if state is self._given:
             return
-        state = self._engine.feed.layout.replicate(state)
         self._engine.state = jax.tree.map(
-            lambda leaf, new: leaf.at[self._number].set(new), self._engine.state, state
+            lambda leaf, new: _with_trial(leaf, self._number, new), self._engine.state, state
         )
 
     def learning_rate(self) -> float:
@@ -186,11 +185,40 @@ class Lane:
     def scale_learning_rate(self, scale: float) -> None:
         """Sets the factor by which later steps of the trial multiply the scheduled learning rate."""
         opt_state = self._engine.state.opt_state
-        scales = opt_state.scale.at[self._number].set(scale)
+        scales = _with_trial(opt_state.scale, self._number, jnp.asarray(scale))
         self._engine.state = self._engine.state.replace(opt_state=opt_state._replace(scale=scales))
 
     def close(self) -> None:
         """The pack closes its engine itself."""
+
+
+def _trial(leaf: jax.Array, number: int) -> jax.Array:
+    """One trial's part of a leaf, on the device that has it.
+
+    To index the leaf itself is a program of all devices, which wait for each other.
+    """
+    shard, place = _shard_of(leaf, number)
+    return shard.data[place]
+
+
+def _with_trial(leaf: jax.Array, number: int, new: jax.Array) -> jax.Array:
+    """The leaf with another part for one trial; changes the shard of that trial only."""
+    changed, place = _shard_of(leaf, number)
+    new = jax.device_put(new, changed.device)
+    shards = [
+        shard.data.at[place].set(new) if shard.device == changed.device else shard.data
+        for shard in leaf.addressable_shards
+    ]
+    return jax.make_array_from_single_device_arrays(leaf.shape, leaf.sharding, shards)
+
+
+def _shard_of(leaf: jax.Array, number: int) -> tuple[jax.Shard, int]:
+    """The shard that holds the trial of that number, and the trial's place in it."""
+    for shard in leaf.addressable_shards:
+        trials = range(len(leaf))[shard.index[0]]
+        if number in trials:
+            return shard, trials.index(number)
+    raise AssertionError(f"no shard of {leaf.sharding} holds trial {number}")
 
 
 def train_pack(runs: Sequence[Run], way: str, layout: PackLayout, size: int) -> bool:
