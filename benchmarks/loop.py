@@ -31,7 +31,7 @@ from jaxcnn.config import default_config
 from jaxcnn.data.dataset import Dataset, dataset_from_arrays
 from jaxcnn.layout import Layout
 from jaxcnn.train.experiment import Experiment, create_feed, resolve
-from jaxcnn.train.history import own_observers
+from jaxcnn.train.history import standard_observers
 from jaxcnn.train.start import opened
 from jaxcnn.train.state import TrainState, init_state
 from jaxcnn.train.step import make_train_step
@@ -96,7 +96,7 @@ def own_contestants(
     def loop(placement: str) -> float:
         with tempfile.TemporaryDirectory() as folder:
             directory, config = Workdir(folder), configs[placement]
-            with opened(config, directory, own_observers(directory), dataset, layout) as run:
+            with opened(config, directory, standard_observers(directory), dataset, layout) as run:
                 run.begin()
                 start = time.perf_counter()
                 run.train()

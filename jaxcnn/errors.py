@@ -15,14 +15,17 @@ class UserError(Exception):
 def suggestion(name: str, valid: Iterable[str]) -> str:
     """The end of an error message: the closest valid name, if any, and the list of valid names."""
     valid = sorted(valid)
-    near = _closest(name, valid)
+    near = closest(name, valid)
     did_you_mean = f"did you mean '{near}'? " if near else ""
     return f"{did_you_mean}valid: {', '.join(valid) or 'none'}"
 
 
-def _closest(name: str, valid: list[str]) -> str | None:
-    """The name that differs in case and punctuation alone, or begins with or contains this one, or
-    is similar; the shortest of several."""
+def closest(name: str, valid: Iterable[str]) -> str | None:
+    """The name that a user may have meant; None if none is near.
+
+    It differs in case and punctuation alone, or begins with or contains this one, or is similar; of
+    several it is the shortest.
+    """
     plain = _letters(name)
     by_letters = {_letters(other): other for other in sorted(valid, key=len, reverse=True)}
     if plain in by_letters:

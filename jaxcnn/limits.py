@@ -6,14 +6,18 @@ The registry reads them from a constructor's signature, like the type and the de
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, closest
 
 
 class Limit(NamedTuple):
-    """Whether a value is allowed, and which are, in words that follow 'must be'."""
+    """Whether a value is allowed, and which are, in words that follow 'must be'.
+
+    `names` are the values, where they are names: a message suggests the closest.
+    """
 
     allows: Callable[[Any], bool]
     words: str
+    names: tuple[str, ...] = ()
 
 
 def check(setting: str, value: Any, limit: Limit) -> None:
@@ -23,7 +27,9 @@ def check(setting: str, value: Any, limit: Limit) -> None:
     except TypeError:  # a value of another type
         allowed = False
     if not allowed:
-        raise UserError(f"{setting}={value!r} must be {limit.words}")
+        near = closest(value, limit.names) if isinstance(value, str) else None
+        hint = f"; did you mean '{near}'?" if near else ""
+        raise UserError(f"{setting}={value!r} must be {limit.words}{hint}")
 
 
 def each(limit: Limit) -> Limit:
@@ -34,7 +40,7 @@ def each(limit: Limit) -> Limit:
 def one_of(names: Iterable[str]) -> Limit:
     """One of these names."""
     names = tuple(names)
-    return Limit(lambda value: value in names, f"one of {', '.join(map(repr, names))}")
+    return Limit(lambda value: value in names, f"one of {', '.join(map(repr, names))}", names)
 
 
 def between(low: float, high: float) -> Limit:

@@ -45,7 +45,7 @@ def design(
 def propose(
     space: Mapping[str, Space],
     points: Sequence[Point],
-    costs: Sequence[float],
+    costs: Sequence[Any],
     seed: int,
     arm: str,
 ) -> list[Point]:
@@ -54,7 +54,8 @@ def propose(
     It depends on the earlier points and costs only, in their order, and not on who computed them when.
 
     Args:
-      costs: of the points, to be minimised; inf for a diverged run.
+      costs: of the points, to be minimised; inf for a diverged run. Only their order counts; of
+        tuples, the later numbers break ties.
 
     Raises:
       UserError: Optuna is not installed.
@@ -72,10 +73,12 @@ def propose(
     )
     study = optuna.create_study(sampler=sampler)
     distributions = {key: _distribution(part) for key, part in space.items()}
+    order = sorted(set(costs))
     for point, cost in zip(points, costs, strict=True):
+        rank = float(order.index(cost))
         told = {key: _told(space[key], value) for key, value in point.items()}
         study.add_trial(
-            optuna.trial.create_trial(params=told, distributions=distributions, value=cost)
+            optuna.trial.create_trial(params=told, distributions=distributions, value=rank)
         )
     asked = [study.ask(distributions).params for _ in range(TPE_GENERATION)]
     return [{key: _meant(space[key], value) for key, value in point.items()} for point in asked]
@@ -98,7 +101,7 @@ def _distribution(space: Space):
 
 
 def _told(space: Space, value: Any) -> Any:
-    return space.values.index(value) if isinstance(space, Choice) else value
+    return space.index(value) if isinstance(space, Choice) else value
 
 
 def _meant(space: Space, value: Any) -> Any:

@@ -1,17 +1,20 @@
 """What a search may choose for a setting: a range or a list, addressed by a number in [0, 1)."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxcnn.config.values import shown, typed
 from jaxcnn.errors import UserError
 
 _EDGE = 0.05  # of the range, at either end
 
 
+@runtime_checkable
 class Space(Protocol):
     """The values that a search may give a setting."""
 
@@ -40,18 +43,28 @@ class Uniform:
     points: int = 0
 
     def __post_init__(self):
-        ends = self.low, self.high
-        if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
-            raise UserError(f"{self}: a range has two numbers")
+        for name in ("low", "high", "points"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        if not (is_number(self.low) and is_number(self.high)):
+            raise UserError(f"{self}: a range has two finite numbers")
         if self.low >= self.high:
             raise UserError(f"{self}: the first number must be less than the second")
+        if type(self.points) is not int or self.points < 0:
+            raise UserError(
+                f"{self}: points={shown(self.points)} must be a whole number, 2 or more"
+            )
 
     def at(self, position: float) -> float:
-        return self.rounded(self.low + position * (self.high - self.low))
+        return self.rounded((1 - position) * self.low + position * self.high)
 
     def rounded(self, value: float) -> float:
-        """The value to four digits, within the range: what a report shows is what was trained."""
-        return min(max(float(f"{value:.4g}"), self.low), self.high)
+        """The value to four digits, within the range: what a report shows is what was trained.
+
+        A range that is narrow beside its numbers has more digits: its width has at least three.
+        """
+        narrow = math.log10(max(abs(self.low), abs(self.high))) - math.log10(self.high - self.low)
+        digits = min(4 + math.floor(max(narrow, 0)), 17)
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     def grid(self) -> list[float]:
         if self.points < 2:
@@ -82,13 +95,14 @@ class LogUniform(Uniform):
             raise UserError(f"{self}: both numbers must be more than 0")
 
     def at(self, position: float) -> float:
-        return self.rounded(self.low * (self.high / self.low) ** position)
+        return self.rounded(self.low ** (1 - position) * self.high**position)
 
     def to_json(self) -> dict[str, list]:
         return {"log_uniform": [self.low, self.high, self.points]}
 
     def _position(self, value: float) -> float:
-        return math.log(value / self.low) / math.log(self.high / self.low)
+        low, high = math.log(self.low), math.log(self.high)
+        return (math.log(value) - low) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -98,9 +112,10 @@ class Choice:
     values: tuple[Any, ...]
 
     def __post_init__(self):
-        if not isinstance(self.values, Sequence) or not self.values:
-            raise UserError(f"Choice({self.values!r}): it takes a list of one value or more")
-        object.__setattr__(self, "values", tuple(self.values))
+        values = plain(self.values)
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise UserError(f"Choice({shown(values)}): it takes a list of one value or more")
+        object.__setattr__(self, "values", tuple(map(plain, values)))
 
     def at(self, position: float) -> Any:
         return self.values[min(int(position * len(self.values)), len(self.values) - 1)]
@@ -114,8 +129,27 @@ class Choice:
     def edge(self, value: Any) -> None:
         """A list has no edges."""
 
+    def index(self, value: Any) -> int:
+        """The place of a value, which may have been read from JSON, where a tuple is a list."""
+        return [json.dumps(each) for each in self.values].index(json.dumps(value))
+
     def to_json(self) -> dict[str, list]:
         return {"choice": list(self.values)}
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond float64
+        return False
+
+
+def plain(value: Any) -> Any:
+    """The value, of Python's types if it is of NumPy's."""
+    return typed(value, None, "")
 
 
 _KINDS = {"uniform": Uniform, "log_uniform": LogUniform, "choice": Choice}

@@ -211,7 +211,7 @@ class Study:
         if left <= 0:
             return []
         settings = [runs[0].settings for runs in tried.values()]
-        costs = [self.cost(runs)[0] for runs in tried.values()]
+        costs = [self.cost(runs) for runs in tried.values()]
         space = comparison.arms[arm].space
         proposed = propose(space, settings, costs, comparison.seed, arm)
         return self._search(arm, proposed[:left], len(tried))

@@ -113,10 +113,10 @@ def _resolved_section(
     """A section of `CHOICE_KEYS`, with the settings of its choice."""
     path, key = f"config.{name}", CHOICE_KEYS[name]
     _require_section(given, path)
-    own_choice = typed(given.get(key, defaults[key]), "", f"{path}.{key}")
-    values = meant_settings(given, own_choice, defaults)
-    choice = typed(overrides.get(f"{name}.{key}", own_choice), "", f"{path}.{key}")
-    if choice != own_choice:  # drop the former choice's settings
+    given_choice = typed(given.get(key, defaults[key]), "", f"{path}.{key}")
+    values = meant_settings(given, given_choice, defaults)
+    choice = typed(overrides.get(f"{name}.{key}", given_choice), "", f"{path}.{key}")
+    if choice != given_choice:  # drop the former choice's settings
         values = {k: v for k, v in values.items() if k in defaults}
     settings = _settings(registries[name], choice, f"{path}.{key}")
     return _filled({**values, key: choice}, {**defaults, **settings}, path, of=choice)

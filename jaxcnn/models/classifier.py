@@ -8,15 +8,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.activations import activation
+from jaxcnn.layers.activations import ACTIVATIONS, activation
 from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.kit import LayerKit
-from jaxcnn.layers.norm import normalization
-from jaxcnn.layers.pooling import adaptive_average_pool
+from jaxcnn.layers.norm import BATCH_NORM_MODES, NORMS, normalization
+from jaxcnn.layers.pooling import POOLS, adaptive_average_pool
 from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, one_of
 
 DTYPES = ("float32", "bfloat16", "float64")
 PARAM_DTYPES = ("float32", "float64")
+
+NormName = Annotated[str, one_of(NORMS)]
+ActivationName = Annotated[str, one_of(ACTIVATIONS)]
+PoolingName = Annotated[str, one_of(POOLS)]
 
 
 class Classifier(nn.Module):
@@ -27,13 +31,13 @@ class Classifier(nn.Module):
     """
 
     num_classes: Annotated[int, AT_LEAST_1]
-    norm: str = "none"
-    batch_norm_mode: str = "sync"
+    norm: NormName = "none"
+    batch_norm_mode: Annotated[str, one_of(BATCH_NORM_MODES)] = "sync"
     batch_norm_momentum: Annotated[float, FRACTION] = 0.9
     ghost_batch_size: Annotated[int, AT_LEAST_1] = 32
     norm_groups: Annotated[int, AT_LEAST_1] = 32
     norm_epsilon: Annotated[float, POSITIVE] = 1e-5
-    activation: str = "relu"
+    activation: ActivationName = "relu"
     dropout_rate: Annotated[float, FRACTION] = 0.0
     kernel_init: str = "he_normal"
     head_init: str = "lecun_normal"

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
 from jaxcnn.limits import AT_LEAST_1, UP_TO_1, each
-from jaxcnn.models.classifier import Classifier
-from jaxcnn.models.resnet import resnet_stem
+from jaxcnn.models.classifier import Classifier, NormName
+from jaxcnn.models.resnet import StemName, resnet_stem
 
 
 class DenseLayer(nn.Module):
@@ -48,13 +48,13 @@ class DenseNet(Classifier):
     (Pleiss et al. 2017); on a CPU, XLA undoes that.
     """
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (6, 12, 24, 16)
     growth_rate: Annotated[int, AT_LEAST_1] = 32
     stem_width: Annotated[int, AT_LEAST_1] = 64
     bottleneck: bool = True
     compression: Annotated[float, UP_TO_1] = 0.5
-    stem: str = "imagenet"
+    stem: StemName = "imagenet"
     remat: bool = False
 
     TRAINING_ONLY = Classifier.TRAINING_ONLY | {"remat"}
@@ -81,8 +81,8 @@ class DenseNet(Classifier):
             self.endpoint(f"stage{stage}", x)
             if stage < len(self.stage_sizes):
                 x = kit.act(kit.norm(name=f"transition{stage}_norm")(x))
-                kept = int(x.shape[-1] * self.compression)
-                x = kit.conv(kept, 1, name=f"transition{stage}_conv")(x)
+                channels = int(x.shape[-1] * self.compression)
+                x = kit.conv(channels, 1, name=f"transition{stage}_conv")(x)
                 x = pool(x, "avg", 2, name=f"transition{stage}_pool")
         x = kit.act(kit.norm(name="norm")(x))
         return self.head(kit, self.endpoint("pre_logits", global_average_pool(x)))

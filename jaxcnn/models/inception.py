@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import adaptive_average_pool, global_average_pool, pool
 from jaxcnn.limits import AT_LEAST_0, FRACTION, POSITIVE
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, NormName
 
 
 class C(NamedTuple):
@@ -113,7 +113,7 @@ class GoogLeNet(AuxiliaryHeads):
     4a and 4d are trained too, the loss of each weighted by `aux_weight`; evaluation omits them.
     """
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     norm_epsilon: Annotated[float, POSITIVE] = 1e-3
     dropout_rate: Annotated[float, FRACTION] = 0.2
     aux_weight: Annotated[float, AT_LEAST_0] = 0.3
@@ -175,7 +175,7 @@ class InceptionV3(AuxiliaryHeads):
     `aux_weight`; evaluation omits it.
     """
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     norm_epsilon: Annotated[float, POSITIVE] = 1e-3
     dropout_rate: Annotated[float, FRACTION] = 0.5
     aux_weight: Annotated[float, AT_LEAST_0] = 0.4

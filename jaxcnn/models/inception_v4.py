@@ -15,7 +15,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
 from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, each
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, NormName
 from jaxcnn.models.inception import Branch, C, ConvNorm, Inception, P
 
 _ROW, _COLUMN = (1, 7), (7, 1)
@@ -32,7 +32,7 @@ def three_stages(stage_sizes: Sequence[int]) -> Sequence[int]:
 class InceptionV4(Classifier):
     """For 299×299 pixels: a branched stem; 4, 7 and 3 modules at 35×35, 17×17 and 8×8."""
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     norm_epsilon: Annotated[float, POSITIVE] = 1e-3
     dropout_rate: Annotated[float, FRACTION] = 0.2
     stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (4, 7, 3)
@@ -94,7 +94,7 @@ class InceptionResNetV2(Classifier):
     each module's last kernel at zero, since no norm follows it.
     """
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     norm_epsilon: Annotated[float, POSITIVE] = 1e-3
     dropout_rate: Annotated[float, FRACTION] = 0.2
     stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (10, 20, 10)

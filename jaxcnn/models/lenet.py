@@ -5,7 +5,7 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.layers.pooling import pool
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import ActivationName, Classifier, PoolingName
 
 
 class LeNet5(Classifier):
@@ -16,8 +16,8 @@ class LeNet5(Classifier):
     linear. The paper's own units are `activation='tanh'`, `pooling='avg'`.
     """
 
-    activation: str = "tanh"
-    pooling: str = "avg"
+    activation: ActivationName = "tanh"
+    pooling: PoolingName = "avg"
     kernel_init: str = "lecun_normal"
 
     @nn.compact

@@ -14,8 +14,8 @@ from jaxcnn.cpu.forms import computed_once
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
 from jaxcnn.limits import AT_LEAST_1, FRACTION, each
-from jaxcnn.models.classifier import Classifier
-from jaxcnn.models.resnet import resnet_stem
+from jaxcnn.models.classifier import Classifier, NormName
+from jaxcnn.models.resnet import StemName, resnet_stem
 
 
 class PreActBlock(nn.Module):
@@ -65,13 +65,13 @@ class PreActResNet(Classifier):
     `drop_path_rate` and `remat` are as in `ResNet`.
     """
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     kernel_init: str = "he_normal_fan_out"
     stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (2, 2, 2, 2)
     width: Annotated[int, AT_LEAST_1] = 64
     widen_factor: Annotated[int, AT_LEAST_1] = 1
     bottleneck: bool = False
-    stem: str = "imagenet"
+    stem: StemName = "imagenet"
     zero_init_residual: bool = False
     drop_path_rate: Annotated[float, FRACTION] = 0.0
     remat: bool = False

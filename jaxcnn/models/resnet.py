@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.pooling import global_average_pool, pool
-from jaxcnn.limits import AT_LEAST_1, FRACTION, each
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.limits import AT_LEAST_1, FRACTION, each, one_of
+from jaxcnn.models.classifier import Classifier, NormName
 
 SHORTCUTS = ("projection", "pad", "none")
 STEMS = ("imagenet", "cifar")
+StemName = Annotated[str, one_of(STEMS)]
 
 
 class Block(nn.Module):
@@ -95,15 +96,15 @@ class ResNet(Classifier):
     memory; on a CPU, XLA undoes that.
     """
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     kernel_init: str = "he_normal_fan_out"
     stage_sizes: Annotated[Sequence[int], each(AT_LEAST_1)] = (2, 2, 2, 2)
     width: Annotated[int, AT_LEAST_1] = 64
     bottleneck: bool = False
     cardinality: Annotated[int, AT_LEAST_1] = 1
     inner_factor: Annotated[int, AT_LEAST_1] = 1
-    stem: str = "imagenet"
-    shortcut: str = "projection"
+    stem: StemName = "imagenet"
+    shortcut: Annotated[str, one_of(SHORTCUTS)] = "projection"
     stride_in_1x1: bool = False
     zero_init_residual: bool = False
     drop_path_rate: Annotated[float, FRACTION] = 0.0

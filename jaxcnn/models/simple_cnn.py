@@ -8,16 +8,16 @@ import jax
 
 from jaxcnn.layers.pooling import pool
 from jaxcnn.limits import AT_LEAST_1, each
-from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.classifier import Classifier, NormName, PoolingName
 
 
 class SimpleCNN(Classifier):
     """A 3×3 convolution and a 2×2 pool per width, then one hidden layer and the logits."""
 
-    norm: str = "batch"
+    norm: NormName = "batch"
     widths: Annotated[Sequence[int], each(AT_LEAST_1)] = (32, 64)
     hidden: Annotated[int, AT_LEAST_1] = 128
-    pooling: str = "max"
+    pooling: PoolingName = "max"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> jax.Array:

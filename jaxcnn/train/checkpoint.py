@@ -4,7 +4,6 @@ Only this module uses Orbax. Saving is asynchronous; a checkpoint appears under 
 once it is complete.
 """
 
-import errno
 import glob
 import logging
 import shutil
@@ -26,12 +25,9 @@ log = logging.getLogger(__name__)
 _AS_MEANT = "Given directory is read only"
 logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith(_AS_MEANT))
 
-# Errors that prevent reading a complete checkpoint: system error codes, and words of storage
-# errors.
-_ERRNOS = (
-    errno.EACCES, errno.EPERM, errno.ETIMEDOUT, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
-)  # fmt: skip
-_IN_WORDS = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+# What a storage that is out of reach says. A damaged checkpoint lacks files, or has others in them.
+_OUT_OF_REACH = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+_OF_DAMAGE = FileNotFoundError, NotADirectoryError, IsADirectoryError
 
 
 class DamagedError(UserError):
@@ -132,28 +128,33 @@ class Checkpoints:
         """
         damaged = []
         for step in reversed(self.steps()):
-            try:
-                check(self.notes(step))
-                restored = self.restore(step, like)
-            except UserError:
-                raise
-            except Exception as error:
-                self._raise_if_out_of_reach(step, error)
-                damaged.append(step)
-                log.warning(
-                    "checkpoint %s is damaged (%s); going back to the one before it",
-                    self.directory / str(step),
-                    type(error).__name__,
-                )
-                continue
-            self._set_aside(damaged)
-            return restored
+            if (notes := self._unless_damaged(self.notes, step)) is not None:
+                check(notes)
+                if (restored := self._unless_damaged(self.restore, step, like)) is not None:
+                    self._set_aside(damaged)
+                    return restored
+            damaged.append(step)
         if damaged:
             raise DamagedError(
                 f"{self.directory}: all checkpoints are damaged (steps "
                 f"{', '.join(map(str, sorted(damaged)))}); overwrite=True starts the run anew"
             )
         return None
+
+    def _unless_damaged(self, read: Callable[..., Any], step: int, *arguments: Any) -> Any:
+        """What `read` returns for a step; None, with a line in the log, if it is damaged."""
+        try:
+            return read(step, *arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            self._raise_if_out_of_reach(step, error)
+            log.warning(
+                "checkpoint %s is damaged (%s); going back to the one before it",
+                self.directory / str(step),
+                type(error).__name__,
+            )
+            return None
 
     def set_all_aside(self) -> None:
         """Renames every checkpoint to 'STEP.damaged'."""
@@ -198,12 +199,12 @@ class Checkpoints:
     def _raise_if_out_of_reach(self, step: int, error: Exception) -> None:
         """Raises UserError if a checkpoint may be intact but cannot be read at present."""
         said = str(error)
-        if (isinstance(error, OSError) and error.errno in _ERRNOS) or isinstance(
-            error, TimeoutError | MemoryError
+        if (isinstance(error, OSError) and not isinstance(error, _OF_DAMAGE)) or isinstance(
+            error, MemoryError
         ):
             reason = getattr(error, "strerror", None) or said or type(error).__name__
-        elif any(word in said for word in _IN_WORDS):
-            reason = next(word for word in _IN_WORDS if word in said).replace("_", " ").lower()
+        elif any(word in said for word in _OUT_OF_REACH):
+            reason = next(word for word in _OUT_OF_REACH if word in said).replace("_", " ").lower()
         else:
             return
         raise UserError(

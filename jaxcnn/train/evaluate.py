@@ -17,7 +17,7 @@ from jaxcnn.train.state import TrainState, evaluation_variables
 from jaxcnn.train.step import make_eval_step
 
 
-def evaluate(
+def evaluate_split(
     eval_step: Callable[[Mapping, dict, Scoring], Means],
     variables: Mapping,
     scoring: Scoring,
@@ -58,7 +58,9 @@ class Evaluator:
 
     def on(self, split: str, variables: Mapping) -> dict[str, float | int]:
         """Evaluates a split; returns each metric by name, and 'count'."""
-        return evaluate(self._step, variables, self._scoring, self._feed, split, self._batch_size)
+        return evaluate_split(
+            self._step, variables, self._scoring, self._feed, split, self._batch_size
+        )
 
     def held_out(self, variables: Mapping) -> dict[str, dict]:
         """The metrics on the validation and test splits, if the data has them, by split."""

@@ -12,7 +12,7 @@ from jaxcnn.train.observers.tensorboard import TensorBoard
 from jaxcnn.train.workdir import Workdir
 
 
-def own_observers(directory: Workdir) -> list[Observer]:
+def standard_observers(directory: Workdir) -> list[Observer]:
     """The observers of every run: files, TensorBoard, curves, console and progress bar."""
     tensorboard = TensorBoard(directory.tensorboard)
     return [MetricsFile(directory), tensorboard, Curves(directory), Console(), ProgressBar()]

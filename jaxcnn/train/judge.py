@@ -76,10 +76,10 @@ class Judge:
             self._stopping = EarlyStopping(**state["early_stopping"])
 
 
-def divergence_advice(what: str, step: int, learning_rate: float, kept: int | None) -> str:
-    """The message for a non-finite loss or array; `kept` is the step of the last checkpoint, if any."""
+def divergence_advice(what: str, step: int, learning_rate: float, saved: int | None) -> str:
+    """The message for a non-finite loss or array; `saved`: the step of the last checkpoint."""
     return (
         f"{what} became NaN or infinite at step {step} (learning rate {learning_rate:.3g}); "
         "try a smaller config.optimizer.learning_rate or a longer config.schedule.warmup; "
-        + (f"the checkpoint of step {kept} is kept" if kept else "no checkpoint was saved yet")
+        + (f"the checkpoint of step {saved} is kept" if saved else "no checkpoint was saved yet")
     )

@@ -93,11 +93,11 @@ class Keeper:
             evaluated, or if there is no best checkpoint.
         """
         final = final and {"step": step, **final}
-        kept = self.best()
+        best_checkpoint = self.best()
         return {
             "status": status,
             "steps": step,
-            "best": {**kept, **(best or {})} if kept else final,
+            "best": {**best_checkpoint, **(best or {})} if best_checkpoint else final,
             "final": final,
             "parameters": parameters,
             "images": step * self._batch_size,

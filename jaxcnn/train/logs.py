@@ -11,15 +11,15 @@ _LINES_BEFORE_THE_FILE = 10_000
 
 @contextmanager
 def logged() -> Iterator[Callable[[Path], None]]:
-    """A context in which the package's log lines are seen, and kept for a file.
+    """A context in which the package's log lines are shown, and go to a file once there is one.
 
-    Yields a function that is given the file's path once its directory exists; the lines so far are
-    written then, all others as they come. Where the program has set no level for the logger `jaxcnn`,
-    its lines go to stderr, since Python would show warnings only.
+    Yields a function to call with the file's path once its directory exists: it writes the lines so
+    far, and from then on each line as it comes. Unless the program has set a level for the logger
+    `jaxcnn`, the lines also go to stderr; Python alone would show only the warnings.
     """
     logger = logging.getLogger("jaxcnn")
-    kept = MemoryHandler(_LINES_BEFORE_THE_FILE, flushLevel=logging.CRITICAL + 1)
-    handlers: list[logging.Handler] = [kept]
+    early = MemoryHandler(_LINES_BEFORE_THE_FILE, flushLevel=logging.CRITICAL + 1)
+    handlers: list[logging.Handler] = [early]
     level, propagates = logger.level, logger.propagate
     if level == logging.NOTSET:
         logger.setLevel(logging.INFO)
@@ -29,12 +29,12 @@ def logged() -> Iterator[Callable[[Path], None]]:
     def write_to(path: Path) -> None:
         file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
-        kept.setTarget(file)
-        kept.flush()
+        early.setTarget(file)
+        early.flush()
         logger.addHandler(file)
         handlers.append(file)
-        logger.removeHandler(kept)
-        kept.setTarget(None)
+        logger.removeHandler(early)
+        early.setTarget(None)
 
     for handler in handlers:
         logger.addHandler(handler)

@@ -12,7 +12,7 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
-from jaxcnn.train.evaluate import evaluate
+from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.step import make_eval_step
@@ -112,7 +112,7 @@ def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[s
     variables, lines = _adopted(config, experiment.model, spec)
     if "head" not in variables.get("params", {}):
         raise UserError(f"config.init_from={config.init_from!r}: {lines[0]}; train it first")
-    return evaluate(
+    return evaluate_split(
         jax.jit(make_eval_step(experiment.model, tta)),
         layout.replicate(variables),
         layout.replicate(experiment.recipe.scoring),

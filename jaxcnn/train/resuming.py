@@ -19,7 +19,7 @@ LOCATIONS = ("data.root", "data.path", "data.data_dir")
 FREE = ("log.every", "checkpoint.every", "observers", *LOCATIONS)
 
 
-def former_config(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
+def config_to_resume(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
     """The config of the run in a workdir that is to be resumed; None if there is none.
 
     Raises:

@@ -1,6 +1,6 @@
 """Finished or unfinished runs, loaded for evaluation and prediction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
+from jaxcnn.programs import made_once
 from jaxcnn.train.checkpoint import Checkpoints
-from jaxcnn.train.evaluate import evaluate as evaluate_split
+from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
 from jaxcnn.train.other_images import images_of_folder
@@ -74,7 +75,7 @@ class SavedRun:
         if data:
             dataset = images_of_folder(data, split, self.config, self.spec)
         else:
-            dataset = self._own_data(split, location or {})
+            dataset = self._data_of_the_run(split, location or {})
         return evaluate_split(
             jax.jit(make_eval_step(self.model, tta)),
             self.variables,
@@ -84,7 +85,7 @@ class SavedRun:
             self.config.eval.global_batch_size,
         )
 
-    def _own_data(self, split: str, location: Mapping[str, str]) -> Dataset:
+    def _data_of_the_run(self, split: str, location: Mapping[str, str]) -> Dataset:
         if wrong := set(location) - set(LOCATIONS):
             raise UserError(
                 f"config.{min(wrong)} cannot change for an evaluation; only the place of the data can: "
@@ -137,22 +138,31 @@ class SavedRun:
         size = min(self.config.eval.global_batch_size, len(images))
         size += -size % self.layout.replicas
 
-        @jax.jit
-        def answer_of(variables: Mapping, batch: dict) -> jax.Array:
-            outputs = self.model.apply(variables, batch["image"], train=False)
-            if targets:
-                return outputs.reshape(-1, *targets.mean.shape) * targets.std + targets.mean
-            sigmoid = self.config.loss.name == "sigmoid_cross_entropy"
-            return jax.nn.sigmoid(outputs) if sigmoid else jax.nn.softmax(outputs)
-
-        answers = []
+        sigmoid = self.config.loss.name == "sigmoid_cross_entropy"
+        activation = "none" if targets else "sigmoid" if sigmoid else "softmax"
+        answer_of, answers = _compiled_answer(self.model, activation), []
         for start in range(0, len(images), size):
             chunk = images[start : start + size].astype(np.float32)
             batch = np.zeros((size, *spec.image_shape), np.float32)
             batch[: len(chunk)] = (chunk - spec.mean) * (1 / spec.std)
             answer = answer_of(self.variables, self.layout.put_batch({"image": batch}))
             answers.append(np.asarray(answer)[: len(chunk)])
-        return np.concatenate(answers)
+        answers = np.concatenate(answers)
+        if targets:
+            return answers.reshape(-1, *targets.mean.shape) * targets.std + targets.mean
+        return answers
+
+
+@made_once
+def _compiled_answer(model: Classifier, activation: str) -> Callable[[Mapping, dict], jax.Array]:
+    """(variables, batch) → the outputs in evaluation mode, through 'softmax', 'sigmoid' or 'none'."""
+
+    @jax.jit
+    def answer(variables: Mapping, batch: dict) -> jax.Array:
+        outputs = model.apply(variables, batch["image"], train=False)
+        return outputs if activation == "none" else getattr(jax.nn, activation)(outputs)
+
+    return answer
 
 
 def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:

@@ -15,13 +15,13 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.train.experiment import Experiment, check_trainable, resolve
-from jaxcnn.train.history import own_observers
+from jaxcnn.train.history import standard_observers
 from jaxcnn.train.logs import logged
 from jaxcnn.train.loop import Run
 from jaxcnn.train.observers import create_observers
 from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.pretrained import load_pretrained
-from jaxcnn.train.resuming import check_continues, finished, former_config
+from jaxcnn.train.resuming import check_continues, config_to_resume, finished
 from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def train(
       Preempted: SIGTERM or Ctrl-C, after everything is saved; a KeyboardInterrupt.
     """
     config, directory = resolve(config), Workdir(workdir)
-    everyone = [*own_observers(directory), *create_observers(config.observers), *observers]
+    everyone = [*standard_observers(directory), *create_observers(config.observers), *observers]
     return run(config, directory, everyone, dataset, overwrite)
 
 
@@ -71,16 +71,16 @@ def run(
             "function of `make_train_step` itself to look into a step"
         )
     with logged() as write_log_to:
-        former = None if overwrite else former_config(config, directory)
-        longer = former is not None and former.train.duration != config.train.duration
-        if former is not None and not longer and (result := finished(directory)):
+        former = None if overwrite else config_to_resume(config, directory)
+        resized = former is not None and former.train.duration != config.train.duration
+        if former is not None and not resized and (result := finished(directory)):
             log.info("%s holds the finished run of this config; nothing to do", directory.path)
             return result
         if dataset is None:
             log.info("loading the data: %s", config.data.source)
             dataset = load_dataset(config.data.to_dict())
         layout = Layout.over_all_devices()
-        if longer:
+        if resized:
             _check_continues(former, config, dataset.spec, layout)
         with opened(config, directory, observers, dataset, layout, overwrite) as training:
             write_log_to(directory.log)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.fast
         (["--config.data.source=tfds", "--config.data.name=mnist", "--config.data.data_dir=/nowhere"], "config.data.data_dir='/nowhere'"),
         (["--config.model.dropout_rate"], "--config.model.dropout_rate needs a value"),
         (["--conifg.seed=1"], "unknown argument --conifg.seed=1; "),
-        (["--config.model.pooling=median"], "pooling 'median' does not exist; valid: avg, avg_unpadded, max"),
+        (["--config.model.pooling=median"], "config.model.pooling='median' must be one of 'max', 'avg', 'avg_unpadded'"),
         (["--config.model.name=simple_cnn", "--config.model.hidden=0"], "config.model.hidden=0 must be at least 1"),
         (["--config.model.name=simple_cnn", "--config.model.widths=(8, 0)"], "config.model.widths=(8, 0) must be at least 1"),
         (["--config.model.name=mlp", "--config.model.widths=(8, 'a')"], "config.model.widths.1='a' has the wrong type"),

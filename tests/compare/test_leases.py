@@ -1,23 +1,49 @@
 """Leases: one holder at a time, whatever dies, stands still or is slow."""
 
+import errno
 import json
 import multiprocessing
 import os
+import random
 import signal
+import subprocess
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from jaxcnn.compare import leases
 from jaxcnn.compare.leases import EXPIRY, LeaseLost, Leases
 
 ELSEWHERE = {"host": "another machine", "process": 1, "started": 0.0, "released": False}
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["jaxcnn.compare.leases"])  # imported once for all of them
+
+fast = pytest.mark.fast
+on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="it is about /proc")
 
 
-def beat_of_another_machine(directory, beats, generation=1):
+def write_lease(directory, generation=1, **changes):
     directory.mkdir(exist_ok=True)
-    text = json.dumps({**ELSEWHERE, "beats": beats})
+    text = json.dumps({**ELSEWHERE, "beats": 0, **changes})
     (directory / f"lease-{generation:06}").write_text(text)
+
+
+def read_lease(directory, generation=1):
+    return json.loads((directory / f"lease-{generation:06}").read_text())
+
+
+def of_process(process):
+    """What a lease of a process of this machine says."""
+    return {"host": leases._host(), "process": process, "started": leases._started(process)}
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Clock:
@@ -27,6 +53,16 @@ class Clock:
         return self.now
 
 
+def watched(watcher, clock, directory, seconds):
+    """What a watcher takes that looks once a second."""
+    for _ in range(seconds):
+        if lease := watcher.take(directory):
+            return lease
+        clock.now += 1
+    return None
+
+
+@fast
 def test_one_holder_at_a_time(tmp_path):
     first, second = Leases(), Leases()
     lease = first.take(tmp_path / "trial")
@@ -37,117 +73,312 @@ def test_one_holder_at_a_time(tmp_path):
     assert sorted(file.name for file in (tmp_path / "trial").iterdir()) == [
         "lease-000001", "lease-000002",
     ]  # fmt: skip
+    assert first.take(tmp_path / "trial") is None
     again.release()
 
 
+@fast
+def test_one_that_saw_it_free_before_another_took_it(tmp_path, monkeypatch):
+    """Even if the other has released it since: the late one was looking at an old generation."""
+    Leases().take(tmp_path).release()
+    late, original = Leases(), Leases._is_free
+
+    def is_free(watcher, file):
+        free = original(watcher, file)
+        monkeypatch.undo()
+        Leases().take(tmp_path).release()
+        return free
+
+    monkeypatch.setattr(Leases, "_is_free", is_free)
+    assert late.take(tmp_path) is None
+    late.take(tmp_path).release()
+
+
+@fast
 def test_beats_of_another_machine_that_stop(tmp_path):
     clock = Clock()
     watcher = Leases(clock)
     for beats in range(20):  # it lives, however long it takes
-        beat_of_another_machine(tmp_path, beats)
-        assert watcher.take(tmp_path) is None
-        clock.now += EXPIRY - 1
-    clock.now += 2
-    lease = watcher.take(tmp_path)
+        write_lease(tmp_path, beats=beats)
+        assert watched(watcher, clock, tmp_path, int(EXPIRY)) is None
+    lease = watched(watcher, clock, tmp_path, 3)
     assert lease is not None
     lease.release()
     assert EXPIRY <= 30  # taken over within a minute, with looks a second apart
 
 
-def test_one_that_has_just_looked_waits(tmp_path):
+@fast
+def test_only_the_time_in_which_it_watched_counts(tmp_path):
+    """A machine that was suspended, or a group of stopped processes, wakes in any order."""
     clock = Clock()
     clock.now = 1e6
-    beat_of_another_machine(tmp_path, 3)
-    assert Leases(clock).take(tmp_path) is None
+    watcher = Leases(clock)
+    write_lease(tmp_path)
+    assert watcher.take(tmp_path) is None
+    clock.now += 1e5
+    assert watcher.take(tmp_path) is None
+    write_lease(tmp_path, beats=1)
+    assert watched(watcher, clock, tmp_path, int(EXPIRY)) is None
+    watched(watcher, clock, tmp_path, 3).release()
 
 
-@pytest.mark.parametrize("text", ["", '{"host": "anoth'])
-def test_a_lease_that_was_not_written_whole(tmp_path, text):
+@fast
+@pytest.mark.parametrize("content", [b"", b'{"host": "anoth', b"\0\0\0\0", b"\xff\xfe"])
+def test_a_lease_that_was_not_written_whole(tmp_path, content):
     clock = Clock()
     watcher = Leases(clock)
-    (tmp_path / "lease-000001").write_text(text)
-    assert watcher.take(tmp_path) is None
-    clock.now += EXPIRY + 1
-    lease = watcher.take(tmp_path)
-    assert lease is not None
+    (tmp_path / "lease-000001").write_bytes(content)
+    assert watched(watcher, clock, tmp_path, int(EXPIRY)) is None
+    watched(watcher, clock, tmp_path, 3).release()
+
+
+@fast
+def test_a_lease_that_cannot_be_read_at_this_moment(tmp_path, monkeypatch):
+    def read_bytes(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    write_lease(tmp_path, released=True)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert Leases().take(tmp_path) is None
+    monkeypatch.undo()
+    Leases().take(tmp_path).release()
+
+
+@fast
+def test_half_a_beat_of_a_killed_worker_is_no_lease(tmp_path):
+    (tmp_path / "lease-000001.4711.partial").write_text("{")
+    Leases().take(tmp_path).release()
+    assert read_lease(tmp_path)["released"]
+
+
+@fast
+@on_linux
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_process_of_this_machine_that_was_killed(tmp_path, reaped):
+    """Its trial is free at once, also while its parent has not asked for its exit code."""
+    process = subprocess.Popen(["sleep", "60"])
+    write_lease(tmp_path, **of_process(process.pid))
+    assert Leases().take(tmp_path) is None
+    process.send_signal(signal.SIGKILL)
+    if reaped:
+        process.wait()
+    else:
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+    Leases().take(tmp_path).release()
+    process.wait()
+
+
+@fast
+@on_linux
+def test_a_later_process_of_the_same_number(tmp_path):
+    mine = of_process(os.getpid())
+    write_lease(tmp_path / "a", **mine)
+    assert Leases().take(tmp_path / "a") is None
+    write_lease(tmp_path / "b", **{**mine, "started": mine["started"] - 1})
+    Leases().take(tmp_path / "b").release()
+
+
+@fast
+@on_linux
+def test_a_clock_that_is_set_does_not_make_a_living_process_a_dead_one(tmp_path, monkeypatch):
+    """psutil reckons when a process started from the time of day at the boot."""
+    lease = Leases().take(tmp_path)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: 1e9)
+    assert Leases().take(tmp_path) is None
     lease.release()
 
 
-def hold(directory, ready):
-    Leases().take(directory)
-    ready.set()
-    time.sleep(60)
+@fast
+@on_linux
+def test_process_numbers_of_another_machine_of_the_same_name_say_nothing(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    elsewhere = leases._host().replace(boot, "another boot")
+    write_lease(tmp_path / "a", host=elsewhere, process=ended.pid)
+    assert Leases().take(tmp_path / "a") is None
+    write_lease(tmp_path / "b", host=leases._host(), process=ended.pid)
+    Leases().take(tmp_path / "b").release()
 
 
-def test_a_process_of_this_machine_that_was_killed(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=hold, args=(tmp_path / "trial", ready))
-    process.start()
-    assert ready.wait(60)
-    assert Leases().take(tmp_path / "trial") is None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    lease = Leases().take(tmp_path / "trial")
-    assert lease is not None
-    lease.release()
+@fast
+@on_linux
+def test_another_users_process_that_is_hidden_from_this_one(tmp_path, monkeypatch):
+    def kill(process, number):
+        raise PermissionError
+
+    write_lease(tmp_path, host=leases._host(), process=2**22 + 1)
+    monkeypatch.setattr(os, "kill", kill)
+    assert Leases().take(tmp_path) is None
+    monkeypatch.undo()
+    Leases().take(tmp_path).release()
 
 
+@fast
 def test_a_holder_that_was_taken_over_lets_go(tmp_path):
     lease = Leases().take(tmp_path)
     lease.check()
-    newer = json.dumps({**ELSEWHERE, "beats": 0})
-    (tmp_path / "lease-000002").write_text(newer)
-    lease.check()  # its last beat is recent: the other would not have come
-    lease._confirmed -= EXPIRY
-    with pytest.raises(LeaseLost):
-        lease.check()
+    write_lease(tmp_path, generation=2)
+    lease.check()  # it looks once a second
+    lease._confirmed -= leases.LOOK
+    for _ in range(2):
+        with pytest.raises(LeaseLost):
+            lease.check()
     assert not issubclass(LeaseLost, Exception)  # else an observer's failure would be saved
     lease.release()
-    assert (tmp_path / "lease-000002").read_text() == newer
-    assert not json.loads((tmp_path / "lease-000001").read_text())["released"]
+    assert read_lease(tmp_path, 2) == {**ELSEWHERE, "beats": 0}
+    assert not read_lease(tmp_path)["released"]
 
 
-def test_a_lease_beats(tmp_path, monkeypatch):
+@fast
+def test_a_lease_beats_until_it_is_released(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "BEAT", 0.01)
     lease = Leases().take(tmp_path)
-    deadline = time.monotonic() + 20
-    while json.loads((tmp_path / "lease-000001").read_text())["beats"] < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: read_lease(tmp_path)["beats"] >= 3)
     lease.release()
-    assert json.loads((tmp_path / "lease-000001").read_text())["released"]
+    released = read_lease(tmp_path)
+    assert released["released"]
+    time.sleep(0.05)
+    assert read_lease(tmp_path) == released
 
 
-def take_all(folder, start, number, rounds):
-    """Takes and releases what it can; notes each trial that it held, and that nobody else did."""
-    mine = Leases()
-    start.wait()
-    for _ in range(rounds):
-        for i in range(60):
-            lease = mine.take(folder / str(i))
-            if lease is None:
-                continue
-            held = folder / f"{i}.held"
-            with held.open("x"):  # fails if another holds it at this moment
-                pass
-            with (folder / f"{number}.log").open("a") as log:
-                log.write(f"{i}\n")
-            held.unlink()
+@fast
+def test_a_full_disk_is_no_reason_to_stop(tmp_path, monkeypatch):
+    tried = []
+
+    def write_text(path, text):
+        tried.append(text)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(leases, "BEAT", 0.01)
+    monkeypatch.setattr(leases, "write_text", write_text)
+    lease = Leases().take(tmp_path)
+    wait_for(lambda: len(tried) >= 3)
+    lease.check()
+    lease.release()
+    assert not read_lease(tmp_path)["released"]  # it expires
+
+
+@fast
+@pytest.mark.parametrize("within", ["write_text", "_content"])
+def test_stopped_within_a_beat_or_while_taking(tmp_path, monkeypatch, within):
+    """It goes on to write its beat, or its first content; that is no look for a newer lease."""
+    original, stopped = getattr(leases, within), []
+
+    def long(*arguments, **named):
+        if not stopped:
+            time.sleep(0.3)
+            write_lease(tmp_path, generation=2)
+            stopped.append(True)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(leases, "BEAT", 0.01)
+    monkeypatch.setattr(leases, "LOOK", 0.2)
+    monkeypatch.setattr(leases, within, long)
+    lease = Leases().take(tmp_path)
+    wait_for(lambda: stopped)
+    with pytest.raises(LeaseLost):
+        lease.check()
+    lease.release()
+
+
+def work(directory):
+    """Notes every step of a trial until its lease is lost, and that it was."""
+    leases.BEAT, leases.LOOK = 0.1, 0.5
+    lease = Leases().take(directory)
+    with (directory / "steps").open("a", buffering=1) as steps:
+        try:
+            while True:
+                lease.check()
+                steps.write("step\n")
+                time.sleep(0.005)
+        except LeaseLost:
+            (directory / "lost").touch()
+
+
+def steps_of(directory):
+    file = directory / "steps"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def test_a_process_that_was_stopped_finds_another_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT", 0.1)
+    monkeypatch.setattr(leases, "EXPIRY", 1.0)
+    process = PROCESSES.Process(target=work, args=(tmp_path,))
+    process.start()
+    wait_for(lambda: steps_of(tmp_path) > 3)
+    os.kill(process.pid, signal.SIGSTOP)
+    watcher, taken = Leases(), []
+    wait_for(lambda: taken.append(watcher.take(tmp_path)) or taken[-1])
+    before = steps_of(tmp_path)
+    os.kill(process.pid, signal.SIGCONT)
+    process.join(60)
+    assert process.exitcode == 0
+    assert (tmp_path / "lost").exists()
+    assert steps_of(tmp_path) - before <= 1  # the one within which it was stopped
+    taken[-1].release()
+    assert read_lease(tmp_path, 2)["released"]
+
+
+NEW, LEFT = (
+    range(200),
+    range(200, 250),
+)  # directories that nobody held, and those of a killed process
+
+
+def hold(folder, ready):
+    held = [Leases().take(folder / str(i)) for i in LEFT]
+    ready.set()
+    time.sleep(60 + len(held))
+
+
+def take_all(folder, together, number):
+    """Takes what it can, at the same time as others; then gives back, and takes what they give.
+
+    A file says that a directory is held, by whom it may be: to create it fails if another's is there.
+    """
+    mine, chance, held, taken = Leases(), random.Random(number), {}, []
+
+    def take(i):
+        if lease := mine.take(folder / str(i)):
+            (folder / f"{i}.held").open("x").close()
+            held[i] = lease
+            taken.append(i)
+
+    together.wait(60)
+    for i in (*NEW, *LEFT):
+        take(i)
+    first = list(held)
+    together.wait(60)
+    every = len((*NEW, *LEFT))
+    for i in (*chance.sample((*NEW, *LEFT), every), *chance.sample((*NEW, *LEFT), every)):
+        if i not in held:
+            take(i)
+        if lease := held.pop(i, None):
+            (folder / f"{i}.held").unlink()
             lease.release()
+    (folder / f"{number}.json").write_text(json.dumps({"first": first, "taken": taken}))
 
 
-def test_several_processes_never_hold_one_trial_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(4)
+def test_several_processes_never_hold_one_directory_at_once(tmp_path):
+    ready, together = PROCESSES.Event(), PROCESSES.Barrier(4)
+    killed = PROCESSES.Process(target=hold, args=(tmp_path, ready))
+    killed.start()
+    assert ready.wait(60)
+    assert Leases().take(tmp_path / str(LEFT[0])) is None
+    killed.kill()
+    killed.join()
     processes = [
-        context.Process(target=take_all, args=(tmp_path, start, number, 3)) for number in range(4)
+        PROCESSES.Process(target=take_all, args=(tmp_path, together, number)) for number in range(4)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    taken = [int(i) for n in range(4) for i in (tmp_path / f"{n}.log").read_text().split()]
-    generations = [len(list((tmp_path / str(i)).glob("lease-*"))) for i in range(60)]
-    assert [taken.count(i) for i in range(60)] == generations  # each generation had one holder
+    found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(4)]
+    assert sorted(i for each in found for i in each["first"]) == [*NEW, *LEFT]
+    taken = [i for each in found for i in each["taken"]] + [*LEFT]
+    generations = [len(list((tmp_path / str(i)).glob("lease-*"))) for i in (*NEW, *LEFT)]
+    assert [taken.count(i) for i in (*NEW, *LEFT)] == generations  # each had one holder
+    assert max(generations) > 3

@@ -206,8 +206,8 @@ def test_summary(run_cli):
         (["plain18", "--model.zero_init_residual=True"], "zero_init_residual and drop_path_rate need a shortcut"),
         (["resnext29_8x64d", "--model.cardinality=3"], "layer 'stage1_block1/conv2': 3 groups do not divide its 512 channels in and 512 out"),
         (["inception_v4", "--model.stage_sizes=(1,1)"], "stage_sizes=(1, 1) must be three numbers, one per stage"),
-        (["resnet18", "--model.batch_norm_mode=fozen"], "batch_norm_mode 'fozen' does not exist; did you mean 'frozen'"),
-        (["resnet18", "--model.stem=small"], "stem 'small' does not exist; valid: cifar, imagenet"),
+        (["resnet18", "--model.batch_norm_mode=fozen"], "; did you mean 'frozen'?"),
+        (["resnet18", "--model.stem=small"], "stem='small' must be one of 'imagenet', 'cifar'"),
     ],
 )  # fmt: skip
 def test_mistakes(error_of, arguments, message):

@@ -124,7 +124,7 @@ def test_a_variant_does_not_replace_a_network():
         ("vgg11", {"pool_size": 0}, "pool_size=0 must be at least 1"),
         ("densenet121", {"compression": 1.5}, "compression=1.5 must be more than 0 and at most 1"),
         ("googlenet", {"aux_weight": -1.0}, "aux_weight=-1.0 must be at least 0"),
-        ("mlp", {"dtype": "float16"}, "dtype='float16' must be one of 'float32', 'bfloat16', 'float64'"),
+        ("mlp", {"dtype": "float16"}, "dtype='float16' must be one of 'float32', 'bfloat16', 'float64'; did you mean 'bfloat16'?"),
         ("mlp", {"num_classes": "ten"}, "num_classes='ten' must be at least 1"),
     ],
 )  # fmt: skip

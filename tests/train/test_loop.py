@@ -231,7 +231,7 @@ def test_early_stopping_ends_the_run_and_keeps_it_ended(small_config, blobs, tmp
 
     config = resolve(small_config, {"early_stopping.patience": "3", "eval.every": "4 steps"})
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "evaluate", evaluate)
+        patch.setattr(evaluation, "evaluate_split", evaluate)
         result = train(config, tmp_path / "run", dataset=blobs)
     assert result["status"] == "early_stopped"
     assert result["steps"] == result["final"]["step"] == 16
@@ -354,7 +354,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(small_confi
 
 def test_a_validation_loss_that_is_nan_stops_the_run(small_config, blobs, tmp_path, monkeypatch):
     values = {"loss": float("nan"), "accuracy": 0.1, "count": 20}
-    monkeypatch.setattr(evaluation, "evaluate", lambda *_: values)
+    monkeypatch.setattr(evaluation, "evaluate_split", lambda *_: values)
     with pytest.raises(DivergedError, match="NaN or infinite at step 10"):
         train(small_config, tmp_path / "run", dataset=blobs)
     assert Workdir(tmp_path / "run").read_result()["best"] is None
@@ -408,7 +408,7 @@ def test_a_test_loss_that_is_not_finite_is_not_reported(small_config, blobs, tmp
     """Finite weights whose answers overflow, of a run without validation."""
     dataset = of_splits(blobs, {k: blobs.splits[k] for k in ("train", "test")})
     values = {"loss": float("inf"), "accuracy": 0.1, "count": 50}
-    monkeypatch.setattr(evaluation, "evaluate", lambda *_: values)
+    monkeypatch.setattr(evaluation, "evaluate_split", lambda *_: values)
     with pytest.raises(DivergedError, match="the test loss became NaN or infinite at step 40"):
         train(small_config, tmp_path / "run", dataset=dataset)
     assert strict_json(Workdir(tmp_path / "run").result.read_text())["status"] == "diverged"

@@ -24,8 +24,11 @@ from jaxcnn.train.workdir import Workdir
             "the images are too small for simple_cnn: 12×12, where layer 'pool4' would be empty "
             "(0×0 pixels); the smallest size is 16×16, and config.data.resize=16 scales the images",
         ),
-        ({"model.activation": "reluu"}, "activation 'reluu' does not exist; did you mean 'relu'?"),
-        ({"model.norm": "bach"}, "norm 'bach' does not exist; did you mean 'batch'?"),
+        ({"model.activation": "reluu"}, "; did you mean 'relu'?"),
+        (
+            {"model.norm": "bach"},
+            "config.model.norm='bach' must be one of 'batch', 'layer', 'instance', 'group', 'none'; did you mean 'batch'?",
+        ),
         (
             {"model.batch_norm_mode": "ghost", "model.ghost_batch_size": 5},
             "batch_norm_mode='ghost' cannot divide a batch of 32 among parts of ghost_batch_size=5",

@@ -36,29 +36,29 @@ class Pixels(NamedTuple):
 class Augmentation(ABC):
     """A random change, applied to each example with `probability`.
 
-    A subclass implements `change`, which uses `own_draws` uniform numbers per example.
+    A subclass implements `change`, which uses `draws_per_example` uniform numbers per example.
     """
 
     probability: Annotated[float, SHARE] = 1.0
-    own_draws: ClassVar[int] = 0
+    draws_per_example: ClassVar[int] = 0
     photometric: ClassVar[bool] = False  # only for pixels in 0 … 255
 
     @property
     def draws(self) -> int:
-        """Uniform numbers in [0, 1) per example: `own_draws`, plus one if `probability` < 1."""
-        return self.own_draws + (self.probability < 1)
+        """Uniform numbers in [0, 1) per example: `draws_per_example`, plus one if `probability` < 1."""
+        return self.draws_per_example + (self.probability < 1)
 
     def __call__(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
         """Augments float32 images (batch, height, width, channels) with draws (batch, `draws`)."""
-        changed = self.change(arrays, images, draws[:, : self.own_draws], pixels)
+        changed = self.change(arrays, images, draws[:, : self.draws_per_example], pixels)
         if self.probability == 1:
             return changed
-        coin = draws[:, self.own_draws] < self.probability
+        coin = draws[:, self.draws_per_example] < self.probability
         return arrays.where(per_image(coin), changed, images)
 
     @abstractmethod
     def change(self, arrays: Arrays, images: Array, draws: Array, pixels: Pixels) -> Array:
-        """The images, all changed, given draws (batch, `own_draws`)."""
+        """The images, all changed, given draws (batch, `draws_per_example`)."""
 
     def refusal(self, setting: str, valid: str) -> UserError:
         """The error for a setting that conflicts with another."""
@@ -100,7 +100,7 @@ class VerticalFlip(Augmentation):
 class Rotate90(Augmentation):
     """Rotates a square image by 0, 90, 180 or 270 degrees."""
 
-    own_draws: ClassVar[int] = 1
+    draws_per_example: ClassVar[int] = 1
 
     def change(self, arrays, images, draws, pixels):
         if images.shape[1] != images.shape[2]:
@@ -119,7 +119,7 @@ class PadAndCrop(Augmentation):
     """Pads each side with `padding` black pixels and takes a random crop of the original size."""
 
     padding: Annotated[int, AT_LEAST_1] = 4
-    own_draws: ClassVar[int] = 2
+    draws_per_example: ClassVar[int] = 2
 
     def change(self, arrays, images, draws, pixels):
         batch, height, width, channels = images.shape
@@ -147,7 +147,7 @@ class Cutout(Augmentation):
     """
 
     size: Annotated[int, AT_LEAST_1] = 8
-    own_draws: ClassVar[int] = 2
+    draws_per_example: ClassVar[int] = 2
 
     def change(self, arrays, images, draws, pixels):
         centre = [arrays.floor(draws[:, i] * images.shape[1 + i]) for i in (0, 1)]
@@ -168,7 +168,7 @@ class RandomErasing(Augmentation):
     probability: Annotated[float, SHARE] = 0.5
     area: Annotated[tuple, ascending(0.0, 1.0)] = (0.02, 0.4)
     aspect: Annotated[tuple, ascending(0.0)] = (0.3, 1 / 0.3)
-    own_draws: ClassVar[int] = 4
+    draws_per_example: ClassVar[int] = 4
 
     def change(self, arrays, images, draws, pixels):
         height, width = (np.float32(n) for n in images.shape[1:3])

@@ -72,7 +72,7 @@ class Affine(Augmentation):
     scale: Annotated[tuple, ascending(0.0)] = (1.0, 1.0)
     translate: Annotated[float, SHARE] = 0.0
     shear: Annotated[float, between(0, 80)] = 0.0
-    own_draws: ClassVar[int] = 5
+    draws_per_example: ClassVar[int] = 5
 
     def change(self, arrays, images, draws, pixels):
         height, width = images.shape[1:3]
@@ -105,7 +105,7 @@ class Crop(Augmentation):
 
         Args:
           height, width: float32, numbers or (batch,).
-          draws: (batch, `own_draws`).
+          draws: (batch, `draws_per_example`).
         """
 
     def change(self, arrays, images, draws, pixels):
@@ -125,7 +125,7 @@ class RandomResizedCrop(Crop):
 
     area: Annotated[tuple, ascending(0.0, 1.0)] = (0.08, 1.0)
     aspect: Annotated[tuple, ascending(0.0)] = (3 / 4, 4 / 3)
-    own_draws: ClassVar[int] = 2 * TRIES + 2
+    draws_per_example: ClassVar[int] = 2 * TRIES + 2
 
     def box(self, arrays, height, width, draws):
         low, high = (np.float32(np.log(value)) for value in self.aspect)
@@ -162,7 +162,7 @@ class ScaleJitterCrop(Crop):
 
     short_side: Annotated[tuple, ascending(0.0)] = (256, 480)
     size: Annotated[int, AT_LEAST_1] = 224
-    own_draws: ClassVar[int] = 3
+    draws_per_example: ClassVar[int] = 3
 
     def __post_init__(self):
         if self.size > self.short_side[0]:

@@ -70,7 +70,7 @@ class Enhancement(Augmentation):
 
     strength: Annotated[float, AT_LEAST_0] = 0.4
     kind: ClassVar[str]
-    own_draws: ClassVar[int] = 1
+    draws_per_example: ClassVar[int] = 1
     photometric: ClassVar[bool] = True
 
     def change(self, arrays, images, draws, pixels):
@@ -109,7 +109,7 @@ class Hue(Augmentation):
     """Shifts the hue by a fraction of the colour circle, uniform in ± `shift`."""
 
     shift: Annotated[float, between(0, 0.5)] = 0.1
-    own_draws: ClassVar[int] = 1
+    draws_per_example: ClassVar[int] = 1
     photometric: ClassVar[bool] = True
 
     def change(self, arrays, images, draws, pixels):
@@ -138,7 +138,7 @@ class ColorFactor(Augmentation):
     """Multiplies each channel by its own factor, uniform in `factor`."""
 
     factor: Annotated[tuple, ascending(0.0)] = (0.8, 1.2)
-    own_draws: ClassVar[int] = 3
+    draws_per_example: ClassVar[int] = 3
     photometric: ClassVar[bool] = True
 
     def change(self, arrays, images, draws, pixels):
@@ -152,7 +152,7 @@ class PCALighting(Augmentation):
     """Adds Σᵢ αᵢλᵢpᵢ to each pixel, αᵢ normal with std `strength`; Krizhevsky et al. 2012."""
 
     strength: Annotated[float, AT_LEAST_0] = 0.1
-    own_draws: ClassVar[int] = 6
+    draws_per_example: ClassVar[int] = 6
     photometric: ClassVar[bool] = True
 
     def change(self, arrays, images, draws, pixels):

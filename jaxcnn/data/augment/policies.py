@@ -62,7 +62,7 @@ class RandAugment(Augmentation):
             raise self.refusal("magnitude", f"less than bins={self.bins}")
 
     @property
-    def own_draws(self) -> int:
+    def draws_per_example(self) -> int:
         return 2 * self.operations
 
     def change(self, arrays, images, draws, pixels):
@@ -79,7 +79,7 @@ class TrivialAugment(Augmentation):
     """One random operation at a random strength, from wide ranges; Müller & Hutter 2021."""
 
     bins: Annotated[int, AT_LEAST_2] = 31
-    own_draws: ClassVar[int] = 3
+    draws_per_example: ClassVar[int] = 3
     photometric: ClassVar[bool] = True
 
     def change(self, arrays, images, draws, pixels):

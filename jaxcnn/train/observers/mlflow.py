@@ -1,10 +1,14 @@
 """An observer for MLflow."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
 from jaxcnn.train.observers.base import Observer, Start
+
+_ALLOW = "MLFLOW_ALLOW_FILE_STORE"
 
 
 class MLflow(Observer):
@@ -16,8 +20,6 @@ class MLflow(Observer):
     """
 
     def __init__(self, experiment: str = "jaxcnn", tracking_uri: str = ""):
-        if not tracking_uri:  # the file store still suits a directory with a single run
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         try:
             from mlflow.tracking import MlflowClient
         except ImportError:
@@ -28,8 +30,12 @@ class MLflow(Observer):
         self._client = self._id = None
 
     def on_start(self, start: Start) -> None:
-        uri = self._uri or (start.workdir / "mlruns").absolute().as_uri()
-        self._client = self._make_client(tracking_uri=uri)
+        if self._uri:
+            self._client = self._make_client(tracking_uri=self._uri)
+        else:
+            with _directory_allowed():
+                uri = (start.workdir / "mlruns").absolute().as_uri()
+                self._client = self._make_client(tracking_uri=uri)
         id_file = start.workdir / "mlflow_run_id"
         if id_file.exists():
             self._id = id_file.read_text()
@@ -66,6 +72,18 @@ class MLflow(Observer):
         if self._id is not None:
             self._client.set_terminated(self._id, "KILLED")
             self._id = None
+
+
+@contextmanager
+def _directory_allowed() -> Iterator[None]:
+    """Lets MLflow 3 open a directory, which still suits a single run."""
+    given = os.environ.get(_ALLOW)
+    os.environ[_ALLOW] = given or "true"
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[_ALLOW]
 
 
 def flat_settings(settings: dict, prefix: str = "") -> dict:

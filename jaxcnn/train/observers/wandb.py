@@ -1,10 +1,14 @@
 """An observer for Weights & Biases."""
 
 import uuid
+from typing import Annotated
 
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
+from jaxcnn.limits import one_of
 from jaxcnn.train.observers.base import Observer, Start
+
+Mode = Annotated[str, one_of(("online", "offline"))]
 
 
 class WeightsAndBiases(Observer):
@@ -13,15 +17,13 @@ class WeightsAndBiases(Observer):
     A resumed run keeps its wandb run ID. Files, including that ID, are in WORKDIR/wandb.
     """
 
-    def __init__(self, project: str = "jaxcnn", mode: str = "online"):
+    def __init__(self, project: str = "jaxcnn", mode: Mode = "online"):
         try:
             import wandb
         except ImportError:
             raise UserError(
                 "config.observers: 'wandb' needs the package: pip install 'jaxcnn[wandb]'"
             ) from None
-        if mode not in ("online", "offline"):
-            raise UserError(f"config.observers: wandb's mode={mode!r}; valid: 'online', 'offline'")
         self._wandb, self._project, self._mode, self._run = wandb, project, mode, None
 
     def on_start(self, start: Start) -> None:
