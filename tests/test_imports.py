@@ -59,6 +59,11 @@ def test_imports_go_downwards(module):
     assert not {name for name in EDGES[module] if LEVEL[room_of(name)] < level}
 
 
+def test_data_knows_no_network_and_no_optimizer():
+    data = [module for module in FILES if room_of(module) == "data"]
+    assert not {room_of(name) for module in data for name in EDGES[module]} & {"models", "optim"}
+
+
 def test_rooms_make_no_circle():
     rooms = {room: set() for room in LEVEL}
     for module, imported in EDGES.items():

@@ -1,6 +1,6 @@
 """Short runs whose metrics are kept, so that a change of the code cannot change what a run computes.
 
-`python -m tests.golden.runs DIRECTORY` runs them anew and writes their lines, in float64.
+`python -m tests.golden.runs DIRECTORY NAME …` runs those anew and writes their lines, in float64.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 STEPS = 50
-DEVICES = {"digits_lenet": 1, "resnet20_cifar": 1, "eight_devices": 8}
+DEVICES = {"digits_lenet": 1, "warm_up": 1, "resnet20_cifar": 1, "eight_devices": 8}
 KEPT = Path(__file__).with_name("runs.json")
 
 
@@ -25,11 +25,15 @@ def config_of(name: str) -> ConfigDict:
     config.eval.every = config.checkpoint.every = "10 steps"
     config.log.every = "1 step"
     config.model = ConfigDict({"dtype": "float64", "param_dtype": "float64"})
-    if name == "digits_lenet":
+    if name in ("digits_lenet", "warm_up"):
         config.model.name = "lenet5"
         config.data.resize = 32
         config.train.global_batch_size = 64
         config.optimizer.learning_rate = 0.05
+        if name == "warm_up":
+            config.optimizer.name = "adam"
+            config.optimizer.learning_rate = 0.003
+            config.schedule.warmup = "10 steps"
         return config
     config.data = ConfigDict(
         {"source": "synthetic", "resize": 16, "train_images": 400, "test_images": 50}
@@ -76,5 +80,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "--train":
         _train(*sys.argv[2:])
     else:
-        runs = {name: lines_of(name, Path(sys.argv[1], name)) for name in DEVICES}
+        runs = json.loads(KEPT.read_text())
+        for each in sys.argv[2:]:
+            runs[each] = lines_of(each, Path(sys.argv[1], each))
         KEPT.write_text(json.dumps(runs) + "\n")

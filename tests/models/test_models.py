@@ -230,9 +230,12 @@ def test_wrong_names_and_fields():
     ],
 )  # fmt: skip
 def test_wrong_values(name, setting, value, message):
-    with pytest.raises(UserError, match=re.escape(message)):
+    def initialise():
         model, shape = small(name, **{setting: value})
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((2, *shape)), train=True))
+        return model.init(jax.random.key(0), jnp.zeros((2, *shape)), train=True)
+
+    with pytest.raises(UserError, match=re.escape(message)):
+        jax.eval_shape(initialise)
 
 
 def test_zero_init_residual_needs_a_norm():

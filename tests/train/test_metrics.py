@@ -2,6 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.errors import UserError
 from jaxcnn.train.losses import Loss
 from jaxcnn.train.metrics import (
     ClassMeans,
@@ -13,6 +15,8 @@ from jaxcnn.train.metrics import (
     merge,
     regression_means,
 )
+from jaxcnn.train.start import train
+from jaxcnn.train.workdir import Workdir
 
 pytestmark = pytest.mark.fast
 
@@ -120,3 +124,28 @@ def test_with_few_classes_there_is_no_top_5():
     loss = Loss(jnp.float32(0), jnp.int32(1), jnp.zeros(1))
     means = classification_means(loss, jnp.zeros((1, 9)), jnp.zeros(1, int), jnp.ones(1, bool))
     assert set(means.read()) == {"loss", "accuracy", "count"}
+
+
+def test_a_run_may_be_judged_by_top_5_accuracy(small_config, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 12, 12, 1)).astype(np.uint8)
+    dataset = dataset_from_arrays((images, np.arange(200) % 12))
+    small_config.checkpoint.best_metric = "top5_accuracy"
+    small_config.eval.every = "5 steps"
+    result = train(small_config, tmp_path / "run", dataset=dataset)
+    lines = [
+        line for line in Workdir(tmp_path / "run").read_metrics() if line["split"] == "validation"
+    ]
+    best = max(lines, key=lambda line: (line["top5_accuracy"], -line["loss"]))
+    assert result["best"]["step"] == best["step"]
+    assert result["best"]["validation"]["top5_accuracy"] == best["top5_accuracy"]
+    assert len({line["top5_accuracy"] for line in lines}) > 1
+
+
+def test_top_5_accuracy_needs_ten_classes(small_config, blobs, tmp_path):
+    small_config.checkpoint.best_metric = "top5_accuracy"
+    with pytest.raises(
+        UserError, match="best_metric='top5_accuracy' must be loss or accuracy for data with 3"
+    ):
+        train(small_config, tmp_path / "run", dataset=blobs)
+    assert not (tmp_path / "run").exists()

@@ -18,6 +18,7 @@ from jaxcnn.train.observers import Observer
 from jaxcnn.train.saved_run import load_state
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
+from tests.conftest import DIGITS, QUICK
 from tests.train.test_loop import assert_same_bits, final_state, without_time
 
 
@@ -102,6 +103,24 @@ def test_an_observer_that_fails_ends_the_run_with_its_state_saved(
     lines = [without_time(Workdir(path).read_metrics()) for path in (tmp_path / "whole", run)]
     validation = [[line for line in of if line["split"] == "validation"] for of in lines]
     assert validation[0] == validation[1]
+
+
+def test_the_command_says_that_an_observer_stopped_it(small_config, run_cli, tmp_path):
+    @register_observer("stopper_of_this_test")
+    class Stopper(StopAt):
+        def __init__(self, step: int = 10):
+            super().__init__(step)
+
+    config = [f"--workdir={tmp_path / 'run'}", f"--config={DIGITS}", *QUICK]
+    config += ["--config.eval.every=5 steps"]
+    stopper = "--config.observers=[{'name': 'stopper_of_this_test', 'step': 10}]"
+    code, out, _ = run_cli("train", *config, stopper)
+    assert code == 0
+    assert "stopped by an observer at step 10; the same command" in out
+    assert Workdir(tmp_path / "run").read_result()["status"] == "stopped"
+    code, out, _ = run_cli("train", *config, "--config.observers=[]")
+    assert code == 0
+    assert Workdir(tmp_path / "run").read_result()["status"] == "completed"
 
 
 def test_a_user_s_observer_is_named_by_the_config(small_config, blobs, tmp_path):
