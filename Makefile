@@ -1,11 +1,11 @@
-# make train | make test | make test-fast | make lint | make install | make test-torch | make bench. A second make does not
-# install again.
+# make train | make test | make test-fast | make lint | make install | make test-torch | make test-slurm |
+# make bench. A second make does not install again.
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/digits_lenet
 
-.PHONY: install train test test-fast test-torch golden lint bench many-runs
+.PHONY: install train test test-fast test-torch test-slurm golden lint bench many-runs
 
 install: .venv/.installed
 
@@ -35,6 +35,11 @@ test-torch: install
 	$(TORCH) -e '.[torch]'
 	$(TORCH) --no-deps torchvision timm
 	$(BIN)/python -m pytest -s tests/torch/compare.py tests/torch/torch_files.py
+
+# Jobs of launch/slurm on a SLURM of this machine, whose packages apt fetches; they are not installed.
+# Needs Debian or Ubuntu, and root. Three minutes.
+test-slurm: install
+	$(BIN)/python -m pytest -s tests/slurm/jobs.py
 
 # What torchvision and torch.optim answer, kept for the tests that need no torch.
 golden: install

@@ -62,7 +62,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     # One thread for each worker: the same bits on every machine, however many workers there are.
     os.environ.setdefault("NPROC", "1")
-    from jaxcnn.compare.comparison import load_comparison
+    from jaxcnn.compare.loading import load_comparison
 
     changes = {key: getattr(arguments, key) for key in ("trials", "seeds", "way", "pack")}
     given = {key: value for key, value in changes.items() if value is not None}

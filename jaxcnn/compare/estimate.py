@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from jaxcnn.compare.halving import cost
 from jaxcnn.compare.study import Study
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.durations import Every, RunLength
@@ -52,8 +53,11 @@ def estimate(study: Study) -> Estimate:
         length = RunLength.of(config, int(examples))
         every = Every(length.period(config.eval.every, "config.eval.every"))
         evaluations = math.ceil(length.steps / every.period)
-        count = 1 + comparison.points(arm) * comparison.seeds_per_trial + comparison.seeds
-        trials += count
+        points = comparison.points(arm)
+        halved = points and comparison.halving
+        whole = cost(points, comparison.halving) if halved else points
+        trials += 1 + points * comparison.seeds_per_trial + comparison.seeds
+        count = 1 + whole * comparison.seeds_per_trial + comparison.seeds
         seconds += count * (length.steps * step + evaluations * evaluation)
         by_arm[arm] = step
     return Estimate(trials, seconds, by_arm)

@@ -181,7 +181,7 @@ def _of_budget(study: Study, searched: list[Outcome]) -> BestOfK | np.ndarray | 
         return None
     higher = comparison.select_by == "metric" and comparison.higher_is_better
     worst = min(finite) if higher else max(finite)
-    if comparison.sampler == "tpe":  # its points depend on each other
+    if comparison.sampler == "tpe" or comparison.halving:  # the points depend on each other
         return best_so_far(values, higher, worst)
     return expected_best_of_k(values, higher, worst)
 

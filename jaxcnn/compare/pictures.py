@@ -76,7 +76,8 @@ def sensitivity(findings: Findings) -> list[str]:
     errors = [
         error_of(metric, outcome.value, count) for _, arm in arms for _, outcome in arm.points
     ]
-    finite = [error for error in errors if math.isfinite(error)]
+    # A loss of 0 is drawn at the lower edge.
+    finite = [error for error in errors if 0 < error < math.inf]
     if not finite:
         return []
     top = max(finite) * 1.5

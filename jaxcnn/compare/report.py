@@ -109,8 +109,11 @@ def effort(findings: Findings) -> str:
         tuned = f"Each arm had {count} points of its space" if count else "No arm was tuned"
     else:
         tuned = "Points tried: " + ", ".join(f"{arm} {count}" for arm, count in counts.items())
+    how = comparison.sampler
+    if comparison.halving:
+        how += f", successive halving by {comparison.halving}"
     return (
-        f"{tuned} ({comparison.sampler}), chosen on the validation split; its best point was trained "
+        f"{tuned} ({how}), chosen on the validation split; its best point was trained "
         f"again with {seeds}, and the test split was read at the end of these runs only."
     )
 

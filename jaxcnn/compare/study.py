@@ -12,7 +12,7 @@ of the stages before it, so every worker computes the same lines, however many w
 import json
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from jaxcnn.files import write_text
 from jaxcnn.train.workdir import Workdir
 
 FIRST_FRESH_SEED = 1000  # of the runs of the best points; a search uses 0, 1, …
-ENDED = ("completed", "early_stopped", "diverged")
+_WHOLE = ("completed", "early_stopped")
+ENDED = (*_WHOLE, "diverged")
 _MAY_GROW = ("trials", "seeds")
+_ELIMINATED = "eliminated"  # a file in the directory of a trial
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,15 @@ class Study:
         if trial.name not in self._outcomes:
             workdir = self.workdir(trial)
             result = workdir.read_result()
-            if result is None or result["status"] not in ENDED:
+            eliminated = (workdir.path / _ELIMINATED).exists()
+            if result is None or (result["status"] not in ENDED and not eliminated):
                 return None
-            self._outcomes[trial.name] = self._outcome(result, workdir.read_metrics())
+            self._outcomes[trial.name] = self.outcome_of(result, workdir.read_metrics())
         return self._outcomes[trial.name]
+
+    def eliminate(self, trial: Trial) -> None:
+        """Ends a trial that has stopped, since a search by halving goes on without it."""
+        write_text(self.workdir(trial).path / _ELIMINATED, "")
 
     def points(self, arm: str, trials: Iterable[Trial]) -> dict[int, list[Trial]]:
         """The runs of each point that an arm's search has tried, by the point's number."""
@@ -144,12 +151,11 @@ class Study:
                 points.setdefault(trial.point, []).append(trial)
         return points
 
-    def cost(self, runs: Iterable[Trial]) -> tuple[float, float]:
+    def cost(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
         """What a search minimises, and what breaks ties: means over the runs of a point.
 
         A run that diverged makes both infinite.
         """
-        outcomes = [self.outcome(trial) for trial in runs]
         sign = -1 if self.comparison.higher_is_better else 1
         metric = math.fsum(sign * outcome.value for outcome in outcomes) / len(outcomes)
         if self.comparison.select_by == "metric":
@@ -162,8 +168,8 @@ class Study:
         costs = {}
         for number, runs in self.points(arm, trials).items():
             outcomes = [self.outcome(run) for run in runs]
-            if all(outcome and outcome.status != "diverged" for outcome in outcomes):
-                costs[number] = *self.cost(runs), number
+            if all(outcome and outcome.status in _WHOLE for outcome in outcomes):
+                costs[number] = *self.cost(outcomes), number
         return min(costs, key=costs.get, default=None)
 
     def prune(self, ended: Trial, trials: Iterable[Trial]) -> None:
@@ -211,7 +217,7 @@ class Study:
         if left <= 0:
             return []
         settings = [runs[0].settings for runs in tried.values()]
-        costs = [self.cost(runs) for runs in tried.values()]
+        costs = [self.cost([self.outcome(run) for run in runs]) for runs in tried.values()]
         space = comparison.arms[arm].space
         proposed = propose(space, settings, costs, comparison.seed, arm)
         return self._search(arm, proposed[:left], len(tried))
@@ -240,7 +246,8 @@ class Study:
             Trial(f"{arm}/{name}-seed{seed}", arm, "best", number, settings, seed) for seed in seeds
         ]
 
-    def _outcome(self, result: dict, lines: list[dict]) -> Outcome:
+    def outcome_of(self, result: dict, lines: list[dict]) -> Outcome:
+        """What a run with this result and these lines of metrics.jsonl has come to."""
         comparison = self.comparison
         metric, higher = comparison.metric, comparison.higher_is_better
         validation = [line for line in lines if line["split"] == "validation"]
@@ -263,6 +270,11 @@ class Study:
 
 def _check_same(former: dict, described: dict, path: Path) -> None:
     """Refuses another comparison; more trials and more seeds extend a study."""
+    if described.get("halving") and described["trials"] > former["trials"]:
+        raise UserError(
+            f"trials={described['trials']}: the rungs of the study in {path} are those of "
+            f"{former['trials']} points; use another directory"
+        )
     for name in _MAY_GROW:
         if described[name] < former[name]:
             raise UserError(

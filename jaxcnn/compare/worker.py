@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.compare.halving import Halving, record_rung, rungs_of, steps_of_rungs
 from jaxcnn.compare.leases import Lease, LeaseLost, Leases
 from jaxcnn.compare.pack import PackLayout, align, train_pack
 from jaxcnn.compare.study import Study, Trial
@@ -41,6 +42,7 @@ class Worker:
         self._study, self._leases = study, Leases()
         self._datasets: dict[str, Dataset] = {}
         self._structures: dict[str, str] = {}  # by trial
+        self._rungs: dict[str, Halving] = {}  # by arm
 
     def work(self) -> None:
         """Takes trials until the study is complete.
@@ -51,14 +53,22 @@ class Worker:
         """
         while True:
             trials = self._study.extend()
-            packs = [pack for pack in self._packs(trials) if self._open(pack)]
-            if not packs:
+            if all(self._study.outcome(trial) for trial in trials):
                 return
+            self._rungs = rungs_of(self._study, trials)
+            packs = [pack for pack in self._packs(trials) if self._open(pack)]
             if not self._take_one(packs, trials):
                 time.sleep(_PATIENCE)
 
     def _open(self, pack: Iterable[Trial]) -> list[Trial]:
-        return [trial for trial in pack if not self._study.outcome(trial)]
+        """The trials that can be trained now."""
+        return [t for t in pack if not (self._study.outcome(t) or self._waits(t))]
+
+    def _waits(self, trial: Trial) -> bool:
+        return self._is_halved(trial) and self._rungs[trial.arm].waits(trial)
+
+    def _is_halved(self, trial: Trial) -> bool:
+        return trial.kind == "search" and trial.arm in self._rungs
 
     def _packs(self, trials: Iterable[Trial]) -> list[list[Trial]]:
         """The trials in packs of one structure, of which the last may be smaller."""
@@ -123,12 +133,15 @@ class Worker:
             raise UserError(f"trial {waiting[0].name}: {error}") from error
         metric = self._study.comparison.metric
         for trial in waiting:
-            outcome = self._study.outcome(trial)
-            log.info("%s: %s, %s %.4g", trial.name, outcome.status, metric, outcome.value)
+            if outcome := self._study.outcome(trial):
+                log.info("%s: %s, %s %.4g", trial.name, outcome.status, metric, outcome.value)
 
     def _run_alone(self, trial: Trial, lease: Lease) -> None:
         directory = self._study.workdir(trial)
         watching = [Watch(lease, directory), MetricsFile(directory)]
+        if self._is_halved(trial):
+            rungs = self._rungs[trial.arm]
+            watching.append(StopAtRung(directory, rungs.rung, rungs.shares[rungs.rung]))
         with suppress(DivergedError):  # a result like another
             run(self._config(trial), directory, watching, self._data(trial))
 
@@ -202,3 +215,22 @@ class Watch(Observer):
             "evaluation": round(self._evaluating, 3),
         }
         write_text(self._directory.path / "timing.json", json.dumps(seconds) + "\n")
+
+
+class StopAtRung(Observer):
+    """Stops a run at the first evaluation after its share of the steps, unless the share is whole."""
+
+    def __init__(self, directory: Workdir, rung: int, share: float):
+        self._directory, self._rung, self._share = directory, rung, share
+
+    def on_start(self, start) -> bool:
+        self._step = self._share * start.total_steps
+        # The run may have been saved at the rung, and killed before its result was written.
+        steps = steps_of_rungs(self._directory)
+        return self._share < 1 and len(steps) > self._rung and start.step >= steps[self._rung]
+
+    def on_validation(self, line: dict) -> bool:
+        stops = self._share < 1 and line["step"] >= self._step
+        if stops:
+            record_rung(self._directory, self._rung, line["step"])
+        return stops

@@ -1,4 +1,4 @@
-"""A data set ready to train on: its splits, its class names, its channel statistics."""
+"""A data set ready to train on: splits, class names and channel statistics."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
+from jaxcnn.data.normalisation import given_statistics, measured_splits, standardised
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.data.sources.table import SOURCES
-from jaxcnn.data.spec import DataSpec, TargetScale
+from jaxcnn.data.spec import DataSpec
 from jaxcnn.data.split import (
     Source,
     Split,
@@ -19,18 +20,9 @@ from jaxcnn.data.split import (
 )
 from jaxcnn.errors import UserError
 
-# Published means and deviations of the channels, of pixels in [0, 1]: ImageNet's as in torchvision's
-# documentation, CIFAR's of its training images.
-STATISTICS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-}
-# More images than this in the largest class for one in the smallest are worth a remark.
-IMBALANCE = 1.5
+IMBALANCE = 1.5  # a larger ratio of the largest to the smallest class is worth a remark
 
-
-# Settings of `config.data` for any source, which `_prepared` takes.
+# Settings of `config.data` that apply to every source; `_prepared` takes them.
 COMMON = (
     "resize", "validation_fraction", "test_fraction", "split_seed", "statistics", "mean", "std",
 )  # fmt: skip
@@ -41,8 +33,8 @@ OF_FEEDING = ("augment", "mix", "placement", "seed")  # the data does not depend
 class Dataset:
     """What a run is trained and evaluated on.
 
-    `splits` has 'train', and 'validation' and 'test' where there are any; `spec` describes them.
-    `remarks` are what the user should be told about the data.
+    `splits` has 'train', plus 'validation' and 'test' if present; `spec` describes them.
+    `remarks` are notes on the data for the user.
     """
 
     splits: Mapping[str, Split]
@@ -56,12 +48,12 @@ class Dataset:
         return replace(self, splits=splits, spec=replace(self.spec, sizes=sizes))
 
     def fingerprint(self) -> str:
-        """A digest of all that a run reads of its data: images, labels, splits, normalisation."""
+        """A digest of the data a run uses: images, labels, splits, normalisation."""
         digest, spec = hashlib.blake2b(digest_size=16), self.spec
         for name, split in sorted(self.splits.items()):
             images = split.images
             content = images
-            if isinstance(images, EncodedImages):  # their pixels' sums, or else where they are
+            if isinstance(images, EncodedImages):  # their pixel sums, or else their places
                 content = images.places if images.moments is None else images.moments
             digest.update(f"{name} {len(split)} {images.shape}".encode())
             for array in (content, split.labels):
@@ -73,7 +65,7 @@ class Dataset:
 
 
 def load_dataset(settings: Mapping) -> Dataset:
-    """Loads what a resolved config's `data` section describes.
+    """Loads the data set described by a resolved config's `data` section.
 
     Raises:
       UserError: the data is missing, unreadable, inconsistent or too large.
@@ -90,9 +82,9 @@ def dataset_from_arrays(
     validation_fraction: float = 0.1,
     class_names: tuple[str, ...] = (),
 ) -> Dataset:
-    """A data set of (images, labels) arrays in memory, as the source `npz` describes them.
+    """A data set from (images, labels) arrays in memory, laid out as for the source `npz`.
 
-    Labels that are floats are targets of a regression.
+    Float labels are regression targets.
 
     Raises:
       UserError: the arrays have the wrong shape or type, or labels are out of range.
@@ -121,34 +113,37 @@ def _prepared(
     splits = {name: _in_canonical_order(split) for name, split in source.splits.items()}
     for name, split in splits.items():
         _check_labels(name, split.labels, source)
-        kind, train_kind = _kind(split.images), _kind(splits["train"].images)
+        kind, train_kind = _kind(split), _kind(splits["train"])
         if kind != train_kind:
             raise UserError(f"the {name} images are {kind}, but the train images are {train_kind}")
     _check_classes(splits["train"].labels, source.class_names)
     splits = _with_held_out(splits, validation_fraction, test_fraction, split_seed)
     splits = {name: _resized(split, resize) for name, split in splits.items()}
-    images = splits["train"].images
-    mean, std = _normalisation(images, statistics, mean, std)
-    targets = None
+    damage, targets = [], None
+    if statistics == "train" and not mean and not std:
+        splits, mean, std, damage = measured_splits(splits)
+    else:
+        mean, std = given_statistics(splits["train"], statistics, mean, std)
     if not source.class_names:
-        splits, targets = _standardised(splits)
+        splits, targets = standardised(splits)
     spec = DataSpec(
-        image_shape=tuple(_image_shape(images)),
+        image_shape=splits["train"].image_shape,
         class_names=source.class_names,
         mean=mean.astype(np.float32),
         std=std.astype(np.float32),
-        pixel_dtype=_pixel_dtype(images),
+        pixel_dtype=splits["train"].pixel_dtype,
         targets=targets,
         sizes={name: len(split) for name, split in splits.items()},
     )
-    remarks = *source.remarks, *_imbalance(splits["train"].labels, source.class_names)
+    imbalance = _imbalance(splits["train"].labels, source.class_names)
+    remarks = *source.remarks, *damage, *imbalance
     return Dataset(splits, spec, remarks)
 
 
 def _with_held_out(
     splits: Mapping[str, Split], validation_fraction: float, test_fraction: float, split_seed: int
 ) -> dict[str, Split]:
-    """The splits; a test or validation split that the source lacks is held out of train."""
+    """The splits; a missing test or validation split is held out from train."""
     splits, fractions = dict(splits), {"test": test_fraction, "validation": validation_fraction}
     for i, (name, fraction) in enumerate(fractions.items()):
         if name not in splits and fraction > 0:
@@ -160,41 +155,8 @@ def _with_held_out(
     return splits
 
 
-def _normalisation(
-    images: np.ndarray | EncodedImages, statistics: str, mean: tuple, std: tuple
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of the stored pixels' channels: given, published, or measured."""
-    if bool(mean) != bool(std):
-        raise UserError("config.data.mean and config.data.std are given together or not at all")
-    if statistics != "train":
-        if mean:
-            raise UserError(
-                f"config.data.statistics={statistics!r} names a mean and a deviation, and "
-                "config.data.mean and std are given too; leave out one of them"
-            )
-        mean, std = STATISTICS[statistics]
-    if not mean:
-        return _statistics(images)
-    unit = 255 if _pixel_dtype(images) == "uint8" else 1
-    try:
-        mean, std = np.array(mean, float) * unit, np.array(std, float) * unit
-    except (TypeError, ValueError):
-        mean = std = np.empty(0)
-    channels = images.shape[-1]
-    if mean.shape != (channels,) or std.shape != (channels,) or (std <= 0).any():
-        raise UserError(
-            f"config.data.mean and config.data.std must hold {channels} numbers, one per channel, "
-            f"with std > 0{f'; {statistics} has 3' if statistics != 'train' else ''}"
-        )
-    return mean, std
-
-
-def _image_shape(images: np.ndarray | EncodedImages) -> tuple[int, ...]:
-    return images.shape if isinstance(images, EncodedImages) else images.shape[1:]
-
-
 def _imbalance(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
-    """A line about the classes' counts in the training split, where they differ by much."""
+    """A line about class sizes in the training split, if they differ much."""
     counts = np.bincount(labels, minlength=len(class_names)) if class_names else np.ones(1, int)
     if counts.max() <= IMBALANCE * counts.min():
         return []
@@ -205,33 +167,18 @@ def _imbalance(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
     return [f"the classes differ in size: {', '.join(said)} training images"]
 
 
-def _standardised(splits: Mapping[str, Split]) -> tuple[dict[str, Split], TargetScale]:
-    train = splits["train"].labels
-    mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-    scale = TargetScale(np.asarray(mean, np.float32), np.where(std > 0, std, 1).astype(np.float32))
-    standardised = {
-        name: Split(split.images, ((split.labels - scale.mean) / scale.std).astype(np.float32))
-        for name, split in splits.items()
-    }
-    return standardised, scale
-
-
 def _in_canonical_order(split: Split) -> Split:
-    """Sorts arrays by their content, so that the same data in another file gives the same run."""
+    """Sorts arrays by content, so the same data in another file gives the same run."""
     if isinstance(split.images, EncodedImages):
-        return split  # these are in the order of their paths or of their shards
+        return split  # already ordered by path or shard
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in split.images]
     labels = split.labels.reshape(len(split), -1)
     return split[np.lexsort((*labels.T[::-1], np.array(digests)))]
 
 
-def _pixel_dtype(images: np.ndarray | EncodedImages) -> str:
-    return "uint8" if isinstance(images, EncodedImages) else images.dtype.name
-
-
-def _kind(images: np.ndarray | EncodedImages) -> str:
-    """Size and type, as in a message: '28×28×1 uint8'."""
-    return f"{'×'.join(map(str, _image_shape(images)))} {_pixel_dtype(images)}"
+def _kind(split: Split) -> str:
+    """Size and dtype for a message: '28×28×1 uint8'."""
+    return f"{'×'.join(map(str, split.image_shape))} {split.pixel_dtype}"
 
 
 def _check_labels(name: str, labels: np.ndarray, source: Source) -> None:
@@ -256,20 +203,20 @@ def _check_classes(train_labels: np.ndarray, class_names: tuple[str, ...]) -> No
     if len(present) == 1:
         name = class_names[present[0]]
         raise UserError(
-            f"there is one class: all {len(train_labels):,} training images are labelled {name!r}; a "
-            "classification needs two or more"
+            f"there is only one class: all {len(train_labels):,} training images are labelled "
+            f"{name!r}; classification needs two or more"
         )
 
 
 def _hold_out(split: Split, fraction: float, seed: tuple[int, ...]) -> tuple[Split, Split]:
-    """Splits off round(fraction·n) examples, chosen by `seed`: (the rest, those held out)."""
+    """Holds out round(fraction·n) examples, chosen by `seed`: (rest, held out)."""
     order = np.random.default_rng(seed).permutation(len(split))
     count = round(fraction * len(split))
     return split[np.sort(order[count:])], split[np.sort(order[:count])]
 
 
 def _resized(split: Split, size: int) -> Split:
-    """Arrays: the centre square, scaled to size × size; bilinear, antialiased where it shrinks."""
+    """Scales the centre square of arrays to size × size: bilinear, antialiased when shrinking."""
     if isinstance(split.images, EncodedImages) or size == 0:
         return split
     height, width = split.images.shape[1:3]
@@ -284,17 +231,3 @@ def _resized(split: Split, size: int) -> Split:
         images = np.asarray(jax.image.resize(chunk.astype(np.float32), shape, "linear"))
         scaled.append(np.round(images).astype(np.uint8) if chunk.dtype == np.uint8 else images)
     return Split(np.concatenate(scaled), split.labels)
-
-
-def _statistics(images: np.ndarray | EncodedImages) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel over all pixels; a constant channel gets std 1."""
-    if isinstance(images, EncodedImages):
-        pixels = len(images) * images.shape[0] * images.shape[1]
-        mean, square = images.sums() / pixels
-        variance = square - mean**2
-    else:
-        channels = images.reshape(-1, images.shape[-1])
-        mean = channels.mean(0, dtype=np.float64)
-        variance = channels.var(0, dtype=np.float64)
-    std = np.sqrt(np.maximum(variance, 0))
-    return mean, np.where(std > 0, std, 1)

@@ -28,10 +28,21 @@ class Split:
     def __getitem__(self, index) -> "Split":
         return Split(self.images[index], self.labels[index])
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        shape = self.images.shape
+        return shape if isinstance(self.images, EncodedImages) else shape[1:]
+
+    @property
+    def pixel_dtype(self) -> str:
+        """'uint8' or 'float32'."""
+        return "uint8" if isinstance(self.images, EncodedImages) else self.images.dtype.name
+
 
 @dataclass(frozen=True)
 class Source:
-    """A source's splits, named train, validation and test; only train is required.
+    """A source's splits, named train, validation and test; train is required for training.
 
     `class_names` is empty for regression.
     """
@@ -49,6 +60,9 @@ def split_from_arrays(
     Args:
       where: prefix of error messages.
       kind: 'labels' or 'targets'.
+
+    Raises:
+      UserError: an array has a wrong shape, dtype or value.
     """
     _check_layout(images, labels, where, kind)
     images = images[..., None] if images.ndim == 3 else images
@@ -103,13 +117,13 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
     labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
     refuse_one_hot(labels, where)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        way_on = ""
+        hint = ""
         if labels.dtype.kind in "US":
-            way_on = "; np.unique(labels, return_inverse=True)[1] numbers them"
+            hint = "; np.unique(labels, return_inverse=True)[1] numbers them"
         elif labels.ndim == 1 and np.issubdtype(labels.dtype, np.floating):
-            way_on = ", or, for regression, be named targets"
+            hint = ", or, for regression, be named targets"
         raise UserError(
-            f"{where} is {labels.dtype} {labels.shape}; it must be whole numbers (n,){way_on}"
+            f"{where} is {labels.dtype} {labels.shape}; it must be whole numbers (n,){hint}"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         wrong = labels[(labels < 0) | (labels > np.iinfo(np.int32).max)]
@@ -160,6 +174,7 @@ def class_names_or_numbers(given: tuple, train_labels: np.ndarray) -> tuple[str,
 
 
 def existing_directory(setting: str, path: str) -> Path:
+    """The path of a setting, if it is a directory; else raises UserError."""
     if not path or not Path(path).is_dir():
         raise UserError(f"{setting}={path!r}: there is no such directory")
     return Path(path)

@@ -25,8 +25,9 @@ class History:
         self._observers, self._length = list(observers), length
         self._on_steps = self._methods("on_steps")  # looked up once, for the loop
 
-    def start(self, start: Start) -> None:
-        self._tell("on_start", start)
+    def start(self, start: Start) -> bool:
+        """Reports the start; returns whether an observer asks to stop the run."""
+        return any(self._tell("on_start", start))
 
     def steps(self, step: int) -> None:
         for on_steps in self._on_steps:

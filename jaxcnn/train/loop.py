@@ -67,7 +67,7 @@ class Run:
 
     def notify_start(self) -> None:
         """Tells the observers that the run begins."""
-        self.history.start(
+        self.stopped = self.history.start(
             Start.of(
                 self.config, self.directory.path, self.dataset, self.experiment.augmentations,
                 self.step, total_steps=self.length.steps, parameters=self.parameters,

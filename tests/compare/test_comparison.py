@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxcnn.compare import Arm, Choice, Comparison, LogUniform, Uniform, load_comparison
-from jaxcnn.compare.comparison import check_comparison
+from jaxcnn.compare.loading import check_comparison
 from jaxcnn.config import load_config_file, shipped_configs
 from jaxcnn.errors import UserError
 from tests.compare.test_study import RATE, comparison

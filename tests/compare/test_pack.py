@@ -21,7 +21,7 @@ from jaxcnn.train.observers.files import MetricsFile
 from jaxcnn.train.start import opened, run
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT
-from tests.train.test_loop import assert_same_bits, final_state, without_time
+from tests.train.runs import assert_same_bits, final_state, without_time
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 1e300)  # the last one diverges
 NETWORKS = {

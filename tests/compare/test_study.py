@@ -120,7 +120,10 @@ def test_several_seeds_of_a_point_count_by_their_mean(tmp_path):
     for trial in study.trials():
         end(study, trial, [{(0, 0): 0.9, (0, 1): 0.1}.get((trial.point, trial.seed), 0.6)])
     assert study.best_point("sgd", study.trials()) == 1
-    assert study.cost(study.points("sgd", study.trials())[0]) == (-0.5, 0.0)
+    assert study.cost([study.outcome(t) for t in study.points("sgd", study.trials())[0]]) == (
+        -0.5,
+        0.0,
+    )
 
 
 def test_an_arm_whose_points_all_diverged_has_no_best(tmp_path):

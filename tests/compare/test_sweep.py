@@ -1,15 +1,20 @@
 """Sweeps with real processes: killed, stopped, several at once. What comes out is always the same."""
 
+import json
+import os
 import random
+import shlex
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
-from jaxcnn.compare.comparison import load_comparison
+from jaxcnn.compare.loading import load_comparison
 from jaxcnn.compare.study import Study
-from tests.conftest import start_jaxcnn
+from tests.conftest import ROOT, start_jaxcnn
 
 COMPARISON = """
 from jaxcnn.compare import Arm, Comparison, LogUniform
@@ -130,3 +135,64 @@ def test_an_error_in_a_worker_ends_the_sweep(file, tmp_path):
     )
     assert "for the reason above" in errors[1]
     assert "Traceback" not in output
+
+
+def test_a_full_disk_in_mid_study_loses_nothing(file, one_worker, tmp_path):
+    """On a file system of its own that holds some of the trials; then it has more room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = shlex.join(
+        [sys.executable, "-m", "jaxcnn", "sweep", f"--config={file}", f"--workdir={disk / 'study'}"]
+    )
+    script = (
+        f"mount -t tmpfs -o size=700k tmpfs {disk} || exit 99\n"
+        f"{command}; echo first: $?\n"
+        f"echo ended: $(find {disk} -name result.json | wc -l)\n"
+        f"mount -o remount,size=100m {disk}\n"
+        f"{command}; echo second: $?\n"
+        f"cp -r {disk}/study {tmp_path}/\n"
+    )
+    answer = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT
+    )
+    if answer.returncode == 99 or "unshare" in answer.stderr:
+        pytest.skip("needs the right to mount a file system of its own (user namespaces)")
+    _, second = answer.stdout.split("first: ")
+    assert second.startswith("1\n"), answer.stderr
+    errors = [line for line in answer.stderr.splitlines() if line.startswith("jaxcnn: error")]
+    assert errors[0].startswith("jaxcnn: error: the disk is full (No space left on device)")
+    assert len(errors) == 2  # the worker's, and the sweep's, which refers to it
+    assert "Traceback" not in answer.stderr
+    assert 0 < int(second.split("ended: ")[1].split()[0]) < 12
+    assert "second: 0" in second, answer.stderr
+    assert record(file, tmp_path / "study") == one_worker
+
+
+def test_a_custom_optimizer_takes_part(file, tmp_path):
+    """Nothing of the package is touched: a module beside the comparison registers it."""
+    (tmp_path / "my_optimizers.py").write_text(
+        "import optax\n"
+        "from jaxcnn import register_optimizer\n"
+        "@register_optimizer('signs')\n"
+        "def signs(learning_rate=0.01, decay=0.9):\n"
+        "    return optax.chain(optax.trace(decay), optax.scale_by_sign(), optax.sgd(learning_rate))\n"
+    )
+    text = file.read_text().replace('for name in ("sgd", "adam")', 'for name in ("sgd", "signs")')
+    text = text.replace("    return", '    base.imports = ("my_optimizers",)\n    return')
+    (tmp_path / "mine.py").write_text(text)
+    process = subprocess.run(
+        [sys.executable, "-m", "jaxcnn", "sweep", "--config=mine.py", "--workdir=study", "--workers=2"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    results = [
+        json.loads(path.read_text()) for path in tmp_path.glob("study/trials/signs/*/result.json")
+    ]
+    assert [result["status"] for result in results] == ["completed"] * 6
+    assert len({result["final"]["validation"]["loss"] for result in results}) == 6
+    report = subprocess.run(
+        [sys.executable, "-m", "jaxcnn", "report", "study"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert report.returncode == 0, report.stderr
+    assert "signs" in (tmp_path / "study" / "report.html").read_text()

@@ -17,7 +17,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
-from tests.train.test_loop import without_time
+from tests.train.runs import without_time
 
 RATE = "optimizer.learning_rate"
 

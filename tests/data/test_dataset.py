@@ -10,7 +10,7 @@ from jaxcnn.data.split import Source, Split
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from tests.conftest import ROOT
-from tests.data.sources.test_arrays import write_idx
+from tests.data.sources.test_idx import write_idx
 
 pytestmark = pytest.mark.fast
 

@@ -13,7 +13,7 @@ from jaxcnn.train.experiment import Experiment, create_feed, resolve
 from jaxcnn.train.start import train
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
-from tests.train.test_loop import assert_same_bits
+from tests.train.runs import assert_same_bits
 
 
 def parts_of(config, dataset, seed=0):

@@ -19,7 +19,7 @@ from jaxcnn.train.saved_run import load_state
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import DIGITS, QUICK
-from tests.train.test_loop import assert_same_bits, final_state, without_time
+from tests.train.runs import assert_same_bits, final_state, without_time
 
 
 class Recorder:

@@ -64,7 +64,7 @@ def test_classes_are_matched_by_name(photo_run, tmp_path, rng, caplog):
     workdir, _ = photo_run
     write_photos(tmp_path / "two", 1.0, rng, ("grey", "light"))
     assert evaluate(workdir, data=tmp_path / "two")["accuracy"] > 0.95
-    assert "has images of 2 of the run's 3 classes; none of: dark" in caplog.text
+    assert "has images of 2 of the run's 3 classes; missing: dark" in caplog.text
     write_photos(tmp_path / "one", 1.0, rng, ("light",))
     assert evaluate(workdir, data=tmp_path / "one")["accuracy"] > 0.95
     (tmp_path / "two" / "light").rename(tmp_path / "two" / "lihgt")
@@ -82,9 +82,46 @@ def test_a_folder_that_holds_a_test_split_alone(photo_run, tmp_path, rng):
         evaluate(workdir, data=tmp_path, split="validation")
     write_photos(tmp_path / "valid", 1.0, rng, count=1)
     assert evaluate(workdir, data=tmp_path, split="validation")["count"] == 3
-    write_photos(tmp_path / "more", 1.0, rng, count=1)  # beside splits, it is no split
-    with pytest.raises(UserError, match="has test/ and valid/, but no train/"):
-        evaluate(workdir, data=tmp_path)
+
+
+def test_only_the_split_is_read(photo_run, tmp_path, rng):
+    workdir, _ = photo_run
+    write_photos(tmp_path / "test", 1.0, rng, count=2)
+    (tmp_path / "train" / "dark").mkdir(parents=True)
+    (tmp_path / "train" / "dark" / "broken.png").write_bytes(b"")
+    assert evaluate(workdir, data=tmp_path)["count"] == 6
+
+
+def test_refusals_name_no_setting_that_an_evaluation_lacks(photo_run, tmp_path, rng, error_of):
+    workdir, _ = photo_run
+    write_photos(tmp_path / "test", 1.0, rng, count=1)
+    command = "eval", f"--workdir={workdir}", f"--data={tmp_path}"
+    empty = tmp_path / "test" / "empty"
+    empty.mkdir()
+    errors = [error_of(*command)]
+    assert errors[0].startswith(f"the class folder {empty} has no readable image (.jpg")
+    assert errors[0].endswith("fill it, or remove it")
+    (empty / "0.png").write_bytes(b"")
+    errors.append(error_of(*command))
+    assert errors[1].endswith("the file is empty; remove it")
+    shutil.rmtree(empty)
+
+    write_photos(tmp_path / "more", 1.0, rng, count=1)
+    errors.append(error_of(*command))
+    assert errors[2] == (
+        f"{tmp_path / 'more'} is next to test/ but is not a split (train, validation, test); "
+        f"move it away, or use a single split with data={tmp_path / 'test'}"
+    )
+    assert evaluate(workdir, data=tmp_path / "test")["count"] == 3
+    shutil.rmtree(tmp_path / "more")
+
+    write_photos(tmp_path / "testing", 1.0, rng, count=1)
+    errors.append(error_of(*command))
+    assert errors[3] == f"{tmp_path} has both test/ and testing/ for the test split; rename one"
+    shutil.rmtree(tmp_path)
+    errors.append(error_of(*command))
+    assert errors[4] == f"--data='{tmp_path}': there is no such directory"
+    assert "config.data" not in "".join(errors)
 
 
 def test_a_folder_with_splits(photo_run, tmp_path, rng):
@@ -93,7 +130,9 @@ def test_a_folder_with_splits(photo_run, tmp_path, rng):
         write_photos(tmp_path / split, 1.0, rng, count=count)
     assert evaluate(workdir, data=tmp_path)["count"] == 6
     assert evaluate(workdir, split="train", data=tmp_path)["count"] == 9
-    with pytest.raises(UserError, match="split='validation': .*valid: test, train"):
+    with pytest.raises(
+        UserError, match="split='validation': .* has no such split; valid: test, train"
+    ):
         evaluate(workdir, split="validation", data=tmp_path)
 
 

@@ -9,7 +9,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
-from tests.train.test_loop import assert_same_bits, final_state, preempted, stop_at
+from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
 
 
 def stopped_at_7(config, workdir, monkeypatch, **data):

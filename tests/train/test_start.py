@@ -15,7 +15,7 @@ from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT
-from tests.train.test_loop import assert_same_bits, final_state
+from tests.train.runs import assert_same_bits, final_state
 
 
 class Signals:

@@ -1,3 +1,5 @@
+"""The training step and the evaluation step: gradients, masks, heads, averages."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -5,50 +7,16 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from jaxcnn import create_model
 from jaxcnn.layout import Layout
 from jaxcnn.models.inception import AuxiliaryHeads
 from jaxcnn.optim.averaging import Averaging
-from jaxcnn.optim.chain import create_optimizer, gradient_clipping
 from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
-from jaxcnn.optim.schedule import Schedule
 from jaxcnn.train.batch_stats import make_statistics_step, reestimate
 from jaxcnn.train.losses import softmax_cross_entropy
-from jaxcnn.train.recipe import Recipe
-from jaxcnn.train.state import abstract_state, evaluation_variables, init_state
-from jaxcnn.train.step import make_eval_step, make_train_step
-
-SHAPE = (6, 6, 1)
-
-
-@pytest.fixture
-def batch(rng):
-    return {
-        "image": jnp.array(rng.normal(size=(8, *SHAPE)), jnp.float32),
-        "label": jnp.array(rng.integers(0, 3, 8), jnp.int32),
-        "mask": jnp.ones(8, bool),
-    }
-
-
-def initial_state(model, recipe, seed=0):
-    return init_state(model, recipe, SHAPE, seed, Layout.over_all_devices())
-
-
-def step_of(model, recipe):
-    """The compiled step of a recipe: (state, batch) → (state, metrics)."""
-    train_step = jax.jit(make_train_step(model))
-    return lambda state, batch: train_step(state, batch, recipe)
-
-
-def setting(name="linear", optimizer=None, recipe=None, **fields):
-    """A model, plain gradient descent with a learning rate of 0.1, and the state they begin with."""
-    model = create_model(name, num_classes=3, **fields)
-    optimizer = optimizer or {"name": "sgd", "learning_rate": 0.1}
-    groups = (recipe or {}).get("groups")
-    tx = create_optimizer(optimizer, Schedule(Partial(lambda step: 1.0)), groups)
-    recipe = Recipe(tx, **(recipe or {}))
-    return model, recipe, initial_state(model, recipe)
+from jaxcnn.train.state import abstract_state, evaluation_variables
+from jaxcnn.train.step import make_eval_step
+from tests.train.problem import SHAPE, initial_state, setting, step_of
 
 
 def test_a_step_goes_down_the_gradient_of_the_mean_loss(batch):
@@ -171,65 +139,6 @@ def test_seeds_initialise_differently():
     kernel = state.params["head"]["kernel"]
     np.testing.assert_array_equal(kernel, same.params["head"]["kernel"])
     assert (kernel != other.params["head"]["kernel"]).any()
-
-
-# --- microbatches ---
-
-
-@pytest.mark.parametrize("parts", [2, 4])
-def test_microbatches_add_up_to_the_batch(parts):
-    """In float64, with a penalty, clipping and a mask that leaves parts of unequal count."""
-    with jax.enable_x64(True):
-        rng = np.random.default_rng(0)
-        batch = {
-            "image": jnp.array(rng.normal(size=(8, *SHAPE))),
-            "label": jnp.array(rng.integers(0, 3, 8)),
-            "mask": jnp.array([True, True, False, True, True, False, True, True]),
-        }
-        common = {"l2_regularization": 0.1, "clipping": gradient_clipping({"clip_norm": 0.5})}
-        steps = []
-        for microbatches in (1, parts):
-            model, recipe, state = setting(
-                "mlp", recipe={**common, "microbatches": microbatches},
-                widths=(16,), activation="tanh", dtype="float64", param_dtype="float64",
-            )  # fmt: skip
-            steps.append(step_of(model, recipe)(state, batch))
-        (whole, whole_metrics), (parted, parted_metrics) = steps
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-15),
-            parted.params, whole.params,
-        )  # fmt: skip
-        assert parted_metrics.read()[0].values == pytest.approx(
-            whole_metrics.read()[0].values, rel=1e-9
-        )
-
-
-def test_microbatches_in_a_higher_precision_than_the_parameters():
-    with jax.enable_x64(True):
-        model, recipe, state = setting("linear", recipe={"microbatches": 2}, dtype="float64")
-        batch = {
-            "image": jnp.ones((4, *SHAPE)), "label": jnp.zeros(4, jnp.int32), "mask": jnp.ones(4, bool)
-        }  # fmt: skip
-        new, _ = step_of(model, recipe)(state, batch)
-    assert new.params["head"]["kernel"].dtype == jnp.float32
-
-
-def test_microbatches_normalise_one_by_one(batch):
-    """Batch normalisation's running averages are those of two steps of half a batch."""
-    model, recipe, state = setting(
-        "simple_cnn", recipe={"microbatches": 2}, widths=(4,), dropout_rate=0.0
-    )
-    new, _ = step_of(model, recipe)(state, batch)
-    batch_stats = state.batch_stats
-    for first in (0, 1):
-        variables = {"params": state.params, "batch_stats": batch_stats}
-        images = batch["image"][first::2]
-        _, changed = model.apply(variables, images, train=True, mutable=["batch_stats"])
-        batch_stats = changed["batch_stats"]
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-        new.batch_stats, batch_stats,
-    )  # fmt: skip
 
 
 # --- what optimizers need of the step ---

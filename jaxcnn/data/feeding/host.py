@@ -216,7 +216,7 @@ def _decoded(images: EncodedImages, crop) -> Callable:
     """Adds images on disk to selected batches: reads and decodes each one."""
     tf, arrays = tensorflow("the input pipeline"), tensorflow_arrays()
     orientations, sizes = (tf.constant(images.places[key]) for key in ("orientation", "size"))
-    unusual = tf.constant(np.zeros(len(images), bool) if images.unusual is None else images.unusual)
+    unusual = tf.constant(images.is_unusual())
     image_by_image = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 
     def read(index, draws, mask):

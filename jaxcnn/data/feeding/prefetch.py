@@ -21,9 +21,7 @@ def prefetch(batches: Iterable[T], put: Callable[[T], U], size: int = 2) -> Iter
 
     def offer(item) -> None:
         while not closed.is_set():
-            with contextlib.suppress(
-                queue.Full
-            ):  # retry until there is room or the generator is closed
+            with contextlib.suppress(queue.Full):  # then try again
                 ready.put(item, timeout=0.1)
                 return
 

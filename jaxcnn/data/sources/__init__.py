@@ -1,1 +1,1 @@
-"""Where images come from: a file for each kind of source, their decoders, their cache, their table."""
+"""The image sources, their decoders, their cache and their registry."""

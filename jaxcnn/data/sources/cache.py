@@ -1,4 +1,4 @@
-"""A cache of arrays that took long to compute, in the user's cache directory."""
+"""A cache for arrays that are slow to compute, in the user's cache directory."""
 
 import contextlib
 import hashlib
@@ -20,14 +20,15 @@ def cached(
     compute: Callable[[], Arrays],
     is_valid: Callable[[Arrays], bool] = lambda arrays: True,
 ) -> Arrays:
-    """The arrays that `compute` gives, from the cache where they are there.
+    """The arrays from the cache, or else from `compute`.
 
-    They are in `cache_directory()`/data, in a file of that name and of a digest of `depends_on`;
-    nothing is written beside the data, which other programs read too.
+    The cache file is in `cache_directory()`/data, and named after `name` and a digest of `depends_on`.
+    Nothing is written next to the data, which other programs read too.
 
     Args:
-      depends_on: what the arrays depend on, by its `repr`.
-      is_valid: asked of cached arrays; where it says no, they are computed again.
+      name: prefix of the file's name.
+      depends_on: everything the arrays depend on; compared by its `repr`.
+      is_valid: if it returns False for the cached arrays, they are computed again.
     """
     digest = hashlib.blake2b(repr((name, depends_on)).encode(), digest_size=16).hexdigest()
     path = cache_directory() / "data" / f"{name}-{digest}.npz"
@@ -36,7 +37,7 @@ def cached(
         if is_valid(arrays):
             return arrays
     arrays = compute()
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs only time
+    with contextlib.suppress(OSError):  # without the cache it only takes longer
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
@@ -44,7 +45,7 @@ def cached(
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """A file's size and its time of change in nanoseconds; zeros where there is no file to ask."""
+    """A file's size in bytes and modification time in ns; zeros if the file is missing."""
     try:
         stat = path.stat()
     except OSError:

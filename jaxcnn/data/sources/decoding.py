@@ -1,4 +1,4 @@
-"""From the bytes of an image file to its pixels."""
+"""Decodes image files to pixels."""
 
 import functools
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.data.sources.complaints import Complaints, held_back
+from jaxcnn.data.sources.complaints import Complaints, captured
 from jaxcnn.data.sources.headers import (
     Header,
     Unsuitable,
@@ -17,27 +17,28 @@ from jaxcnn.data.sources.headers import (
     is_white_zero,
     opened,
     read_header,
+    without_ancillary_chunks,
 )
 from jaxcnn.errors import UserError
 from jaxcnn.tensorflow import tensorflow
 
-# Pillow warns of damaged metadata whenever it opens a file; what it says is told once, by name.
+# Pillow warns about damaged metadata each time it opens a file; `captured` logs it once, by name.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Makes a uint8 image of the bytes of an image file; of several frames, of the first.
+    """Decodes the bytes of an image file to uint8; only the first of several frames.
 
-    Alpha is dropped, as `convert("RGB")` of Pillow drops it: what is transparent shows the colour
-    that is stored there. Grey is 0.299 R + 0.587 G + 0.114 B, rounded. Of more than 8 bits per channel
-    it is value · 255 / white, rounded.
+    Alpha is dropped, as in Pillow's `convert("RGB")`: transparent pixels show their stored colour. Grey
+    is 0.299 R + 0.587 G + 0.114 B, rounded. Values of more than 8 bits become value · 255 / white,
+    rounded.
 
     Attributes:
-      size: images become size × size pixels; 0 leaves them as they are.
-      channels: 3 for colour, 1 for grey; images of the other kind are converted.
-      central_fraction: the side of the square that is scaled, in shares of the image's short side.
-      white: of images of more than 8 bits, the value that becomes 255; 0: the format's largest.
+      size: output images have size × size pixels; 0 keeps the original size.
+      channels: 3 for colour, 1 for grey; other images are converted.
+      central_fraction: side of the central square that is scaled, as a share of the short side.
+      white: the value that becomes 255 in images of more than 8 bits; 0: the format's maximum.
     """
 
     size: int
@@ -46,13 +47,16 @@ class Decoder:
     white: int = 0
 
     def __call__(self, encoded, orientation, box=None, unusual=False):
-        """Bytes, as a tensor → a uint8 tensor (height, width, channels).
+        """Decodes a string tensor to a uint8 tensor (height, width, channels).
 
         Args:
-          orientation: EXIF's, 1 … 8.
-          box: int32 (top, left, rows, columns) of what is scaled, in place of the square in the
-            centre.
-          unusual: `Header.unusual`, a bool.
+          orientation: EXIF orientation, 1 … 8.
+          box: int32 (top, left, rows, columns), the part to scale instead of the central square.
+          unusual: bool, `Header.unusual`.
+
+        Raises:
+          tf.errors.OpError, Unsuitable, OSError: the image cannot be decoded. In a graph, all of these
+            are OpErrors.
         """
         tf = tensorflow("decoding images")
         if self.size == 0:
@@ -73,7 +77,7 @@ class Decoder:
         upright_jpeg = tf.logical_and(usual_jpeg, tf.equal(orientation, 1))
         cropped = tf.cond(upright_jpeg, only_the_box, box_of_the_whole)
 
-        # Without antialiasing it takes a third of the time; training's crops shrink by little.
+        # Scaling without antialiasing takes a third of the time, and training crops shrink little.
         return tf.cond(
             tf.reduce_max(box[2:]) > 2 * self.size,
             lambda: self._scaled(cropped, antialias=True),
@@ -93,7 +97,7 @@ class Decoder:
         return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
     def _in_channels(self, image):
-        """Grey or colour of colour: a decoder's own grey depends on the format and its metadata."""
+        """Converts RGB to the decoder's channels; TensorFlow's own grey depends on the format."""
         if self.channels == 3:
             return image
         tf = tensorflow("decoding images")
@@ -116,7 +120,7 @@ class Decoder:
             return tf.ensure_shape(image, (None, None, 3))
 
         image = tf.cond(tf.cast(unusual, tf.bool), by_hand, by_tensorflow)
-        turned = [  # EXIF 2.3, tag 274: what row 0 and column 0 show
+        turned = [  # EXIF 2.3, tag 274, orientations 1 … 8
             lambda: image,
             lambda: image[:, ::-1],
             lambda: image[::-1, ::-1],
@@ -131,10 +135,13 @@ class Decoder:
 
 @damage_is_unsuitable()
 def unusual_pixels(encoded: bytes, white: int = 0) -> np.ndarray:
-    """uint8 (height, width, 3) of an image that TensorFlow would not read as Pillow does.
+    """Decodes with Pillow, to uint8 (height, width, 3).
+
+    Args:
+      white: as in `Decoder`.
 
     Raises:
-      Unsuitable, OSError: it cannot be decoded.
+      Unsuitable, OSError: the image cannot be decoded.
     """
     bits = read_header(encoded).bits
     if bits > 8:
@@ -143,29 +150,30 @@ def unusual_pixels(encoded: bytes, white: int = 0) -> np.ndarray:
         return np.minimum(scaled, 255).astype(np.uint8)
     image = opened(encoded)
     image.load()
-    image.info.pop("transparency", None)  # to convert it, too, only brings warnings
+    image.info.pop("transparency", None)  # `convert` would warn about it
     return np.asarray(image.convert("RGB"))
 
 
 def deep_values(encoded: bytes) -> np.ndarray:
-    """uint16 (height, width, 3), the values as stored of an image of more than 8 bits."""
+    """The stored values of an image of more than 8 bits per channel: uint16 (height, width, 3)."""
     image = opened(encoded)
-    if image.format == "PNG":  # of whose colours Pillow reads 8 bits
-        return tensorflow("decoding images").io.decode_png(encoded, 3, "uint16").numpy()
+    if image.format == "PNG":  # Pillow reads only 8 bits of colour
+        png = without_ancillary_chunks(encoded)  # TensorFlow prints a warning about odd ones
+        return tensorflow("decoding images").io.decode_png(png, 3, "uint16").numpy()
     values = np.asarray(image).astype(np.uint16)
     values = np.uint16(65535) - values if is_white_zero(image) else values
     return np.repeat(values[..., None], 3, axis=-1)
 
 
 def read_image(decoder: Decoder, path: str | Path) -> np.ndarray:
-    """The decoded image of a file, uint8 (height, width, channels), as its EXIF data turns it.
+    """Decodes a file to uint8 (height, width, channels), upright.
 
-    What is damaged in it, but lets it be decoded, is logged.
+    Logs a warning if the file is damaged but can be decoded.
 
     Raises:
-      UserError: the file is missing, is no image that can be read, or is too large an image.
+      UserError: the file is missing, is not a readable image, or is too large.
     """
-    with held_back() as complaints:
+    with captured() as complaints:
         image, _, said = read_listening(decoder, path, complaints)
     if said:
         logging.getLogger(__name__).warning("%s: %s", path, "; ".join(said))
@@ -175,33 +183,28 @@ def read_image(decoder: Decoder, path: str | Path) -> np.ndarray:
 def read_listening(
     decoder: Decoder, path: str | Path, complaints: Complaints
 ) -> tuple[np.ndarray, Header, list[str]]:
-    """A file's image, its header, and what was complained of; nothing else decodes meanwhile.
-
-    What TensorFlow's decoders complain of is left to Pillow's, which are silent but for libtiff.
-    """
-    tensorflow(f"reading {path}").constant(0)  # what it says at its start is about no file
-    complaints.listen()
-    try:
-        image, header = read_with_header(decoder, path)
-        written, warned = complaints.take()
-        if written and not header.unusual:
-            image, header = read_with_header(decoder, path, unusual=True)
-    finally:
-        complaints.take()  # an error says what they would
-    return image, header, [*written, *warned]
+    """A file's image, its header, and the complaints about it (`Complaints.of`)."""
+    (image, header), said = complaints.of(
+        lambda by_pillow: read_with_header(decoder, path, by_pillow)
+    )
+    return image, header, said
 
 
 def read_with_header(
-    decoder: Decoder, path: str | Path, unusual: bool = False
+    decoder: Decoder, path: str | Path, by_pillow: bool = False
 ) -> tuple[np.ndarray, Header]:
-    """A file's image, and its header; `unusual`, whatever the header says."""
+    """A file's image and header; `by_pillow` makes any image `unusual`.
+
+    Raises:
+      UserError: the file is missing, is not a readable image, or is too large.
+    """
     tf = tensorflow(f"reading {path}")
     try:
         encoded = Path(path).read_bytes()
         if not encoded:
             raise UserError(f"cannot read the image {path}: the file is empty")
         header = read_header(encoded)
-        header = header._replace(unusual=header.unusual or unusual)
+        header = header._replace(unusual=header.unusual or by_pillow)
         image = decoder(tf.constant(encoded), header.orientation, unusual=header.unusual)
         return image.numpy(), header
     except (tf.errors.OpError, OSError, Unsuitable) as error:
@@ -209,7 +212,7 @@ def read_with_header(
 
 
 def reason(error: Exception) -> str:
-    """The first sentence of an error, without the TensorFlow operation that it happened in."""
+    """The first sentence of an error message, without the name of the TensorFlow operation."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     text = str(getattr(error, "message", error)).split("[Op:")[0].split("\n")[0]

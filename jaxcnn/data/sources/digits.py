@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, upright and turned."""
+"""scikit-learn's handwritten digits, upright and rotated."""
 
 from importlib import metadata
 from typing import Annotated
@@ -13,12 +13,12 @@ UP_TO_180 = Limit(lambda value: 0 < value <= 180, "more than 0 and at most 180")
 
 
 def digits(resize: int) -> Source:
-    """scikit-learn's embedded 1,797 handwritten digits, 8×8×1; a fixed, stratified fifth is test.
+    """scikit-learn's 1,797 embedded handwritten digits, 8×8×1; a fixed, stratified fifth is test.
 
     Alpaydin & Kaynak 1998, Optical recognition of handwritten digits.
     """
     del resize
-    # Cached, since importing scikit-learn takes a second, a fifth of what a run takes to start.
+    # Cached, because importing scikit-learn takes a second, a fifth of a run's start-up time.
     arrays = cached("digits", metadata.version("scikit-learn"), _digits_of_scikit_learn)
     splits = {
         name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"])
@@ -44,32 +44,32 @@ def rotated_digits(
     copies: Annotated[int, AT_LEAST_1] = 10,
     largest_angle: Annotated[float, UP_TO_180] = 45.0,
 ) -> Source:
-    """The digits of `digits`, turned; the target is the angle in degrees, anticlockwise.
+    """The digits of `digits`, rotated; the target is the angle in degrees, anticlockwise.
+
+    All rotations of a digit are in the same split.
 
     Args:
       resize: pixels per side; 0: 24.
-      copies: how often each digit is there, each time turned by another angle.
-      largest_angle: angles are uniform in ± this.
-
-    A digit is in one split alone, whatever its angle.
+      copies: the number of rotations of each digit, each by another angle.
+      largest_angle: angles are uniform in ± this, in degrees.
     """
     from scipy.ndimage import affine_transform
 
     size = resize or 24
     rng = np.random.default_rng(0)
-    spacing = 12 / size  # in pixels of the original's 8×8, and a margin for its corners
+    spacing = 12 / size  # in pixels of the 8×8 original; 12 leaves a margin for its corners
 
-    def turned(image: np.ndarray, angle: float) -> np.ndarray:
+    def rotated(image: np.ndarray, angle: float) -> np.ndarray:
         cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
         matrix = spacing * np.array([[cos, sin], [-sin, cos]])
         offset = 3.5 - matrix @ np.full(2, (size - 1) / 2)
         pixels = affine_transform(image.astype(float), matrix, offset, (size, size), order=3)
         return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 
-    def all_turned(split: Split) -> Split:
+    def all_rotated(split: Split) -> Split:
         angles = rng.uniform(-largest_angle, largest_angle, (copies, len(split)))
         images = [
-            turned(image, angle)
+            rotated(image, angle)
             for of_copy in angles
             for image, angle in zip(split.images[..., 0], of_copy, strict=True)
         ]
@@ -83,4 +83,4 @@ def rotated_digits(
         "validation": upright["train"][order[:tenth]],
         "test": upright["test"],
     }
-    return Source({name: all_turned(split) for name, split in splits.items()}, ())
+    return Source({name: all_rotated(split) for name, split in splits.items()}, ())

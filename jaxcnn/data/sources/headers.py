@@ -1,11 +1,12 @@
-"""What an image file says of itself, without its pixels being decoded."""
+"""Reads image headers without decoding the pixels."""
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Pillow looks for formats that it has not loaded only where it may take any.
+# Pillow finds only formats whose plugins are loaded when it is given a list of formats.
 from PIL import (  # noqa: F401
     BmpImagePlugin,
     GifImagePlugin,
@@ -19,18 +20,18 @@ from PIL import (  # noqa: F401
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-MOST_PIXELS = 89_478_485  # a quarter of a GB in colour; Pillow's own limit
-_ORIENTATION = 0x0112  # a tag of EXIF's
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF's
+MOST_PIXELS = 89_478_485  # a quarter of a GB in colour, and Pillow's own limit
+_ORIENTATION = 0x0112  # EXIF tag
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 
 
 class Unsuitable(Exception):
-    """A file that no uint8 image is made of; the text says why."""
+    """A file that cannot become a uint8 image; the text says why."""
 
 
 @contextlib.contextmanager
 def damage_is_unsuitable() -> Iterator[None]:
-    """Makes Unsuitable of whatever Pillow raises at damaged files, which is of many types."""
+    """Turns the many types of exception that Pillow raises for damaged files into Unsuitable."""
     try:
         yield
     except (Unsuitable, OSError, MemoryError):
@@ -40,13 +41,13 @@ def damage_is_unsuitable() -> Iterator[None]:
 
 
 class Header(NamedTuple):
-    """What an image says of itself.
+    """An image's properties.
 
     Attributes:
-      size: its pixels (rows, columns), when it is upright.
-      orientation: EXIF's, 1 … 8, of the pixels as they are decoded.
-      unusual: TensorFlow's decoders do not read it, or not as Pillow does; `unusual_pixels` does.
-      bits: per channel.
+      size: (rows, columns) in pixels of the upright image.
+      orientation: EXIF orientation of the decoded pixels, 1 … 8.
+      unusual: whether `unusual_pixels` decodes it, because TensorFlow cannot or gives other pixels.
+      bits: bits per channel.
     """
 
     size: tuple[int, int]
@@ -56,29 +57,29 @@ class Header(NamedTuple):
 
 
 def opened(encoded: bytes) -> Image.Image:
-    """An image of one of the formats that are read, its pixels not yet decoded.
+    """Opens an image without decoding its pixels.
 
     Raises:
-      Unsuitable: it is too large to be decoded, or of none of the formats.
+      Unsuitable: it is too large, or not in a supported format.
     """
     try:
         image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise Unsuitable(str(error)) from error
     except UnidentifiedImageError as error:
-        raise Unsuitable(f"it is no {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}") from error
+        raise Unsuitable(f"it is not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}") from error
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise Unsuitable(f"{width:,}×{height:,} pixels; more than {MOST_PIXELS:,} are not decoded")
+        raise Unsuitable(f"{width:,}×{height:,} pixels; the limit is {MOST_PIXELS:,}")
     return image
 
 
 @damage_is_unsuitable()
 def read_header(encoded: bytes) -> Header:
-    """The header of an image's bytes.
+    """Reads the header of an encoded image.
 
     Raises:
-      Unsuitable, OSError: no uint8 image can be made of it.
+      Unsuitable, OSError: it cannot become a uint8 image.
     """
     image = opened(encoded)
     bits = _bits(image, encoded)
@@ -91,7 +92,7 @@ def read_header(encoded: bytes) -> Header:
 
 
 def is_white_zero(image: Image.Image) -> bool:
-    """Whether 0 is white in a TIFF; Pillow turns that round for no more than 8 bits."""
+    """Whether 0 is white in a TIFF. Pillow inverts such images only up to 8 bits."""
     return image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
@@ -102,39 +103,49 @@ def _bits(image: Image.Image, encoded: bytes) -> int:
     if image.format != "TIFF":
         return 8
     bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    unsigned = {1, 4}.issuperset(image.tag_v2.get(_SAMPLE_FORMAT, (1,)))  # 4: it is not said
+    unsigned = {1, 4}.issuperset(image.tag_v2.get(_SAMPLE_FORMAT, (1,)))  # 4: undefined
     if bits > 16 or not unsigned:
         kind = f"{bits}-bit" if unsigned else "signed or floating-point"
         raise Unsuitable(
-            f"a TIFF of {kind} numbers; put them into an .npz of floats (source='npz')"
+            f"a TIFF of {kind} numbers; save them as floats in an .npz file (source='npz')"
         )
     if bits > 8 and not image.mode.startswith("I;16"):
-        raise Unsuitable(f"{bits}-bit colour in a TIFF, of which Pillow reads 8; save it as PNG")
+        raise Unsuitable(
+            f"{bits}-bit colour in a TIFF, but Pillow reads only 8 bits; save it as PNG"
+        )
     return bits
 
 
 def _orientation(image: Image.Image, encoded: bytes) -> int:
-    """The orientation that `PIL.ImageOps.exif_transpose` finds; 1 where the data is damaged."""
+    """The orientation that `PIL.ImageOps.exif_transpose` finds; 1 if the metadata is damaged."""
     if image.format == "TIFF":
-        return 1  # Pillow decodes it upright
+        return 1  # Pillow turns it upright
     try:
-        if image.format == "PNG" and _says_more_behind_its_pixels(encoded):
-            exif = image.getexif()  # decodes the pixels on its way
+        if image.format == "PNG" and _has_chunks_after_pixels(encoded):
+            exif = image.getexif()  # decodes the pixels first
         else:
             exif = Image.Image.getexif(image)
         value = exif.get(_ORIENTATION, 1)
-    except Exception:  # of many types, whatever the damage is
+    except Exception:  # of many types, depending on the damage
         return 1
-    return next((n for n in range(1, 9) if n == value), 1)  # it may be a fraction, too
+    return next((n for n in range(1, 9) if n == value), 1)  # it can be a fraction
 
 
-def _says_more_behind_its_pixels(png: bytes) -> bool:
-    """Whether there are chunks between a PNG's pixels and its end."""
-    position, behind = 8, False
+def without_ancillary_chunks(png: bytes) -> bytes:
+    """A PNG with only the chunks that its pixels depend on; their names begin with a capital."""
+    return png[:8] + b"".join(data for kind, data in _chunks(png) if kind[:1].isupper())
+
+
+def _has_chunks_after_pixels(png: bytes) -> bool:
+    kinds = (kind for kind, _ in _chunks(png))
+    from_pixels = itertools.dropwhile(lambda kind: kind != b"IDAT", kinds)
+    return any(kind not in (b"IDAT", b"IEND") for kind in from_pixels)
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG: their kind, and all of their bytes."""
+    position = 8
     while position + 8 <= len(png):
-        kind = png[position + 4 : position + 8]
-        if behind and kind not in (b"IDAT", b"IEND"):
-            return True
-        behind = behind or kind == b"IDAT"
-        position += 12 + int.from_bytes(png[position : position + 4])
-    return False
+        end = position + 12 + int.from_bytes(png[position : position + 4])
+        yield png[position + 4 : position + 8], png[position:end]
+        position = end

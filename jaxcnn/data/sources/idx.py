@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its kin."""
+"""IDX files, as used by MNIST."""
 
 import gzip
 import zlib
@@ -13,10 +13,17 @@ from jaxcnn.limits import PATH
 
 
 def idx(resize: int, root: Annotated[str, PATH] = "", class_names: tuple = ()) -> Source:
-    """The four IDX files of MNIST and its kin, plain or gzipped (train-images-idx3-ubyte[.gz] …).
+    """The four IDX files of MNIST and similar sets, plain or gzipped (train-images-idx3-ubyte[.gz] …).
 
-    Format: LeCun's MNIST page: two zero bytes, the type (8: uint8), the number of dimensions, then
+    The format, from LeCun's MNIST page: two zero bytes, the type (8: uint8), the number of dimensions,
     each dimension as a big-endian uint32, then the data.
+
+    Args:
+      root: the folder of the files.
+      class_names: in label order; empty: the numbers.
+
+    Raises:
+      UserError: a file is missing, unreadable, truncated, or not an IDX file.
     """
     del resize
     folder = existing_directory("config.data.root", root)
@@ -31,6 +38,7 @@ def idx(resize: int, root: Annotated[str, PATH] = "", class_names: tuple = ()) -
 
 
 def _read_idx(root: Path, name: str, dimensions: int) -> np.ndarray:
+    """The array in an IDX file, uint8."""
     path = next((p for p in (root / name, root / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise UserError(f"config.data.root='{root}' has no {name} or {name}.gz")

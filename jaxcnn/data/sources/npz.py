@@ -16,7 +16,7 @@ _SPELLINGS = {
     "validation": ("validation", "val", "valid"),
     "test": ("test",),
 }
-# What each key holds: (split, "images", "labels" or "targets").
+# The split and part ('images', 'labels' or 'targets') of each key.
 _MEANINGS = {
     key: (split, part)
     for split, spellings in _SPELLINGS.items()
@@ -25,7 +25,7 @@ _MEANINGS = {
         f"{name}_images": "images",
         f"{name}_labels": "labels",
         f"{name}_targets": "targets",
-        f"x_{name}": "images",  # as Keras' files have it
+        f"x_{name}": "images",  # Keras
         f"y_{name}": "labels",
     }.items()
 }
@@ -37,17 +37,17 @@ def npz(
     """An .npz file of arrays: train_images, train_labels, and the same for validation and test.
 
     Images are (n, height, width) or (n, height, width, channels), uint8, or floats on any scale.
-    Labels are whole numbers from 0, (n,) or (n, 1). Or there are train_targets in place of
-    train_labels, floats (n,) or (n, …), for a regression.
+    Labels are whole numbers from 0, (n,) or (n, 1). For regression, train_targets, floats (n,) or
+    (n, …), replace train_labels. The names in MedMNIST (val_images, val_labels) and in Keras (x_train,
+    y_train) also work.
 
     Args:
-      class_names: by label; empty: the numbers.
-      ignore: shell patterns of the names of arrays that are left out; any other must be one of those
-        above, or, as in MedMNIST's and Keras' files, val_images and val_labels, or x_train, y_train
-        and the like.
+      path: the .npz file.
+      class_names: in label order; empty: the numbers.
+      ignore: shell patterns of array names to skip. All other names must be as above.
 
     Raises:
-      UserError: no such file, an array of another name, or arrays that are not as described.
+      UserError: no such file, an array with another name, or arrays that are not as described.
     """
     del resize
     splits, parts = {}, set()
@@ -56,8 +56,8 @@ def npz(
         kinds = [part for part in of_split if part != "images"]
         if len(kinds) != 1 or "images" not in of_split:
             raise UserError(
-                f"{path}: {split}_images and {split}_labels, or {split}_targets, go together; it "
-                f"holds {', '.join(f'{split}_{part}' for part in of_split)}"
+                f"{path} must have {split}_images and either {split}_labels or {split}_targets; it "
+                f"has {', '.join(f'{split}_{part}' for part in of_split)}"
             )
         parts |= set(kinds)
         splits[split] = split_from_arrays(
@@ -65,23 +65,23 @@ def npz(
         )
     if "train" not in splits:
         raise UserError(
-            f"{path} has no 'train_images' (or 'x_train'); it holds: "
+            f"{path} has no 'train_images' (or 'x_train'); it has: "
             f"{', '.join(sorted(arrays)) or 'nothing'}"
         )
     if len(parts) > 1:
-        raise UserError(f"{path} holds labels of one split and targets of another; leave one kind")
+        raise UserError(f"{path} has labels for one split and targets for another; keep one kind")
     if parts == {"targets"}:
         if class_names:
-            raise UserError(f"config.data.class_names: {path} holds targets, which have no classes")
+            raise UserError(f"config.data.class_names: {path} has targets, which have no classes")
         return Source(splits, (), remarks)
     names = class_names_or_numbers(class_names, splits["train"].labels)
     return Source(splits, names, remarks)
 
 
 def _arrays(path: str, ignore: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The arrays of a file by name, without those to be ignored; and lines about patterns of none."""
+    """The arrays of a file by name, without ignored ones; remarks about patterns without a match."""
     if not path or not Path(path).is_file():
-        raise UserError(f"config.data.path={path!r}: there is no such file; it takes an .npz file")
+        raise UserError(f"config.data.path={path!r}: there is no such file; set it to an .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = set(file.files)
@@ -94,22 +94,22 @@ def _arrays(path: str, ignore: tuple[str, ...]) -> tuple[dict[str, np.ndarray], 
         raise UserError(f"config.data.path={path!r} cannot be read as .npz: {error}") from error
     unused = [pattern for pattern, matching in left_out.items() if not matching]
     return arrays, tuple(
-        f"config.data.ignore: nothing in {path} is called {pattern!r}" for pattern in unused
+        f"config.data.ignore: nothing in {path} matches {pattern!r}" for pattern in unused
     )
 
 
 def _by_split(path: str, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays by split and by what they hold.
+    """The arrays by split and part.
 
     Raises:
-      UserError: an array's name is not known, or two hold the same.
+      UserError: an array's name is unknown, or two names mean the same.
     """
     unknown = [key for key in arrays if key not in _MEANINGS]
     if unknown:
         raise UserError(
-            f"{path} holds {', '.join(map(repr, unknown))}; arrays are called train_images, "
+            f"{path} has {', '.join(map(repr, unknown))}; valid names are train_images, "
             "train_labels (or train_targets), validation_images …, test_images …, or x_train, "
-            f"y_train …; config.data.ignore={unknown} leaves out the others"
+            f"y_train …; config.data.ignore={unknown} skips these"
         )
     found: dict[str, dict[str, np.ndarray]] = {}
     names: dict[tuple[str, str], str] = {}
@@ -117,8 +117,8 @@ def _by_split(path: str, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str
         split, part = _MEANINGS[key]
         if (split, part) in names:
             raise UserError(
-                f"{path} holds both {names[split, part]!r} and {key!r}; config.data.ignore=[{key!r}] "
-                "leaves one out"
+                f"{path} has both {names[split, part]!r} and {key!r}; config.data.ignore=[{key!r}] "
+                "skips one"
             )
         names[split, part] = key
         found.setdefault(split, {})[part] = arrays[key]

@@ -1,4 +1,4 @@
-"""Noise around a colour for each class."""
+"""Synthetic images: noise around one colour per class."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ def synthetic(
     train_images: Annotated[int, AT_LEAST_1] = 5_000,
     test_images: Annotated[int, AT_LEAST_1] = 1_000,
 ) -> Source:
-    """Noise around a colour for each class: for benchmarks, and to try what needs no real data.
+    """Noise around one colour per class: for benchmarks, and for trials without real data.
 
     Args:
       resize: pixels per side; 0: height × width.
@@ -33,4 +33,4 @@ def synthetic(
 
     splits = {"train": noise(train_images), "test": noise(test_images)}
     names = tuple(map(str, range(classes)))
-    return Source(splits, names, ("the images are synthetic: noise around a colour per class",))
+    return Source(splits, names, ("the images are synthetic: noise around one colour per class",))

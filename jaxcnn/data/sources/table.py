@@ -1,4 +1,4 @@
-"""Every source by name."""
+"""The registry of data sources."""
 
 from jaxcnn.data.sources.digits import digits, rotated_digits
 from jaxcnn.data.sources.folder import folder
@@ -8,7 +8,7 @@ from jaxcnn.data.sources.synthetic import synthetic
 from jaxcnn.data.sources.tfds import tfds
 from jaxcnn.registry import Registry
 
-# `resize` belongs to all of `data`; sources of files of any size need it while they read.
+# `resize` is a setting of all data; sources of images of any size need it while reading.
 SOURCES = Registry("data source", not_settings=("resize",))
 register_source = SOURCES.register
 for _source in (digits, rotated_digits, synthetic, tfds, idx, npz, folder):

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets: sets in memory, and sets of photographs that stay in their shards."""
+"""TensorFlow Datasets: small images in memory, photographs on disk in their shards."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ from jaxcnn.data.sources.cache import cached, stamp
 from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.headers import Unsuitable, read_header
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
-from jaxcnn.data.split import Source, Split
+from jaxcnn.data.split import Source, Split, existing_directory
 from jaxcnn.errors import UserError
 from jaxcnn.limits import PATH, UP_TO_1
 from jaxcnn.tensorflow import tensorflow
@@ -28,19 +28,20 @@ def tfds(
     data_dir: Annotated[str, PATH] = "",
     central_fraction: Annotated[float, UP_TO_1] = 1.0,
 ) -> Source:
-    """A TensorFlow Datasets image classification set.
+    """An image classification data set of TensorFlow Datasets.
 
-    One whose images are of one size is read into memory. One of photographs stays on disk: each image
-    is read out of its shard when it is needed, in any order, and decoded then.
+    Images of one size are read into memory. Photographs, which differ in size, stay on disk: each is
+    read from its shard and decoded when needed, in any order.
 
     Args:
-      name: as in the TFDS catalogue, with a config or version where wanted.
-      data_dir: where it is prepared or will be; empty: `TFDS_DATA_DIR`, else TFDS's own default.
-      central_fraction: of photographs, the square in the centre, in shares of the short side, that is
-        shown where no augmentation has cropped it; 0.875 is 224 of 256 pixels.
+      resize: photographs are scaled to resize × resize pixels.
+      name: as in the TFDS catalogue, optionally with a config or version.
+      data_dir: where the data set is or will be prepared; empty: `TFDS_DATA_DIR`, else TFDS's default.
+      central_fraction: for photographs, side of the central square to show, as a share of the short
+        side, when no augmentation crops the image; 0.875 is 224 of 256 pixels.
 
     Raises:
-      UserError: the set does not exist, is not there and cannot be fetched, or does not fit memory.
+      UserError: the data set does not exist, cannot be downloaded, or does not fit in memory.
     """
     builder = _prepared_builder(name, data_dir)
     features = builder.info.features
@@ -51,7 +52,8 @@ def tfds(
     if None in shape:
         if not resize:
             raise UserError(
-                f"the images of {name!r} differ in size; config.data.resize=224, say, makes them equal"
+                f"the images of {name!r} differ in size; for example, config.data.resize=224 makes "
+                "them equal"
             )
         decoder = Decoder(resize, shape[-1], central_fraction)
         splits = {split: _on_disk(builder, split, decoder) for split in in_splits}
@@ -59,28 +61,30 @@ def tfds(
     if central_fraction != 1:
         raise UserError(
             f"config.data.central_fraction={central_fraction} is for photographs; the images of "
-            f"{name!r} are of one size"
+            f"{name!r} all have the same size"
         )
     return _labelled(_in_memory(builder, name, in_splits), class_names)
 
 
 def _prepared_builder(name: str, data_dir: str):
-    """TFDS's builder of a set of images and labels, which is there, or was fetched now."""
+    """TFDS's builder of a data set with images and labels; downloads the data if needed."""
     tensorflow(f"config.data.source='tfds' (name={name!r})")
     import tensorflow_datasets
 
     if not name:
-        raise UserError("config.data.name is empty; it takes the name of a TFDS set, e.g. cifar10")
-    if data_dir and not Path(data_dir).is_dir():
-        raise UserError(f"config.data.data_dir={data_dir!r}: there is no such directory")
+        raise UserError(
+            "config.data.name is empty; set it to the name of a TFDS data set, e.g. cifar10"
+        )
+    if data_dir:
+        existing_directory("config.data.data_dir", data_dir)
     try:
         builder = tensorflow_datasets.builder(name, data_dir=data_dir or None)
     except tensorflow_datasets.core.registered.DatasetNotFoundError:
         known = tensorflow_datasets.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(name, known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else "its catalogue lists those that it has"
+        advice = f"did you mean {near[0]!r}?" if near else "see its catalogue for the names"
         raise UserError(
-            f"config.data.name={name!r}: TFDS has no such set; nor is one in "
+            f"config.data.name={name!r}: there is no such data set in TFDS or in "
             f"{data_dir or os.environ.get('TFDS_DATA_DIR') or 'its data directory'}; {advice}"
         ) from None
     except (ValueError, AssertionError) as error:
@@ -90,18 +94,21 @@ def _prepared_builder(name: str, data_dir: str):
     features = builder.info.features
     if not {"image", "label"} <= set(features):
         raise UserError(
-            f"config.data.name={name!r} has no 'image' and 'label', but {list(features)}"
+            f"config.data.name={name!r} must have 'image' and 'label'; it has {list(features)}"
         )
     if not isinstance(features["label"], tensorflow_datasets.features.ClassLabel):
         kind = type(features["label"]).__name__
-        raise UserError(f"config.data.name={name!r} has labels that are no classes, but {kind}")
+        raise UserError(
+            f"config.data.name={name!r} has labels of type {kind}; they must be classes"
+        )
     return builder
 
 
 def _in_memory(builder, name: str, in_splits: list[str]) -> dict[str, Split]:
+    """Reads the splits into memory, if they fit."""
     tf = tensorflow("reading TFDS sets")
     counts = {split: builder.info.splits[split].num_examples for split in in_splits}
-    # Three copies: as read, as sorted and split, and tf.data's.
+    # Three copies: as read, sorted and split, and in tf.data.
     image_bytes = int(np.prod(builder.info.features["image"].shape))
     _check_memory(repr(name), 3 * sum(counts.values()) * image_bytes)
     splits = {}
@@ -117,7 +124,7 @@ def _in_memory(builder, name: str, in_splits: list[str]) -> dict[str, Split]:
 
 
 def _labelled(splits: Mapping[str, Split], names: tuple[str, ...]) -> Source:
-    """The splits whose labels are given; of a contest's test images they are all -1."""
+    """Leaves out splits without labels: in a contest's test split they are all -1."""
     without = [name for name, split in splits.items() if (split.labels == -1).all()]
     return Source(
         {name: split for name, split in splits.items() if name not in without},
@@ -127,12 +134,12 @@ def _labelled(splits: Mapping[str, Split], names: tuple[str, ...]) -> Source:
 
 
 def _on_disk(builder, split: str, decoder: Decoder) -> Split:
-    """A split whose images stay in its shards; where each is in them is looked up once, and cached."""
+    """A split whose images stay in its shards; the index of their places is cached."""
     info = builder.info
     if info.file_format.value != "tfrecord":
         raise UserError(
-            f"the TFDS set {info.full_name} is stored as {info.file_format.value}; images that stay on "
-            f"disk are read from tfrecord: `tfds convert_format --to tfrecord`"
+            f"the TFDS data set {info.full_name} is stored as {info.file_format.value}; photographs "
+            "are read only from tfrecord: convert it with `tfds convert_format --to tfrecord`"
         )
     shards = [Path(path) for path in info.splits[split].filepaths]
     stats = [(path.name, *stamp(path)) for path in shards]
@@ -149,10 +156,10 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
     offset, length, label, height, width, unusual = index["record"].T
     if len(offset) != info.splits[split].num_examples:
         raise UserError(
-            f"{info.full_name}: the shards of {split} hold {len(offset)} images, and its "
-            f"dataset_info.json says {info.splits[split].num_examples}; prepare it anew"
+            f"{info.full_name}: the shards of {split} have {len(offset)} images, but "
+            f"dataset_info.json says {info.splits[split].num_examples}; prepare the data set again"
         )
-    places = np.ones(len(offset), PLACE)  # TFDS, too, leaves images as they are stored
+    places = np.ones(len(offset), PLACE)  # orientation 1: TFDS, too, ignores EXIF
     places["file"], places["offset"], places["length"] = index["shard"], offset, length
     places["size"] = np.stack([height, width], axis=1)
     files = np.array([str(path) for path in shards], object)
@@ -162,11 +169,10 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
 
 
 def _records(shard: Path) -> np.ndarray:
-    """int64 (records, 6): an image's first byte in a shard, its bytes, its label, height and width,
-    and whether it is unusual.
+    """int64 (records, 6): offset, length in bytes, label, height, width, `unusual` of each image.
 
-    A TFRecord is its length as a little-endian uint64, a checksum of 4 bytes, that many bytes and
-    another checksum; here, of a serialised tf.train.Example.
+    A TFRecord is a length as little-endian uint64, a 4-byte checksum, that many bytes (here a
+    serialised tf.train.Example), and another 4-byte checksum.
     """
     tf = tensorflow("reading TFDS sets")
     found, position, size = [], 0, shard.stat().st_size
@@ -174,7 +180,9 @@ def _records(shard: Path) -> np.ndarray:
         while header := file.read(12):
             length = int.from_bytes(header[:8], "little")
             if position + 16 + length > size:
-                raise UserError(f"{shard} is cut short at byte {position}; prepare the set anew")
+                raise UserError(
+                    f"{shard} is truncated at byte {position}; prepare the data set again"
+                )
             record = file.read(length)
             file.seek(4, os.SEEK_CUR)
             try:
@@ -184,8 +192,8 @@ def _records(shard: Path) -> np.ndarray:
                 header = read_header(image)
             except (OSError, ValueError, DecodeError, Unsuitable) as error:
                 raise UserError(
-                    f"{shard}, byte {position}: this is no example of an image and its label; "
-                    "prepare the set anew"
+                    f"{shard}, byte {position}: not an example of an image and its label; prepare "
+                    "the data set again"
                 ) from error
             stored = header.size if header.orientation < 5 else header.size[::-1]
             offset = position + 12 + record.index(image)
@@ -197,16 +205,16 @@ def _records(shard: Path) -> np.ndarray:
 def _download(builder, name: str) -> None:
     advice = (
         f"prepare it on a machine with a network (`tfds build {name}`) and "
-        "set TFDS_DATA_DIR or config.data.data_dir to the folder that holds it"
+        "set TFDS_DATA_DIR or config.data.data_dir to its folder"
     )
     try:
-        # TFDS asks each of its servers again and again for minutes; a name look-up tells at once.
+        # Without a network TFDS retries for minutes; a name lookup fails at once.
         if not urllib.request.getproxies():
             socket.getaddrinfo("storage.googleapis.com", 443)
         builder.download_and_prepare()
     except Exception as error:
         raise UserError(
-            f"TFDS set {name!r} is not in {builder.data_dir} and cannot be fetched "
+            f"TFDS data set {name!r} is not in {builder.data_dir} and cannot be downloaded "
             f"({type(error).__name__}); {advice}"
         ) from error
 
@@ -215,5 +223,5 @@ def _check_memory(what: str, size: int) -> None:
     free = psutil.virtual_memory().available
     if size > free:
         raise UserError(
-            f"{what} takes {size / 2**30:.1f} GiB in memory and {free / 2**30:.1f} GiB are free"
+            f"{what} needs {size / 2**30:.1f} GiB of memory, but {free / 2**30:.1f} GiB are free"
         )

@@ -1,4 +1,4 @@
-"""Which files in a folder are images, of which split and which class, and which are left out."""
+"""Which files in a folder are images, with their splits and classes, and which are skipped."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxcnn.data.sources.headers import EXTENSIONS
 from jaxcnn.errors import UserError, suggestion
 
-# What the folders of the splits may be called, in any case.
+# The names of split folders, in any case.
 _SPLIT_OF = {
     "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation",
@@ -16,34 +16,44 @@ _SPLIT_OF = {
 }  # fmt: skip
 MEANINGS = ("auto", "splits", "classes")
 LAYOUTS = "root/train/CLASS/image.jpg or root/CLASS/image.jpg"
-_NAMED = 5  # of what is left out, by name
+_NAMED = 5  # skipped files in a remark
+_AS_CLASSES = "read every folder as a class with config.data.folders=classes"
 
-Paths = Mapping[str, Mapping[str, list[Path]]]  # of images, in order, by split and by class
+Classes = Mapping[str, list[Path]]  # the images of each class, in order
 
 
-def image_tree(top: Path, meaning: str, ignore: Sequence[str]) -> tuple[Paths, list[str]]:
-    """The images in a folder, and lines about what is left out.
+def image_tree(
+    top: Path, meaning: str, ignore: Sequence[str]
+) -> tuple[Mapping[str, Classes], list[str]]:
+    """The images in a folder to train on, by split and class, and remarks about what is skipped.
 
     Args:
-      meaning: of `MEANINGS`, what the folders in it are.
-      ignore: shell patterns of names, or of paths under `top`, that are left out.
+      meaning: one of `MEANINGS`, what the folders in `top` are.
+      ignore: shell patterns of names, or of paths under `top`, to skip.
 
     Raises:
       UserError: a folder is neither a split nor a class, or has no images.
     """
     listing = _Listing(top, ignore)
-    folders = listing.folders(top)
-    if not folders:
-        raise UserError(f"config.data.root={str(top)!r} has no folders in it; expected {LAYOUTS}")
-    splits = _split_folders(top, folders, meaning)
+    splits, others = _split_folders(listing, meaning)
+    if "train" not in splits:
+        present = [folder.name for folder in splits.values()]
+        has = f"has {'/ and '.join(present)}/ but no train/" if present else "has no train/"
+        ignoring = [_ignoring(present)] if present else []
+        raise UserError(f"{top} {has}; {', or '.join([_AS_CLASSES, *ignoring])}")
+    if others:
+        raise UserError(
+            f"{others[0]} is next to {splits['train'].name}/ but is not a split (train, validation, "
+            f"test); {_ignoring([others[0].name])}, or {_AS_CLASSES}"
+        )
     paths = {split: _classes(listing, where, split) for split, where in splits.items()}
+    remarks = listing.remarks()
     for split, classes in paths.items():
         for name in classes.keys() - paths["train"].keys():
             raise UserError(
                 f"{splits[split] / name}: train has no class '{name}'; "
                 f"{suggestion(name, paths['train'])}"
             )
-    remarks = listing.remarks()
     for split, classes in paths.items():
         missing = sorted(paths["train"].keys() - classes.keys())
         if missing:
@@ -53,105 +63,133 @@ def image_tree(top: Path, meaning: str, ignore: Sequence[str]) -> tuple[Paths, l
     return paths, remarks
 
 
-def held_out_folders(top: Path) -> dict[str, Path]:
-    """The folders of splits, by split, in a folder that has these and no train/; else {}."""
-    folders = [path for path in sorted(top.glob("*/")) if not path.name.startswith(".")]
-    found = {_SPLIT_OF.get(path.name.lower(), ""): path for path in folders}
-    return {} if {"", "train"} & set(found) else found
+def image_tree_of_split(
+    top: Path, split: str, as_classes: bool, ignore: Sequence[str]
+) -> tuple[Classes, list[str]]:
+    """The images of one split in a folder, by class, and remarks about what is skipped.
+
+    A folder without split folders, or with only train/, is read as the split.
+
+    Args:
+      as_classes: every folder in `top` is a class, whatever its name.
+      ignore: as in `image_tree`.
+
+    Raises:
+      UserError: the folder has other splits but not this one, a folder is neither a split nor a class,
+        or a folder has no images.
+    """
+    listing = _Listing(top, ignore, is_configurable=False)
+    splits, others = _split_folders(listing, "classes" if as_classes else "auto")
+    if others:
+        example = next(iter(splits.values()))
+        raise UserError(
+            f"{others[0]} is next to {example.name}/ but is not a split (train, validation, test); "
+            f"move it away, or use a single split with data={example}"
+        )
+    name = "train" if set(splits) == {"train"} else split
+    if name not in splits:
+        raise UserError(f"split={split!r}: {top} has no such split; {suggestion(split, splits)}")
+    return _classes(listing, splits[name], name), listing.remarks()
 
 
-def _split_folders(top: Path, folders: list[Path], meaning: str) -> dict[str, Path]:
-    """The folders that hold the classes, by split."""
+def _split_folders(listing: "_Listing", meaning: str) -> tuple[dict[str, Path], list[Path]]:
+    """The folder of each split, and the folders next to them that are not splits.
+
+    If the folders are classes, `top` is train.
+    """
+    top, folders = listing.top, listing.folders(listing.top)
+    if not folders:
+        raise UserError(f"{top} has no folders in it; expected {LAYOUTS}")
     named = {folder: _SPLIT_OF.get(folder.name.lower()) for folder in folders}
     if meaning == "classes" or (meaning == "auto" and not any(named.values())):
-        return {"train": top}
-    as_classes = "config.data.folders=classes takes every folder as a class"
+        return {"train": top}, []
     splits: dict[str, Path] = {}
     for folder, split in named.items():
         if split in splits:
             raise UserError(
-                f"config.data.root={str(top)!r} has both {splits[split].name}/ and {folder.name}/, "
-                f"each of them the {split} split; rename one, or {_leave_out(folder.name)}"
+                f"{top} has both {splits[split].name}/ and {folder.name}/ for the {split} split; "
+                f"{listing.fixes('rename one', ignore=folder.name)}"
             )
         if split:
             splits[split] = folder
-    if "train" not in splits:
-        there = [folder.name for folder in splits.values()]
-        has = f"has {'/ and '.join(there)}/, but no train/" if there else "has no train/"
-        way_on = f", or {_leave_out(*there)}" if there else ""
-        raise UserError(f"config.data.root={str(top)!r} {has}; {as_classes}{way_on}")
-    for folder, split in named.items():
-        if not split:
-            raise UserError(
-                f"{folder} is beside {splits['train'].name}/, and is no split (train, validation, "
-                f"test); {_leave_out(folder.name)}, or {as_classes}"
-            )
-    return splits
+    return splits, [folder for folder, split in named.items() if not split]
 
 
 def _classes(listing: "_Listing", folder: Path, split: str) -> dict[str, list[Path]]:
     """The images of a split, by class."""
     classes = listing.folders(folder)
-    way_on = f"expected {LAYOUTS}"
-    if split != "train":
-        way_on = f"give it a folder for each class, or {_leave_out(folder.name)}"
     if not classes:
-        raise UserError(f"{folder} has no class folders, and so its images no labels; {way_on}")
+        fixes = f"expected {LAYOUTS}"
+        if split != "train":
+            fixes = listing.fixes("give it a folder for each class", ignore=folder.name)
+        raise UserError(f"{folder} has no class folders, so its images have no labels; {fixes}")
     found = {path.name: sorted(listing.images(path)) for path in classes}
     for name, paths in found.items():
         if not paths:
             where = (folder / name).relative_to(listing.top).as_posix()
             raise UserError(
-                f"the class folder {folder / name} holds no image of a kind that is read "
-                f"({' '.join(EXTENSIONS)}); fill it, remove it, or {_leave_out(where)}"
+                f"the class folder {folder / name} has no readable image ({' '.join(EXTENSIONS)}); "
+                f"{listing.fixes('fill it', 'remove it', ignore=where)}"
             )
     return found
 
 
 class _Listing:
-    """Lists folders, and notes what it leaves out."""
+    """Lists folders, and records what is skipped.
 
-    def __init__(self, top: Path, ignore: Sequence[str]):
+    Args:
+      is_configurable: whether messages may suggest settings.
+    """
+
+    def __init__(self, top: Path, ignore: Sequence[str], is_configurable: bool = True):
         self.top, self._ignore = top, tuple(map(str, ignore))
+        self._is_configurable = is_configurable
         self._used: set[str] = set()
-        self._left_out: set[str] = set()
+        self._skipped: set[str] = set()
 
     def folders(self, folder: Path) -> list[Path]:
-        """The folders in a folder; other files are left out."""
+        """The folders in a folder; skips other files."""
         folders, files = self._entries(folder)
-        self._left_out |= set(map(self._name, files))
+        self._skipped |= set(map(self._name, files))
         return folders
 
     def images(self, folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-        """The images in a folder and in those within; a link to one that it is in is left out."""
+        """The images in a folder and its subfolders; skips links to a folder in `above`."""
         folders, files = self._entries(folder)
         above |= {folder.resolve()}
         for file in files:
             if file.suffix.lower() in EXTENSIONS:
                 yield file
             else:
-                self._left_out.add(self._name(file))
+                self._skipped.add(self._name(file))
         for inner in folders:
             if inner.resolve() in above:
-                self._left_out.add(self._name(inner))
+                self._skipped.add(self._name(inner))
             else:
                 yield from self.images(inner, above)
 
     def remarks(self) -> list[str]:
+        """Lines about unused patterns and skipped files."""
+        unused = [pattern for pattern in self._ignore if pattern not in self._used]
         lines = [
-            f"config.data.ignore: nothing in {self.top} is called {pattern!r}"
-            for pattern in self._ignore
-            if pattern not in self._used
+            f"config.data.ignore: nothing in {self.top} matches {pattern!r}"
+            for pattern in unused
+            if self._is_configurable
         ]
-        if self._left_out:
+        if self._skipped:
             lines.append(
-                f"left out of {self.top} {_some(sorted(self._left_out), 'file', 'files')}; images "
-                f"are {' '.join(EXTENSIONS)} in the folders of classes"
+                f"skipped {_some(sorted(self._skipped), 'file', 'files')} in {self.top}; images are "
+                f"{' '.join(EXTENSIONS)} in class folders"
             )
         return lines
 
+    def fixes(self, *fixes: str, ignore: str) -> str:
+        """What the user can do, for an error message."""
+        settings = (_ignoring([ignore]),) if self._is_configurable else ()
+        return ", or ".join((*fixes, *settings))
+
     def _entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """The folders and the other files in a folder, by name, but for those to be ignored."""
+        """The folders and the other files in a folder, by name, without ignored ones."""
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -162,7 +200,7 @@ class _Listing:
             path = folder / entry.name
             if entry.name.startswith(".") or entry.name == "__MACOSX" or self._is_ignored(path):
                 continue
-            # A link that leads nowhere, or to itself, is no folder.
+            # `entry.is_dir` raises for a link to itself; `path.is_dir` returns False.
             is_folder = path.is_dir() if entry.is_symlink() else entry.is_dir()
             parts[not is_folder].append(path)
         return parts
@@ -181,12 +219,12 @@ class _Listing:
         return path.relative_to(self.top).as_posix()
 
 
-def _leave_out(*names: str) -> str:
-    return f"config.data.ignore={list(names)} leaves {'it' if len(names) == 1 else 'them'} out"
+def _ignoring(names: Sequence[str]) -> str:
+    return f"skip {'it' if len(names) == 1 else 'them'} with config.data.ignore={list(names)}"
 
 
 def _some(names: Sequence[str], one: str, many: str) -> str:
-    """How many, and the first few by name: '7 files (a, b, c, d, e, …)'."""
+    """The count and the first few names: '7 files (a, b, c, d, e, …)'."""
     more = ", …" if len(names) > _NAMED else ""
     listed = ", ".join(names[:_NAMED])
     return f"{len(names):,} {one if len(names) == 1 else many} ({listed}{more})"

@@ -66,8 +66,8 @@ class Observer:
     observer ends the run with a traceback, after the state is saved.
     """
 
-    def on_start(self, start: Start) -> None:
-        """Called before the first step of a new or resumed run."""
+    def on_start(self, start: Start) -> bool | None:
+        """Called before the first step of a new or resumed run; True stops it there."""
 
     def on_steps(self, step: int) -> None:
         """Called after each dispatch of one or more steps; nothing is read from the device."""

@@ -21,7 +21,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.start import train
 from tests.data.feeding.test_host import assert_equal, take
-from tests.data.sources.test_arrays import load
+from tests.data.sources.loading import load
 from tests.photographs import make_photographs
 
 AUGMENTATIONS = create_augmentations(
@@ -39,18 +39,20 @@ def test_a_set_of_images_of_one_size_is_in_memory(tfds_dir):
 def test_tfds_errors(tmp_path, monkeypatch, tfds_dir):
     with pytest.raises(
         UserError,
-        match="'fashion_mnits': TFDS has no such set; nor is one in .*; did you mean 'fashion_mnist'",
+        match="'fashion_mnits': there is no such data set in TFDS or in .*; did you mean 'fashion_mnist'",
     ):
         load("tfds", name="fashion_mnits")
     with pytest.raises(
         UserError, match=r"config.data.data_dir='/nowhere': there is no such directory"
     ):
         load("tfds", name="mnist", data_dir="/nowhere")
-    with pytest.raises(UserError, match="TFDS has no such set; nor is one in .*; its catalogue"):
+    with pytest.raises(
+        UserError, match="there is no such data set in TFDS or in .*; see its catalogue"
+    ):
         load("tfds", name="qqqqqqqqqqqq")
     with pytest.raises(UserError, match="central_fraction=0.9 is for photographs"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir, central_fraction=0.9)
-    with pytest.raises(UserError, match="it takes the name of a TFDS set"):
+    with pytest.raises(UserError, match="set it to the name of a TFDS data set"):
         load("tfds")
     with pytest.raises(UserError, match="config.data.name='mnist:9.9.9': "):
         load("tfds", name="mnist:9.9.9")
@@ -61,7 +63,7 @@ def test_tfds_errors(tmp_path, monkeypatch, tfds_dir):
     monkeypatch.setattr("socket.getaddrinfo", no_network)
     with pytest.raises(UserError) as error:
         load("tfds", name="mnist", data_dir=str(tmp_path))
-    assert f"TFDS set 'mnist' is not in {tmp_path}" in str(error.value)
+    assert f"TFDS data set 'mnist' is not in {tmp_path}" in str(error.value)
     assert "set TFDS_DATA_DIR or config.data.data_dir" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -71,7 +73,7 @@ def test_a_set_that_does_not_fit_memory_is_refused(tfds_dir, monkeypatch):
         available = 10 * 2**20
 
     monkeypatch.setattr("psutil.virtual_memory", Little)
-    with pytest.raises(UserError, match=r"takes 0.2 GiB in memory and 0.0 GiB are free"):
+    with pytest.raises(UserError, match=r"needs 0.2 GiB of memory, but 0.0 GiB are free"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir)
 
 
@@ -80,7 +82,7 @@ def test_labels_that_are_no_classes_are_refused(tfds_dir, monkeypatch):
     features = dict(builder.info.features) | {"label": tensorflow_datasets.features.Text()}
     monkeypatch.setattr(builder.info, "_features", features)
     monkeypatch.setattr(tensorflow_datasets, "builder", lambda *_, **__: builder)
-    with pytest.raises(UserError, match="has labels that are no classes, but Text"):
+    with pytest.raises(UserError, match="has labels of type Text; they must be classes"):
         load("tfds", name="fashion_mnist", data_dir=tfds_dir)
 
 
@@ -150,22 +152,22 @@ def test_a_shard_that_is_cut_short_or_missing_examples(photographs, tmp_path):
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
     with pytest.raises(
-        UserError, match=r"00002-of-00004 is cut short at byte [0-9]+; prepare the set anew"
+        UserError, match=r"00002-of-00004 is truncated at byte [0-9]+; prepare the data set again"
     ):
         load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
     shard.write_bytes(whole[:12] + bytes(len(whole) - 12))
-    with pytest.raises(UserError, match="byte 0: this is no example of an image and its label"):
+    with pytest.raises(UserError, match="byte 0: not an example of an image and its label"):
         load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
     shard.write_bytes((2**60).to_bytes(8, "little") + whole[8:])
-    with pytest.raises(UserError, match="cut short at byte 0"):
+    with pytest.raises(UserError, match="truncated at byte 0"):
         load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
     shard.write_bytes(b"")
-    with pytest.raises(UserError, match=r"hold 30 images, and its dataset_info.json says 40"):
+    with pytest.raises(UserError, match=r"have 30 images, but dataset_info.json says 40"):
         load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
 
 
 def test_photographs_need_a_size(photographs):
-    with pytest.raises(UserError, match="differ in size; config.data.resize=224"):
+    with pytest.raises(UserError, match="differ in size; for example, config.data.resize=224"):
         load("tfds", name="photographs", data_dir=str(photographs))
 
 
@@ -183,7 +185,7 @@ def test_statistics_are_those_of_the_centres(dataset):
 
 
 def test_published_statistics_spare_the_measuring(photographs, monkeypatch):
-    monkeypatch.setattr(EncodedImages, "sums", None)
+    monkeypatch.setattr(EncodedImages, "decoded", None)
     named = load_dataset(settings_for(photographs, statistics="imagenet"))
     np.testing.assert_allclose(named.spec.mean, 255 * np.array([0.485, 0.456, 0.406]), rtol=1e-6)
 
