@@ -1,4 +1,4 @@
-"""How long a study will take: a few steps of each kind of trial, measured."""
+"""How long a study will take, and what a step of each arm takes: a few steps, measured."""
 
 import json
 import math
@@ -61,6 +61,14 @@ def estimate(study: Study) -> Estimate:
         seconds += count * (length.steps * step + evaluations * evaluation)
         by_arm[arm] = step
     return Estimate(trials, seconds, by_arm)
+
+
+def step_seconds(study: Study) -> dict[str, float]:
+    """The seconds of a step of each arm as it comes, measured in a short run by itself.
+
+    The trials cannot tell: they share a machine with other workers, or a program with other trials.
+    """
+    return {arm: _measured(study.comparison.config(arm))[0] for arm in study.comparison.arms}
 
 
 def _measured(config: ConfigDict) -> tuple[float, float, float]:

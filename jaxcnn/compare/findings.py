@@ -31,6 +31,7 @@ class ArmFindings:
       diverged: points that diverged.
       images, seconds: of the search: what tuning cost.
       evaluation: the share of the time that evaluations took.
+      step_seconds: of a step, timed by itself; None before the study has ended.
       edges: the best settings that are at an end of their range.
     """
 
@@ -46,6 +47,7 @@ class ArmFindings:
     images: int
     seconds: float
     evaluation: float
+    step_seconds: float | None
     edges: list[str]
     of_budget: BestOfK | np.ndarray | None
     curves: dict[int, list[dict]]
@@ -142,6 +144,7 @@ def _arm(study: Study, arm: str, ended: Sequence[Trial]) -> ArmFindings:
         images=sum(outcome.images for outcome in searched),
         seconds=math.fsum(outcome.seconds for outcome in searched),
         evaluation=_evaluation_share(study.workdir(trial) for trial in mine),
+        step_seconds=_step_seconds(study).get(arm),
         edges=[
             f"{key}={(settings or {})[key]} is at the {edge} end of its range"
             for key, part in space.items()
@@ -194,6 +197,11 @@ def _evaluation_share(workdirs: Iterable[Workdir]) -> float:
     ]
     seconds = math.fsum(timing["seconds"] for timing in timings)
     return math.fsum(timing["evaluation"] for timing in timings) / seconds if seconds else 0.0
+
+
+def _step_seconds(study: Study) -> dict[str, float]:
+    file = study.step_seconds
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def _resolution(study: Study, ended: Sequence[Trial]) -> float:

@@ -168,6 +168,7 @@ def _row(findings: Findings, arm: ArmFindings) -> dict[str, Any]:
             _interval_cell(arm.test),
             _cell(arm.default.value if arm.default else None),
             {"text": target, "sort": mean if mean is not None else math.inf},
+            _seconds_cell(mean, arm.step_seconds),
             {"text": f"{arm.diverged} of {len(values)}", "sort": arm.diverged},
             {"text": f"{arm.images / 1000:,.0f}k", "sort": arm.images},
             {"text": f"{arm.seconds:,.0f} s", "sort": arm.seconds},
@@ -179,6 +180,12 @@ def _cell(value: float | None) -> dict[str, Any]:
     if value is None:
         return {"text": "–", "sort": -1}
     return {"text": f"{value:.4f}" if math.isfinite(value) else "diverged", "sort": value}
+
+
+def _seconds_cell(steps: float | None, step_seconds: float | None) -> dict[str, Any]:
+    if steps is None or step_seconds is None:
+        return {"text": "–", "sort": math.inf}
+    return {"text": f"{steps * step_seconds:.3g} s", "sort": steps * step_seconds}
 
 
 def _interval_cell(found: MeanInterval | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     DIR/comparison.json          what is compared
     DIR/trials.jsonl             the trials, one to a line
     DIR/trials/adam/007/         a trial: the workdir of a run
+    DIR/timing/step_seconds.json what a step of each arm takes
     DIR/report.html
 
 The list grows by whole stages. Which trials a stage has depends on the comparison and on the results
@@ -77,6 +78,7 @@ class Study:
 
     def __init__(self, path: str | Path, comparison: Comparison):
         self.path, self.comparison = Path(path), comparison
+        self.step_seconds = self.path / "timing" / "step_seconds.json"
         self._outcomes: dict[str, Outcome] = {}  # of ended trials, which do not change
 
     @classmethod

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn.compare.estimate import step_seconds
 from jaxcnn.compare.halving import Halving, record_rung, rungs_of, steps_of_rungs
 from jaxcnn.compare.leases import Lease, LeaseLost, Leases
 from jaxcnn.compare.pack import PackLayout, align, train_pack
@@ -54,11 +55,24 @@ class Worker:
         while True:
             trials = self._study.extend()
             if all(self._study.outcome(trial) for trial in trials):
-                return
+                return self._time_steps()
             self._rungs = rungs_of(self._study, trials)
             packs = [pack for pack in self._packs(trials) if self._open(pack)]
             if not self._take_one(packs, trials):
                 time.sleep(_PATIENCE)
+
+    def _time_steps(self) -> None:
+        """Measures a step of each arm, unless another worker does so or has."""
+        directory = self._study.step_seconds.parent
+        lease = None if self._study.step_seconds.exists() else self._leases.take(directory)
+        if lease is None:
+            return
+        try:
+            log.info("timing the steps of %d arms", len(self._study.comparison.arms))
+            seconds = {arm: round(s, 6) for arm, s in step_seconds(self._study).items()}
+            write_text(self._study.step_seconds, json.dumps(seconds) + "\n")
+        finally:
+            lease.release()
 
     def _open(self, pack: Iterable[Trial]) -> list[Trial]:
         """The trials that can be trained now."""

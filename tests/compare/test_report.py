@@ -63,6 +63,32 @@ def study(tmp_path):
     return study
 
 
+def test_time_to_target_is_steps_times_a_step_that_was_timed_by_itself(study):
+    assert "time to 0.83" in study_page(findings_of(study))
+    arm = findings_of(study).arms["adam"]
+    assert arm.step_seconds is None
+    study.step_seconds.parent.mkdir()
+    study.step_seconds.write_text(json.dumps({"sgd": 0.01, "adam": 0.5, "adagrad": 0.02}))
+    arm = findings_of(study).arms["adam"]
+    assert arm.mean_to_target == 30  # 0.95 · 0.9 is above 0.83
+    assert '<td data-sort="15.0">15 s</td>' in study_page(findings_of(study))
+
+
+def test_a_loss_of_zero_is_drawn_at_the_edge_of_a_logarithmic_axis(tmp_path):
+    arms = {"sgd": Arm({"optimizer.name": "sgd"}, {RATE: LogUniform(1e-4, 1.0)})}
+    made = comparison(arms=arms, trials=2, seeds=2, target=0.1, metric="loss")
+    study = Study(tmp_path / "study", made).open()
+    for level in (0.0, 0.5, 0.0, 0.0, 0.0):
+        trial = next(trial for trial in study.extend() if not study.outcome(trial))
+        finish(study, trial, [1.0, level])
+        workdir = study.workdir(trial)
+        lines = [{**line, "loss": line["accuracy"]} for line in workdir.read_metrics()]
+        workdir.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = study_page(findings_of(study))
+    assert "nan" not in page.split("</style>")[1].split("<script>")[0].lower()
+    assert page.count("<circle") > 2
+
+
 def test_findings(study):
     found = findings_of(study)
     assert (found.ended, found.listed, found.steps) == (30, 30, 40)

@@ -72,6 +72,14 @@ def test_a_study_from_its_first_trial_to_its_last(study):
     assert load_run(study.workdir(best).path).config.seed == 1000
 
 
+def test_the_steps_of_each_arm_are_timed_once(study, monkeypatch):
+    seconds = json.loads(study.step_seconds.read_text())
+    assert seconds.keys() == {"sgd", "wild"}
+    assert all(0 < value < 10 for value in seconds.values())
+    monkeypatch.setattr("jaxcnn.compare.worker.step_seconds", lambda study: pytest.fail("again"))
+    Worker(study).work()
+
+
 def test_a_trial_is_the_run_of_its_config(study, comparison, tmp_path):
     """The program that trials share, and the data they share, change no bit; a pack only rounds."""
     trial = next(trial for trial in study.trials() if trial.name == "sgd/002")
