@@ -50,7 +50,7 @@ class Evaluator:
     """Evaluates states of a run with steps that are compiled once."""
 
     def __init__(self, experiment: Experiment, feed: HostFeed | DeviceFeed, batch_size: int):
-        """`batch_size`: of evaluation."""
+        """`batch_size`: the maximum number of examples in an evaluation batch."""
         self._experiment, self._feed, self._batch_size = experiment, feed, batch_size
         self._scoring = feed.layout.replicate(experiment.recipe.scoring)
         self._step = jax.jit(make_eval_step(experiment.model))

@@ -63,7 +63,7 @@ def run(
     dataset: Dataset | None = None,
     overwrite: bool = False,
 ) -> dict:
-    """Does what `train` does for a resolved config, with these observers and no others."""
+    """Like `train`, for a resolved config and with only these observers."""
     hosts.require_one()
     if jax.config.jax_disable_jit:
         raise UserError(

@@ -75,10 +75,10 @@ def evaluation_parts(state: TrainState) -> dict[str, Any]:
 
 
 def non_finite(state: TrainState) -> str | None:
-    """The path of an array with NaN or infinity among weights, statistics and averages; or None.
+    """The path of the first weight, statistic or average with NaN or infinity; None if all are finite.
 
-    It transfers them to the host, where no program has to be compiled: one over the hundreds of
-    arrays of a deep network takes a minute.
+    Checks them on the host: a program that reads the hundreds of arrays of a deep network takes a
+    minute to compile.
     """
     evaluated = evaluation_parts(state)
     evaluated.pop("opt_state", None)

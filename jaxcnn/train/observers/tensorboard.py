@@ -22,7 +22,7 @@ class TensorBoard(Observer):
 
     def on_start(self, start: Start) -> None:
         if tensorflow_installed():
-            tensorflow("TensorBoard")  # else tensorboard imports it, with the GPU
+            tensorflow("TensorBoard")  # otherwise tensorboard imports it and it takes the GPU
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
