@@ -74,5 +74,9 @@ def _configs(arguments: argparse.Namespace) -> None:
         print(json.dumps(listed, indent=2))
         return
     width = max(map(len, names)) + 2
-    for config in listed:
-        print(f"{config['name']:<{width}}{config['about']}")
+    lines = [f"{config['name']:<{width}}{config['about']}" for config in listed]
+    comparisons = [line for line in lines if line.startswith("ablations/")]
+    blocks = ["\n".join(line for line in lines if line not in comparisons)]
+    if comparisons:
+        blocks.append("\n".join(["Comparisons, for jaxcnn sweep:", *comparisons]))
+    print("\n\n".join(filter(None, blocks)))

@@ -7,7 +7,9 @@ import csv
 import io
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -58,6 +60,7 @@ def study_page(findings: Findings) -> str:
         settings=_settings(findings),
         base=json.dumps(comparison.to_json()["base"], indent=2),
         environment=_environment(findings.study),
+        command=_command(findings.study),
         comparison=comparison,
     )
 
@@ -248,11 +251,29 @@ def _listed(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {value}" for key, value in settings.items()]
 
 
-def _environment(study: Study) -> list[str]:
-    """Versions and devices of the first trial that has started."""
+def _first_start(study: Study) -> dict[str, Any] | None:
+    """The environment of the first trial that has started."""
     for trial in study.trials():
         for entry in study.workdir(trial).read_environments()[-1:]:
-            versions = [f"{name} {v}" for name, v in entry["versions"].items() if v]
-            devices = ", ".join(sorted(set(entry["devices"])))
-            return [f"{len(entry['devices'])} × {devices}", f"Python {entry['python']}", *versions]
-    return []
+            return entry
+    return None
+
+
+def _environment(study: Study) -> list[str]:
+    """Devices, versions and the code's revision."""
+    if (entry := _first_start(study)) is None:
+        return []
+    versions = [f"{name} {v}" for name, v in entry["versions"].items() if v]
+    if revision := entry.get("git_revision"):
+        versions.append(f"git {revision[:12]}")
+    devices = ", ".join(sorted(set(entry["devices"])))
+    return [f"{len(entry['devices'])} × {devices}", f"Python {entry['python']}", *versions]
+
+
+def _command(study: Study) -> str:
+    """The command that ran the study; the directory by its name alone, since it may be moved."""
+    entry = _first_start(study)
+    words = entry["command"][1:] if entry else []
+    kept = [word for word in words if word not in ("--worker", "--quiet")]
+    named = [f"--workdir={Path(w).name}" if w.startswith("--workdir=") else w for w in kept]
+    return shlex.join(["jaxcnn", *named]) if "sweep" in named else ""

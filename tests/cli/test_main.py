@@ -49,6 +49,8 @@ def test_configs_are_listed_with_what_they_say_of_themselves(run_cli, error_of):
     assert code == 0
     assert out.startswith("digits_lenet  LeNet-5 on scikit-learn's 1,797 digits")
     assert out.count("\n") == 1
+    assert "\n\nComparisons, for jaxcnn sweep:\nablations/" in run_cli("configs")[1]
+    assert run_cli("configs", "abl*")[1].startswith("Comparisons, for jaxcnn sweep:\nablations/")
     listed = json.loads(run_cli("configs", "--json")[1])
     assert {config["name"] for config in listed} == set(shipped_configs())
     assert listed[0]["file"] == str(shipped_configs()[listed[0]["name"]])

@@ -163,6 +163,7 @@ def test_a_rung_without_its_result_is_not_reached(tmp_path):
 def test_the_report_says_so(halved):
     page = study_page(findings_of(halved))
     assert "Each arm had 4 points of its space (halton, successive halving by 2)" in page
+    assert "The best of the points so far" in page
     assert "stopped" not in [
         found.status for found in findings_of(halved).arms["sgd"].retrained.values()
     ]

@@ -195,4 +195,6 @@ def test_a_custom_optimizer_takes_part(file, tmp_path):
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert report.returncode == 0, report.stderr
-    assert "signs" in (tmp_path / "study" / "report.html").read_text()
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "signs" in page
+    assert "<pre>jaxcnn sweep --config=mine.py --workdir=study</pre>" in page
