@@ -4,7 +4,7 @@
 
 A trial is LeNet-5 on the digits for 20 epochs with Adam, as in configs/ablations/optimizers_digits.py.
 Processes run one after another, or `workers` at a time. A sweep with as many workers runs `trials`
-points, the arm as it comes and one run of the best point; `shard_map` needs more than one device. Every
+points, the untuned arm and one run of the best point; `shard_map` needs more than one device. Every
 command starts anew, so start-up and compilation count. All take turns. Writes
 benchmarks/results/trials_*.json.
 """

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 @dataclass(frozen=True)
 class Layout:
-    """The device mesh of a run, with the single axis 'data', and the shardings on it."""
+    """The device mesh of a run, with a single axis 'data', and its shardings."""
 
     mesh: Mesh
 
@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def numbers(self) -> NamedSharding:
-        """Where a recipe's numbers and the metrics of a step are: on every device."""
+        """The sharding of a recipe's numbers and of a step's metrics: replicated."""
         return self.replicated
 
     @property
@@ -48,20 +48,20 @@ class Layout:
 
     @property
     def batches(self) -> NamedSharding:
-        """For arrays (steps, batch, …): the second axis split evenly across the devices."""
+        """The second axis of an array (steps, batch, …) split evenly across the devices."""
         return NamedSharding(self.mesh, PartitionSpec(None, "data"))
 
     def of_state(self, state: Any) -> Any:
-        """The sharding of each leaf of a train state, or of its shapes."""
+        """Returns the sharding of each leaf of a train state, or of its shapes."""
         return jax.tree.map(lambda _: self.replicated, state)
 
     def rows(self, batch_size: int) -> np.ndarray:
-        """The rows of a global batch that this process produces, since they go to its devices.
+        """Returns the rows of a global batch that this process produces for its devices.
 
-        They are read from the sharding, because a mesh may order its devices in any way.
+        The sharding determines them, because a mesh may order its devices in any way.
 
         Returns:
-          Sorted row numbers, (rows,), int.
+          Sorted row indices, (rows,), int.
         """
         parts = self.batch.addressable_devices_indices_map((batch_size,)).values()
         numbers = np.arange(batch_size)

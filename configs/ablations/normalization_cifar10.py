@@ -1,11 +1,11 @@
-"""Batch, layer, instance and group normalisation, and none, at batches of 128 and of 16, on CIFAR-10.
+"""Batch, layer, instance, group and no normalisation at batch sizes 128 and 16 on CIFAR-10.
 
     jaxcnn sweep --config=ablations/normalization_cifar10 --workdir=studies/normalization_cifar10
     jaxcnn report studies/normalization_cifar10
 
-A small network and 20,000 images a run, so that the study takes a quarter of an hour on two CPU cores;
-`--config.train.duration=20 epochs` asks an accelerator for more. Wu and He 2018 ("Group
-normalization") compare normalisations over batch sizes for ResNet-50 on ImageNet.
+The network is small and a run has 20,000 images, so the study takes a quarter of an hour on two CPU
+cores. On an accelerator, train longer: `"--config.train.duration=20 epochs"`. Wu and He 2018 ("Group
+normalization") compare normalisations across batch sizes for ResNet-50 on ImageNet.
 """
 
 from jaxcnn.compare import Arm, Comparison, LogUniform

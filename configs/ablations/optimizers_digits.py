@@ -1,11 +1,11 @@
-"""Eight optimizers on the digits: LeNet-5, twenty epochs, sixteen points of each one's space.
+"""Eight optimizers on the digits: LeNet-5, 20 epochs, 16 points per optimizer.
 
     jaxcnn sweep --config=ablations/optimizers_digits --workdir=studies/optimizers_digits
     jaxcnn report studies/optimizers_digits
 
-A quarter of an hour on two CPU cores. The digits are easy: with 360 test images most arms end within
-an image or two of each other. They are therefore ranked by the steps until 95% of the validation
-images are right. The learning rates span Goodfellow et al. 2016 (§11.4.2) and the optimizers' papers.
+Takes a quarter of an hour on two CPU cores. The digits are easy: most arms end within one or two of the
+360 test images of each other. The arms are therefore ranked by the steps to 95% validation accuracy.
+The learning rates cover the ranges in Goodfellow et al. 2016 (§11.4.2) and in the optimizers' papers.
 """
 
 from jaxcnn.compare import Arm, Comparison, LogUniform, Uniform

@@ -1,11 +1,11 @@
-"""Eight optimizers on Fashion-MNIST: LeNet-5, one epoch, eight points of each one's space.
+"""Eight optimizers on Fashion-MNIST: LeNet-5, one epoch, 8 points per optimizer.
 
     jaxcnn sweep --config=ablations/optimizers_fashion_mnist --workdir=studies/optimizers_fashion_mnist
     jaxcnn report studies/optimizers_fashion_mnist
 
-A quarter of an hour on two CPU cores. The budget is one epoch, so the question is which optimizer
-learns the most from 54,000 images; a longer `train.duration` asks another. The spaces are those of
-optimizers_digits.py.
+Takes a quarter of an hour on two CPU cores. With a budget of one epoch, the study asks which optimizer
+learns the most from 54,000 images; a longer `train.duration` may give a different answer. The search
+spaces are those of optimizers_digits.py.
 """
 
 from jaxcnn.compare import Arm, Comparison, LogUniform, Uniform

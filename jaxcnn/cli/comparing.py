@@ -1,4 +1,4 @@
-"""jaxcnn sweep and report: run the trials of a comparison, and say what they show."""
+"""jaxcnn sweep and report: run the trials of a comparison, and report the results."""
 
 import argparse
 import logging
@@ -12,42 +12,42 @@ log = logging.getLogger(__name__)
 
 
 def add_commands(commands) -> None:
-    parser = add_command(
-        commands, "sweep", _sweep, "run the trials of a comparison, or go on with them"
-    )
+    parser = add_command(commands, "sweep", _sweep, "run or resume the trials of a comparison")
     takes_config(parser)
     takes_workdir(parser, required=False)
-    parser.add_argument("--trials", type=int, metavar="N", help="points of each arm's search")
+    parser.add_argument("--trials", type=int, metavar="N", help="points to try per arm")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each arm's best point")
     parser.add_argument(
         "--way",
         metavar="WAY",
-        help="sequential (default): trials one after another; vmap, map or shard_map: a pack of them "
+        help="sequential (default): one trial after another; vmap, map or shard_map: a pack of trials "
         "in one program",
     )
-    parser.add_argument("--pack", type=int, metavar="N", help="trials in one program (default: 8)")
+    parser.add_argument("--pack", type=int, metavar="N", help="trials per program (default: 8)")
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes on this machine (default: 1)"
+        "--workers", type=int, metavar="N", help="worker processes on this machine (default: 1)"
     )
     parser.add_argument(
         "--worker",
         action="store_true",
-        help="be one worker of a study that others may work on too, on any machine that sees it",
+        help="run a single worker; any number of them, on any machine, can share a study directory",
     )
     parser.add_argument(
         "--dry_run",
         action="store_true",
-        help="list the trials, and measure how long they will take",
+        help="list the trials, and estimate how long they take",
     )
     parser = add_command(
         commands,
         "report",
         _report,
-        "write the page of a study, of several studies or of several runs",
+        "write a page about a study, several studies or several runs",
     )
-    parser.add_argument("paths", nargs="+", metavar="DIR", help="of a study, or of a run")
+    parser.add_argument("paths", nargs="+", metavar="DIR", help="directory of a study or a run")
     parser.add_argument(
-        "--to", metavar="FILE", help="the page (default: report.html, in the study or here)"
+        "--to",
+        metavar="FILE",
+        help="path of the page (default: report.html, in the study or the current directory)",
     )
 
 
@@ -60,7 +60,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    # One thread for each worker: the same bits on every machine, however many workers there are.
+    # One thread per worker: the same bits on every machine, however many workers there are.
     os.environ.setdefault("NPROC", "1")
     from jaxcnn.compare.loading import load_comparison
 
@@ -70,9 +70,11 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(comparison)
     if arguments.workdir is None:
-        raise UserError("--workdir is missing: the directory of the study")
+        raise UserError("--workdir is missing: it is the directory of the study")
     if arguments.worker and arguments.workers:
-        raise UserError(f"--workers={arguments.workers}: a --worker is one; leave one of them out")
+        raise UserError(
+            f"--workers={arguments.workers}: --worker runs a single worker; remove one of the two"
+        )
     workers = 1 if arguments.workers is None else arguments.workers
     if workers < 1:
         raise UserError(f"--workers={workers} must be at least 1")
@@ -83,12 +85,12 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 
 def _work(study) -> int:
-    ends_on_signals("the same command goes on")
+    ends_on_signals("the same command resumes the sweep")
     from jaxcnn import runtime
     from jaxcnn.compare.worker import Worker
     from jaxcnn.train.preemption import Preempted
 
-    for handler in logging.getLogger().handlers:  # a run's own lines are in its log file
+    for handler in logging.getLogger().handlers:  # each run has its own log file
         handler.addFilter(
             lambda record: (
                 record.levelno > logging.INFO or not record.name.startswith("jaxcnn.train")
@@ -114,7 +116,7 @@ def _lead(study, arguments: argparse.Namespace, given: dict, workers: int) -> in
     try:
         sweep(study, worker_command(same), workers)
     except Interrupted:
-        print("stopped by a signal; all is saved, and the same command goes on")
+        print("stopped by a signal; everything is saved, and the same command resumes the sweep")
         return PREEMPTED
     print(f"\nall {len(study.trials())} trials have ended")
     print(f"try next     jaxcnn report {arguments.workdir}")
@@ -130,7 +132,7 @@ def _dry_run(comparison) -> int:
     study = Study("", comparison)
     for trial in study.first_stage():
         settings = "  ".join(f"{key}={value}" for key, value in trial.settings.items())
-        print(f"{trial.name:24} seed {trial.seed}  {settings or 'as it comes'}")
+        print(f"{trial.name:24} seed {trial.seed}  {settings or 'untuned'}")
     for arm in comparison.arms:
         print(f"{f'{arm}/best point':24} {comparison.seeds} fresh seeds")
     training = logging.getLogger("jaxcnn.train")

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, whose colours the page's style sheet sets: light, dark and in print."""
+"""Charts as inline SVG. The page's style sheet sets their colours: light, dark and print."""
 
 import itertools
 import math
@@ -14,14 +14,14 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """What a chart shows of one arm.
+    """One arm in a chart.
 
     Attributes:
-      number: of the arm; its colour, and the class by which the page hides it.
-      line: the points of a line; `steps` draws it as a step function.
-      band: (x, low, high).
-      dots: points, each with what is shown when the mouse is over it.
-      crosses: likewise, for runs that diverged or missed.
+      number: index of the arm; sets its colour and the class with which the page hides it.
+      line: points of the line; `steps` draws it as a step function.
+      band: (x, low, high) at each point.
+      dots: (x, y, tooltip) of each dot.
+      crosses: the same, for runs that diverged or missed the target.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of a chart; without a range it spans the data."""
+    """An axis of a chart; spans the data unless it has a range."""
 
     label: str
     log: bool = False
@@ -53,11 +53,11 @@ def chart(
     left: int = _LEFT,
     title: str = "",
 ) -> str:
-    """A chart as an SVG element.
+    """Returns a chart as an SVG element.
 
     Args:
-      left: the margin for the labels of the y-axis, in pixels.
-      title: what it shows, above it.
+      left: margin for the labels of the y-axis, in pixels.
+      title: heading above the chart.
     """
     top = _TOP + (18 if title else 0)
     xs = _scale([p[0] for s in series for p in _points(s)], x, left, width - _RIGHT)
@@ -70,13 +70,13 @@ def chart(
     parts += _x_axis(xs, x, left, width, height, top)
     parts += _y_axis(ys, y, left, width, height, top)
     for one in series:
-        parts += _drawn(one, xs.at, ys.at)
+        parts += _draw(one, xs.at, ys.at)
     return "".join([*parts, "</svg>"])
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Data to pixels, and the ticks."""
+    """The map from data to pixels, and the ticks."""
 
     at: Callable[[float], float]
     ticks: Sequence[tuple[float, str]]
@@ -111,7 +111,7 @@ def _scale(values: Sequence[float], axis: Axis, start: float, end: float) -> _Sc
 
 
 def _linear_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Five or so round numbers."""
+    """About five round numbers."""
     step = 10 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
     numbers = np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
@@ -119,7 +119,7 @@ def _linear_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Powers of ten; with 2 and 5 between them on a short axis; round numbers on a shorter one."""
+    """Powers of ten; with 2 and 5 times each on a short axis; round numbers on a very short one."""
     if math.log10(high / low) < 0.7:
         return _linear_ticks(low, high)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -161,7 +161,7 @@ def _y_axis(scale: _Scale, axis: Axis, left: int, width: int, height: int, top: 
     return parts
 
 
-def _drawn(series: Series, at_x: Callable, at_y: Callable) -> list[str]:
+def _draw(series: Series, at_x: Callable, at_y: Callable) -> list[str]:
     def path(points: Sequence[Point]) -> str:
         return " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in points)
 
@@ -176,14 +176,14 @@ def _drawn(series: Series, at_x: Callable, at_y: Callable) -> list[str]:
             corners = [[(b[0], a[1]), b] for a, b in itertools.pairwise(line)]
             line = [line[0], *itertools.chain.from_iterable(corners)]
         parts.append(f'<polyline class="line" points="{path(line)}"/>')
-    for x, y, said in series.dots:
+    for x, y, tooltip in series.dots:
         parts.append(
             f'<circle class="dot" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3.5">'
-            f"<title>{escape(said)}</title></circle>"
+            f"<title>{escape(tooltip)}</title></circle>"
         )
-    for x, y, said in series.crosses:
+    for x, y, tooltip in series.crosses:
         parts.append(
             f'<path class="cross" d="M{at_x(x) - 3.5:.1f} {at_y(y) - 3.5:.1f}l7 7m0 -7l-7 7">'
-            f"<title>{escape(said)}</title></path>"
+            f"<title>{escape(tooltip)}</title></path>"
         )
     return [*parts, "</g>"]

@@ -21,13 +21,13 @@ WAYS = ("sequential", "vmap", "map", "shard_map")
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the things that are compared.
+    """One of the alternatives in a comparison.
 
     Attributes:
-      settings: dotted key → value, in place of the base config's.
-      space: dotted key → what a search may choose; empty: the arm is not tuned.
-      trials: number of points to try, if not the comparison's.
-      source: where the space is published, for the report.
+      settings: dotted key → value; overrides the base config.
+      space: dotted key → the values to search; an arm without a space is not tuned.
+      trials: number of points to try; None takes the comparison's.
+      source: the publication that the space comes from, for the report.
     """
 
     settings: Mapping[str, Any]
@@ -38,27 +38,27 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, and how; a file in configs/ablations/ defines one.
+    """What to compare and how; usually defined by a file in configs/ablations/.
 
     Attributes:
-      title: of the report.
+      title: title of the report.
       base: the config that all arms share.
-      arms: by name.
-      target: the value of `metric` that counts as reached.
-      metric: of the validation split, to choose the best trial of an arm and to compare arms.
-      select_by: 'metric', or 'steps_to_target': the fewest steps until `target` is reached, with ties
-        broken by the metric.
-      sampler: of the points of a search; a 'grid' has as many points as its values make.
-      trials: number of points of each arm.
-      seeds_per_trial: runs of each point; the mean of their values is the point's.
-      seeds: number of runs of each arm's best point, with seeds that the search did not use.
-      way: how a worker runs trials: 'sequential', one after another, with one compiled program for
-        all that differ in numbers; or several in one program, by 'vmap', 'map' (one after another in
-        the program) or 'shard_map' (a share on each device). A study keeps to one.
-      pack: trials in one program, unless sequential.
-      seed: of the search.
+      arms: the arms by name.
+      target: the value of `metric` to reach.
+      metric: the validation metric that selects the best point of an arm and compares the arms.
+      select_by: 'metric', or 'steps_to_target': the fewest steps to `target`, with ties broken by the
+        metric.
+      sampler: how the search draws its points; 'grid' tries every combination of values.
+      trials: points per arm.
+      seeds_per_trial: runs per point; the mean of their values is the value of the point.
+      seeds: runs of each arm's best point, with seeds that the search did not use.
+      way: how a worker runs trials. 'sequential': one after another, sharing one compiled program
+        if they differ only in numbers. 'vmap', 'map' and 'shard_map': several in one program, all at
+        once, one after another, or split across the devices. Fixed for a study.
+      pack: trials per program, unless sequential.
+      seed: seed of the search.
       halving: 0, or the factor η of successive halving (`halving.py`): after each rung the best 1/η of
-        the points train on.
+        the points continue.
     """
 
     title: str
@@ -78,11 +78,11 @@ class Comparison:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a larger value of the metric is the better one."""
+        """Whether a larger value of the metric is better."""
         return self.metric in HIGHER_IS_BETTER
 
     def points(self, arm: str) -> int:
-        """The number of points that an arm tries."""
+        """Returns the number of points that an arm tries."""
         arm = self.arms[arm]
         if not arm.space:
             return 0
@@ -93,13 +93,13 @@ class Comparison:
     def config(
         self, arm: str, settings: Mapping[str, Any] | None = None, seed: int = 0
     ) -> ConfigDict:
-        """The resolved config of a trial.
+        """Returns the resolved config of a trial.
 
-        A choice that the arm makes starts from its defaults, even if the base makes the same choice:
-        the settings of a tuned base would favour that arm.
+        An optimizer, model, etc. that the arm chooses starts from its defaults, even if the base
+        chooses the same one: the tuned settings of the base would favour that arm.
 
         Args:
-          settings: dotted key → value, what the search chose; None: the arm as it comes.
+          settings: dotted key → value, as chosen by the search; None for the untuned arm.
 
         Raises:
           UserError: a setting does not exist, or a value is not allowed; the message names the arm.
@@ -118,7 +118,7 @@ class Comparison:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Comparison":
-        """The comparison that `to_json` described."""
+        """Returns the comparison that `to_json` describes."""
         arms = {
             name: Arm(
                 arm["settings"],
@@ -131,7 +131,7 @@ class Comparison:
         return cls(**{**described, "base": ConfigDict(described["base"]), "arms": arms})
 
     def to_json(self) -> dict[str, Any]:
-        """All that defines the trials, in JSON's types."""
+        """Returns everything that defines the trials, as JSON types."""
         return {
             "title": self.title,
             "target": self.target,
@@ -159,5 +159,5 @@ class Comparison:
 
 
 def as_text(value: Any) -> str:
-    """A setting's value as on the command line."""
+    """Formats the value of a setting as on the command line."""
     return value if isinstance(value, str) else repr(plain(value))

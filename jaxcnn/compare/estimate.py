@@ -1,4 +1,4 @@
-"""How long a study will take, and what a step of each arm takes: a few steps, measured."""
+"""Estimates how long a study takes, and times a step of each arm, from short runs."""
 
 import json
 import math
@@ -17,17 +17,17 @@ from jaxcnn.train.observers.files import MetricsFile
 from jaxcnn.train.start import run
 from jaxcnn.train.workdir import Workdir
 
-_STEPS = 40  # of which the second half is timed
+_STEPS = 40  # only the second half is timed
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of all trials of a study.
+    """The estimated cost of a study.
 
     Attributes:
-      trials: their number, with the retrained ones.
-      seconds: of one worker.
-      step_seconds: of one step, by arm.
+      trials: number of trials, including the retrained ones.
+      seconds: total time with one worker.
+      step_seconds: seconds per step, by arm.
     """
 
     trials: int
@@ -36,10 +36,9 @@ class Estimate:
 
 
 def estimate(study: Study) -> Estimate:
-    """Measures a short run for each network, data and batch size of a study's arms.
+    """Estimates a study from a short run for each network, data and batch size of its arms.
 
-    Start-up, compilation and evaluation are included as the short run took them; later trials of an
-    arm compile nothing, so the study is rather faster.
+    Training steps and evaluations are included; start-up and compilation are not.
     """
     comparison = study.comparison
     measured: dict[str, tuple[float, float, float]] = {}
@@ -48,7 +47,7 @@ def estimate(study: Study) -> Estimate:
         config = comparison.config(arm)
         key = json.dumps([config.model.to_dict(), config.data.to_dict(), config.train.to_dict()])
         if key not in measured:
-            measured[key] = _measured(config)
+            measured[key] = _measure(config)
         step, evaluation, examples = measured[key]
         length = RunLength.of(config, int(examples))
         every = Every(length.period(config.eval.every, "config.eval.every"))
@@ -64,15 +63,16 @@ def estimate(study: Study) -> Estimate:
 
 
 def step_seconds(study: Study) -> dict[str, float]:
-    """The seconds of a step of each arm as it comes, measured in a short run by itself.
+    """Returns the seconds per step of each untuned arm, measured in a short run by itself.
 
-    The trials cannot tell: they share a machine with other workers, or a program with other trials.
+    The trials cannot provide this: they share a machine with other workers, or a program with other
+    trials.
     """
-    return {arm: _measured(study.comparison.config(arm))[0] for arm in study.comparison.arms}
+    return {arm: _measure(study.comparison.config(arm))[0] for arm in study.comparison.arms}
 
 
-def _measured(config: ConfigDict) -> tuple[float, float, float]:
-    """The seconds of a step and of an evaluation, and the number of training images."""
+def _measure(config: ConfigDict) -> tuple[float, float, float]:
+    """Returns seconds per step, seconds per evaluation and the number of training images."""
     dataset = load_dataset(config.data.to_dict()).without("test")
     short = config.copy_and_resolve_references()
     short.train.duration, short.schedule.warmup = f"{_STEPS} steps", "0 steps"

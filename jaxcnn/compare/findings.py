@@ -1,4 +1,4 @@
-"""What a study has found, in numbers: of each arm, of each pair of arms, and what to be wary of."""
+"""The results of a study: statistics of each arm and each pair of arms, and warnings."""
 
 import json
 import math
@@ -14,25 +14,25 @@ from jaxcnn.compare.study import Outcome, Study, Trial
 from jaxcnn.compare.verdict import Verdict, compare_arms
 from jaxcnn.train.workdir import Workdir
 
-EVALUATION = 0.2  # of the time of a trial, above which its evaluations are warned of
+EVALUATION = 0.2  # share of the time spent on evaluation that triggers a warning
 
 
 @dataclass(frozen=True)
 class ArmFindings:
-    """What the trials of an arm have found.
+    """The results of one arm.
 
     Attributes:
-      points: the value of each point that has ended, in their order; the worst if it diverged.
-      best: the settings of the best point; None if there is none yet.
-      default: the arm as it comes; None if it has not ended.
-      retrained: the runs of the best point that have ended, by seed.
-      validation, test: of the best checkpoints of these runs.
-      to_target: steps to the target, of each of these runs.
-      diverged: points that diverged.
-      images, seconds: of the search: what tuning cost.
-      evaluation: the share of the time that evaluations took.
-      step_seconds: of a step, timed by itself; None before the study has ended.
-      edges: the best settings that are at an end of their range.
+      points: settings and outcome of each finished run of the search, in order.
+      best: settings of the best point; None if there is none yet.
+      default: the untuned run; None if it has not ended.
+      retrained: the finished runs of the best point, by seed.
+      validation, test: metric of the best checkpoints of these runs.
+      to_target: steps to the target of each of these runs.
+      diverged: number of search runs that diverged.
+      images, seconds: cost of the search.
+      evaluation: share of the time spent on evaluation.
+      step_seconds: seconds per step, timed by itself; None until the study has ended.
+      edges: the best settings that lie at an end of their range.
     """
 
     name: str
@@ -54,27 +54,26 @@ class ArmFindings:
 
     @property
     def steps(self) -> int:
-        """Of a whole run."""
+        """The steps of a full run."""
         return max((run.steps for run in self.retrained.values()), default=0)
 
     @property
     def mean_to_target(self) -> float | None:
-        """The mean steps to the target, where a run that misses it counts as all of its steps."""
+        """The mean number of steps to the target; a run that misses it counts with all its steps."""
         counted = [min(steps, self.steps) for steps in self.to_target]
         return sum(counted) / len(counted) if counted else None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a study has found.
+    """The results of a study.
 
     Attributes:
-      ended, listed: trials.
-      steps: of a whole run.
-      seeds: runs of each best point that are compared.
-      verdict: of the arms that have all of their retrained runs; None with fewer than two.
-      resolution: the step between neighbouring values of the objective.
-      warnings: sentences.
+      ended, listed: numbers of trials.
+      steps: steps of a full run.
+      verdict: comparison of the arms whose retrained runs have all ended; None for fewer than two.
+      resolution: the difference between adjacent values of the objective.
+      warnings: full sentences.
     """
 
     study: Study
@@ -93,7 +92,7 @@ class Findings:
 
 
 def findings_of(study: Study) -> Findings:
-    """What a study has found so far."""
+    """Returns the results of a study so far."""
     trials = study.trials()
     ended = [trial for trial in trials if study.outcome(trial)]
     arms = {arm: _arm(study, arm, ended) for arm in study.comparison.arms}
@@ -105,10 +104,10 @@ def findings_of(study: Study) -> Findings:
 
 
 def objective(study: Study, outcome: Outcome, steps: int) -> float:
-    """The value by which arms are compared: the metric, or the steps to the target.
+    """Returns the value that arms are compared by: the metric, or the steps to the target.
 
-    A run that misses the target counts as one that needs all of its steps; a run that diverged is
-    infinite, and is compared as the worst of all runs.
+    A run that misses the target counts with all its steps. A diverged run is infinite, and is
+    compared as the worst of all runs.
     """
     if study.comparison.select_by == "metric":
         return outcome.value
@@ -168,12 +167,12 @@ def _interval(values: Iterable[float]) -> MeanInterval | None:
 
 
 def _test(outcome: Outcome, metric: str) -> float:
-    """The metric on the test split, of the best checkpoint; nan if the run diverged or has none."""
+    """Returns the test metric of the best checkpoint; NaN if the run diverged or has none."""
     return ((outcome.result["best"] or {}).get("test") or {}).get(metric, math.nan)
 
 
 def _of_budget(study: Study, searched: list[Outcome]) -> BestOfK | np.ndarray | None:
-    """The best objective against the number of points, where each point has one run."""
+    """Returns the best objective against the number of points, if each point has one run."""
     comparison = study.comparison
     if not searched or comparison.seeds_per_trial > 1:
         return None
@@ -205,7 +204,7 @@ def _step_seconds(study: Study) -> dict[str, float]:
 
 
 def _resolution(study: Study, ended: Sequence[Trial]) -> float:
-    """The step between values of the objective: an evaluation's interval, or one image."""
+    """Returns the resolution of the objective: the evaluation interval, or one image."""
     for trial in ended:
         lines = study.workdir(trial).read_metrics()
         validation = [line for line in lines if line["split"] == "validation"]
@@ -237,20 +236,20 @@ def _verdict(
 def _warnings(study: Study, arms: dict[str, ArmFindings], ended: int, listed: int) -> Iterable[str]:
     comparison = study.comparison
     if ended < listed:
-        yield f"The study has not ended: {ended} of {listed} trials have."
+        yield f"The study has not finished: {ended} of {listed} trials have ended."
     counts = {len(study.points(arm, study.trials())) for arm in arms}
     if len(counts) > 1:
         least, most = min(counts), max(counts)
-        yield f"The arms were not tuned alike: they have between {least} and {most} points."
+        yield f"The arms were not tuned equally: they have between {least} and {most} points."
     smallest = smallest_sign_flip_p(comparison.seeds)
     if smallest > 0.05:
         yield (
-            f"{comparison.seeds} seeds are few: without the assumption of normal differences, no p "
-            f"of two arms can be below {smallest:.4g}."
+            f"{comparison.seeds} seeds are few: unless differences are assumed to be normal, no "
+            f"p-value for two arms can be below {smallest:.4g}."
         )
     for found in arms.values():
         for edge in found.edges:
-            yield f"{found.name}: {edge}; a wider space may hold a better point."
+            yield f"{found.name}: {edge}; a wider range may contain a better point."
         failed = sum(run.status == "diverged" for run in found.retrained.values())
         if failed:
             yield f"{found.name}: {failed} of {len(found.retrained)} runs of its best point diverged."

@@ -1,9 +1,9 @@
-"""Successive halving: all points train for a share of the run, and the best of them go on.
+"""Successive halving: all points train for part of the run, and the best of them continue.
 
 Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization".
-With a factor η and n points there are ⌊log_η n⌋ + 1 rungs. At a rung that is not the last, the runs
-stop at the first evaluation after their share of the steps. Once all have stopped, the best 1/η resume
-from their checkpoints. Every run follows the schedule of a whole run from its first step.
+With a factor η and n points there are ⌊log_η n⌋ + 1 rungs. At every rung but the last, the runs stop at
+the first evaluation after their share of the steps. Once all have stopped, the best 1/η resume from
+their checkpoints. Every run follows the schedule of a full run from the first step.
 """
 
 import json
@@ -18,7 +18,7 @@ _FILE = "rungs.json"
 
 
 def shares(points: int, factor: int) -> list[float]:
-    """The share of a run's steps at each rung; the last is 1."""
+    """Returns the share of a run's steps at each rung; the last is 1."""
     rungs = 0
     while factor ** (rungs + 1) <= points:
         rungs += 1
@@ -26,7 +26,7 @@ def shares(points: int, factor: int) -> list[float]:
 
 
 def cost(points: int, factor: int) -> float:
-    """How many whole runs a search by halving takes."""
+    """Returns the cost of a search by halving, in full runs."""
     total, before = 0.0, 0.0
     for share in shares(points, factor):
         total += points * (share - before)
@@ -35,40 +35,40 @@ def cost(points: int, factor: int) -> float:
 
 
 def steps_of_rungs(workdir: Workdir) -> list[int]:
-    """The steps at which a run has stopped so far, rung by rung."""
+    """Returns the step at which a run stopped at each rung so far."""
     file = workdir.path / _FILE
     return json.loads(file.read_text()) if file.exists() else []
 
 
 def record_rung(workdir: Workdir, rung: int, step: int) -> None:
-    """Notes that a run stops at a step for a rung."""
+    """Records the step at which a run stops at a rung."""
     steps = steps_of_rungs(workdir)[:rung]
     write_text(workdir.path / _FILE, json.dumps([*steps, step]) + "\n")
 
 
 class Halving:
-    """The rungs of one arm of a study, as its results are now."""
+    """The rungs of one arm, given the current results of the study."""
 
     def __init__(self, study: Study, arm: str, trials: Sequence[Trial]):
         self._study = study
         points = study.points(arm, trials)
         self.shares = shares(len(points), study.comparison.halving)
         self.alive, self.rung = points, 0
-        while self.rung < len(self.shares) - 1 and self._all_there():
+        while self.rung < len(self.shares) - 1 and self._all_have_reached():
             left = max(1, len(self.alive) // study.comparison.halving)
             best = sorted(self.alive, key=self._cost)[:left]
             self.alive = {number: self.alive[number] for number in sorted(best)}
             self.rung += 1
 
     def is_out(self, trial: Trial) -> bool:
-        """Whether other points went on instead of this one."""
+        """Whether the trial's point is eliminated."""
         return trial.point not in self.alive
 
     def waits(self, trial: Trial) -> bool:
-        """Whether the trial has nothing to do now: it is out, or others must reach its rung first."""
+        """Whether the trial cannot run now: it is out, or others must reach its rung first."""
         return self.is_out(trial) or self._has_reached(trial)
 
-    def _all_there(self) -> bool:
+    def _all_have_reached(self) -> bool:
         return all(self._has_reached(run) for runs in self.alive.values() for run in runs)
 
     def _has_reached(self, run: Trial) -> bool:
@@ -76,12 +76,12 @@ class Halving:
         result, steps = workdir.read_result(), steps_of_rungs(workdir)
         if result is None:
             return False
-        # A worker may have been killed after the rung was noted and before the run was saved.
+        # A worker may have been killed after it recorded the rung and before it saved the run.
         stopped = len(steps) > self.rung and result["steps"] >= steps[self.rung]
         return result["status"] in ENDED or stopped
 
     def _cost(self, number: int) -> tuple[float, float, int]:
-        """What a search minimises, as of this rung."""
+        """Returns the search's objective at this rung, to be minimised."""
         outcomes = []
         for run in self.alive[number]:
             workdir = self._study.workdir(run)
@@ -95,7 +95,7 @@ class Halving:
 
 
 def rungs_of(study: Study, trials: Sequence[Trial]) -> dict[str, Halving]:
-    """The rungs of each arm that is searched by halving; notes which trials are out."""
+    """Returns the rungs of each arm that is searched by halving, and marks eliminated trials."""
     if not study.comparison.halving:
         return {}
     arms = [arm for arm, settings in study.comparison.arms.items() if settings.space]

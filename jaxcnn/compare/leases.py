@@ -1,9 +1,9 @@
-"""Who runs a trial: an exclusive lease in its directory, with a heartbeat and a generation.
+"""Exclusive leases on trials: a file in the trial's directory, with a heartbeat and a generation.
 
-A worker takes a trial by creating `lease-000001`, which the file system lets only one do. It writes a
-beat into it every few seconds. When the beats stop, another worker creates `lease-000002` and takes
-the trial over. The former, if it was only slow, finds the newer lease and lets go. No clock is
-compared between machines: who waits watches for beats by its own.
+A worker takes a trial by creating `lease-000001`; the file system lets only one worker do so. The
+worker then writes a heartbeat to the file every few seconds. When the heartbeats stop, another worker
+creates `lease-000002` and takes over the trial. If the first worker was only slow, it finds the newer
+lease and stops. Clocks are never compared between machines: each worker times heartbeats by its own.
 """
 
 import json
@@ -19,21 +19,21 @@ import psutil
 
 from jaxcnn.files import write_text
 
-BEAT = 5.0  # seconds between beats
-EXPIRY = 30.0  # seconds without a beat, after which a lease is taken over
-LOOK = 1.0  # seconds for which a holder trusts its last look for a newer lease
+BEAT = 5.0  # seconds between heartbeats
+EXPIRY = 30.0  # seconds without a heartbeat after which a lease can be taken over
+LOOK = 1.0  # seconds for which a holder trusts its last check for a newer lease
 
 
 class LeaseLost(BaseException):
-    """Another worker has taken the trial over. Nothing may be saved any more, hence no Exception."""
+    """Another worker has taken over the trial. No `except Exception` may catch this and save."""
 
 
 class Lease:
-    """A held lease; it beats until it is released.
+    """A held lease, with a heartbeat until it is released.
 
     Args:
-      begun: by the monotonic clock, before the file was created; the process may have been stopped
-        in between for longer than a lease lasts.
+      begun: monotonic time before the file was created. The process may have been suspended in
+        between for longer than a lease lasts.
     """
 
     def __init__(self, file: Path, begun: float):
@@ -45,10 +45,10 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises LeaseLost if another worker has taken the trial over, as of a second ago.
+        """Raises LeaseLost if another worker has taken over the trial, as of at most a second ago.
 
-        It looks for itself and does not ask when the last beat was: the process may have been stopped
-        just before it wrote one, and the clock stands still while a machine is suspended.
+        The age of the last heartbeat would not do: the process may have been suspended just before
+        it wrote one, and the clock stops while a machine is suspended.
         """
         now = time.monotonic()
         if now - self._confirmed < LOOK:
@@ -58,16 +58,16 @@ class Lease:
         self._confirmed = now
 
     def release(self) -> None:
-        """Stops the beats; the trial has ended, or anyone may go on with it."""
+        """Stops the heartbeat: the trial has ended, or another worker may continue it."""
         self._released.set()
         self._thread.join()
-        with suppress(OSError):  # on a full disk it expires, or is free when the process ends
+        with suppress(OSError):  # disk full: it expires, or is free once the process ends
             if not self._next.exists():
                 write_text(self._file, _content(self._beats, released=True))
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT):
-            with suppress(OSError):  # a full disk, a server that is away: the next beat may succeed
+            with suppress(OSError):  # full disk or unreachable server: the next beat may succeed
                 if self._next.exists():
                     return
                 self._beats += 1
@@ -75,14 +75,14 @@ class Lease:
 
 
 class Leases:
-    """Takes leases for one worker, and remembers for how long it has seen others not beat."""
+    """Takes leases for one worker, and tracks how long the leases of others have been silent."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._seen: dict[Path, tuple[bytes, float, float]] = {}  # content, silence, last look
 
     def take(self, directory: Path) -> Lease | None:
-        """A lease on the directory, which is created; None if another worker holds it."""
+        """Creates the directory and leases it; returns None if another worker holds it."""
         begun = time.monotonic()
         newest = max(directory.glob("lease-*[0-9]"), default=None)
         if newest is not None and not self._is_free(newest):
@@ -100,15 +100,15 @@ class Leases:
         """Whether a lease was released, its process is dead, or its beats have stopped."""
         try:
             content = file.read_bytes()
-        except OSError:  # it is being replaced, and the file system is a network's
+        except OSError:  # being replaced, on a network file system
             return False
         try:
             holder = json.loads(content)
-        except ValueError:  # it is being created, or was when its worker died
+        except ValueError:  # being created, or its worker died while creating it
             holder = {}
         if holder.get("released") or _is_dead(holder):
             return True
-        # A long time between two looks is no long silence: both sides may have been suspended.
+        # A long gap between two checks is not a long silence: both sides may have been suspended.
         now = self._clock()
         seen, silence, before = self._seen.get(file, (None, 0.0, now))
         silence = silence + min(now - before, BEAT) if content == seen else 0.0
@@ -129,19 +129,19 @@ def _content(beats: int, released: bool = False) -> str:
 
 
 def _is_dead(holder: dict) -> bool:
-    """Whether the holder is a process of this machine that has ended."""
+    """Whether the holder is a process on this machine that has ended."""
     if holder.get("host") != _host():
         return False
     try:
-        return _started(holder["process"]) != holder["started"]  # a later process of the number
+        return _started(holder["process"]) != holder["started"]  # the id may be reused
     except (PermissionError, psutil.AccessDenied):
         return False
 
 
 def _started(process: int) -> float | None:
-    """When a process of this machine started; None: it has ended.
+    """Returns when a process on this machine started; None if it has ended.
 
-    On Linux in ticks since the boot: psutil's times of day change when the clock is set.
+    On Linux, in clock ticks since boot: psutil's wall-clock times change when the clock is set.
     """
     try:
         if not Path("/proc/self/stat").exists():
@@ -154,9 +154,9 @@ def _started(process: int) -> float | None:
 
 
 def _host() -> str:
-    """The machine since its boot, and the container on it: process numbers mean nothing beyond.
+    """Identifies the machine, its boot and the container: process ids are valid only within them.
 
-    Names do not suffice: machines that were made of one image may share theirs.
+    Host names are not enough: machines created from the same image may share one.
     """
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     return " ".join(

@@ -1,4 +1,4 @@
-"""Comparisons of a file: read, and checked before anything is trained."""
+"""Loads comparisons from files, and checks them before anything is trained."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ _NAMES = {"metric": ALL, "sampler": SAMPLERS, "select_by": SELECT_BY, "way": WAY
 def load_comparison(
     path: str | Path, overrides: Mapping[str, str] | None = None, **changes: Any
 ) -> Comparison:
-    """Runs a comparison's file, which defines `get_comparison()`.
+    """Loads a comparison from a file that defines `get_comparison()`.
 
     Args:
-      path: of a file, or the name of a shipped one: 'ablations/optimizers_digits'.
-      overrides: dotted key → text, of the base config: {"train.duration": "2 epochs"}.
-      changes: fields of the comparison, such as `trials` and `seeds`.
+      path: a file, or the name of a shipped comparison: 'ablations/optimizers_digits'.
+      overrides: dotted key → text, changes to the base config: {"train.duration": "2 epochs"}.
+      changes: changes to fields of the comparison, such as `trials` and `seeds`.
 
     Raises:
       UserError: the file is missing or fails; a field, a setting or a space is not valid.
@@ -40,7 +40,7 @@ def load_comparison(
 
 
 def check_comparison(comparison: Comparison) -> None:
-    """Refuses a comparison of which a trial would fail, before any is trained.
+    """Rejects a comparison if one of its trials would fail, before any is trained.
 
     Raises:
       UserError: a field, a setting, or a value at the end of a space is not valid.
@@ -67,8 +67,8 @@ def check_comparison(comparison: Comparison) -> None:
     for name, arm in comparison.arms.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name, re.ASCII):
             raise UserError(
-                f"arm {name!r}: its trials have directories of this name; it takes letters, digits, "
-                "'_', '.', '+' and '-'"
+                f"arm {name!r}: the name of an arm is also a directory; it may contain letters, "
+                "digits, '_', '.', '+' and '-'"
             )
         _check_parts(name, arm)
         _check_trials(comparison, name, arm)
@@ -78,7 +78,7 @@ def check_comparison(comparison: Comparison) -> None:
 def _check_base(comparison: Comparison) -> None:
     if not isinstance(comparison.base, ConfigDict):
         raise UserError(
-            f"base={shown(comparison.base)} must be a config, as `get_config` returns it"
+            f"base={shown(comparison.base)} must be a config, as returned by `get_config`"
         )
 
 
@@ -99,7 +99,7 @@ def _check_halving(comparison: Comparison) -> None:
     for name, valid in {"way": WAYS[:1], "sampler": SAMPLERS[:-1]}.items():
         if (value := getattr(comparison, name)) not in valid:
             raise UserError(
-                f"halving={factor} does not go with {name}={value!r}; valid: {', '.join(valid)}"
+                f"halving={factor} does not work with {name}={value!r}; valid: {', '.join(valid)}"
             )
 
 
@@ -129,31 +129,33 @@ def _check_trials(comparison: Comparison, name: str, arm: Arm) -> None:
         raise UserError(f"arm {name!r}: trials={arm.trials}, but it has no space to search")
     if comparison.sampler == "grid":
         raise UserError(
-            f"arm {name!r}: trials={arm.trials}, but a grid has as many as its values make"
+            f"arm {name!r}: trials={arm.trials}, but the values of a grid determine its size"
         )
 
 
 def _check_values(comparison: Comparison, name: str, arm: Arm) -> None:
     if "seed" in {**arm.settings, **arm.space}:
-        raise UserError(f"arm {name!r}: seed is the study's to set; data.seed may be fixed")
+        raise UserError(f"arm {name!r}: the study sets seed; data.seed may be fixed")
     if both := arm.settings.keys() & arm.space.keys():
-        raise UserError(f"arm {name!r}: {min(both)} is in its settings and in its space; keep one")
+        raise UserError(
+            f"arm {name!r}: {min(both)} is both in its settings and in its space; keep one"
+        )
     comparison.config(name)
     first = {key: space.ends()[0] for key, space in arm.space.items()}
     for key, space in arm.space.items():
         if comparison.sampler == "grid":
             space.grid()
-        for value in space.ends():  # beside values of the other settings, as in a trial
+        for value in space.ends():  # together with the other settings, as in a trial
             config = comparison.config(name, {**first, key: value})
         if not isinstance(space, Choice) and not isinstance(_value(config, key), float):
             raise UserError(
-                f"arm {name!r}: {key}={space}: this setting takes no fractions; list its values in a "
-                "Choice"
+                f"arm {name!r}: {key}={space}: this setting does not take fractions; list its "
+                "values in a Choice"
             )
 
 
 def _value(config: Any, key: str) -> Any:
-    """The value of a dotted key."""
+    """Returns the value of a dotted key."""
     for part in key.split("."):
         config = config[int(part) if isinstance(config, Sequence) else part]
     return config

@@ -1,7 +1,7 @@
-"""Several runs in one program: a leading axis of trials on the state, the numbers and the batches.
+"""Several runs in one program: the state, hyperparameters and batches get a leading axis of trials.
 
-Each run keeps its own directory, judge, history and checkpoints. It computes what it computes by
-itself, to float rounding, whatever the others of its pack do.
+Each run keeps its own directory, judge, history and checkpoints. Up to float rounding, it computes the
+same as by itself, whatever the other runs of its pack do.
 """
 
 import shutil
@@ -36,7 +36,7 @@ from jaxcnn.train.workdir import Workdir
 
 @dataclass(frozen=True)
 class PackLayout(Layout):
-    """Devices along the axis 'trial': each has its share of the trials. `vmap` and `map` use one."""
+    """Devices along the axis 'trial', each with its share of the trials. `vmap` and `map` use one."""
 
     @classmethod
     def over(cls, devices: Sequence[jax.Device]) -> "PackLayout":
@@ -52,11 +52,11 @@ class PackLayout(Layout):
 
 @made_once
 def packed_step(step: TrainStep, way: str, layout: PackLayout) -> TrainStep:
-    """A step of all trials of a pack: every argument and answer has a leading axis of trials.
+    """Returns a step of all trials of a pack; arguments and results have a leading axis of trials.
 
     Args:
-      way: 'vmap'; 'map', one trial after another; 'shard_map', the trials of each device likewise,
-        without any communication between devices.
+      way: 'vmap', all at once; 'map', one trial after another; 'shard_map', one after another on
+        each device, without communication between devices.
     """
     if way == "vmap":
         return jax.vmap(step)
@@ -75,7 +75,7 @@ def packed_step(step: TrainStep, way: str, layout: PackLayout) -> TrainStep:
 def pack_engine(
     runs: Sequence[Run], states: Sequence[TrainState], way: str, layout: PackLayout
 ) -> Engine:
-    """An engine whose state, recipe and batches are those of all runs, stacked."""
+    """Returns an engine for the stacked states, recipes and batches of all runs."""
     step = make_train_step(runs[0].experiment.model)
     feeds = [run.feed for run in runs]
     on_device = isinstance(feeds[0], DeviceFeed)
@@ -87,17 +87,17 @@ def pack_engine(
 
 
 def stacked(trees: Sequence[Any]) -> Any:
-    """Trees of the same structure as one, with a leading axis on every leaf."""
+    """Stacks trees of the same structure along a new leading axis of every leaf."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(_on_one_device, trees))
 
 
 def _on_one_device(tree: Any) -> Any:
-    """Leaves of several layouts cannot be stacked; they meet on the first device."""
+    """Moves leaves to the first device: those on different devices cannot be stacked."""
     return jax.device_put(tree, jax.local_devices()[0])
 
 
 class _HostPackFeed:
-    """Batches that the host makes, stacked."""
+    """Stacked batches from the host."""
 
     def __init__(self, feeds: Sequence[HostFeed], layout: PackLayout):
         self.feeds, self.layout = feeds, layout
@@ -121,7 +121,7 @@ class _HostPackFeed:
 
 
 class _DevicePackFeed:
-    """Data that lies on the devices once; each trial selects its own batches of it."""
+    """One copy of the data on the devices, from which each trial selects its own batches."""
 
     def __init__(self, feeds: Sequence[DeviceFeed], layout: PackLayout):
         self.feeds, self.layout = feeds, layout
@@ -144,7 +144,7 @@ class _DevicePackFeed:
 def _batches_of(
     spec: DataSpec, augmentations: tuple[Augmentation, ...], layout: PackLayout
 ) -> Callable[..., dict]:
-    """(split, selections, number) → the batches of all trials, of the selected step of that number."""
+    """Returns a function (split, selections, number) → batches of all trials at that selected step."""
 
     @jax.jit
     def batches(split, selections, number=0):
@@ -156,7 +156,7 @@ def _batches_of(
 
 
 class Lane:
-    """One trial of a pack's engine: the part of an engine that a run needs between its steps."""
+    """One trial of a pack's engine, with the interface that a run needs between steps."""
 
     def __init__(self, engine: Engine, number: int, layout: Layout):
         self._engine, self._number, self._layout = engine, number, layout
@@ -164,7 +164,7 @@ class Lane:
 
     @property
     def state(self) -> TrainState:
-        """The trial's state, on the device of its run."""
+        """The state of the trial, on the device of its run."""
         mine = jax.tree.map(lambda leaf: _trial(leaf, self._number), self._engine.state)
         self._given = self._layout.replicate(mine)
         return self._given
@@ -178,31 +178,31 @@ class Lane:
         )
 
     def learning_rate(self) -> float:
-        """The learning rate of the trial's last step."""
+        """Returns the learning rate of the trial's last step."""
         used = hyperparameters(self._engine.state.opt_state)["learning_rate"]
         return float(jax.device_get(used)[self._number])
 
     def scale_learning_rate(self, scale: float) -> None:
-        """Sets the factor by which later steps of the trial multiply the scheduled learning rate."""
+        """Sets the factor on the scheduled learning rate for later steps of the trial."""
         opt_state = self._engine.state.opt_state
         scales = _with_trial(opt_state.scale, self._number, jnp.asarray(scale))
         self._engine.state = self._engine.state.replace(opt_state=opt_state._replace(scale=scales))
 
     def close(self) -> None:
-        """The pack closes its engine itself."""
+        """Does nothing: the pack closes its engine."""
 
 
 def _trial(leaf: jax.Array, number: int) -> jax.Array:
-    """One trial's part of a leaf, on the device that has it.
+    """Returns one trial's slice of a leaf, on the device that holds it.
 
-    To index the leaf itself is a program of all devices, which wait for each other.
+    Indexing the leaf itself would run a program on all devices, which wait for each other.
     """
     shard, place = _shard_of(leaf, number)
     return shard.data[place]
 
 
 def _with_trial(leaf: jax.Array, number: int, new: jax.Array) -> jax.Array:
-    """The leaf with another part for one trial; changes the shard of that trial only."""
+    """Returns the leaf with a new slice for one trial; changes only the shard of that trial."""
     changed, place = _shard_of(leaf, number)
     new = jax.device_put(new, changed.device)
     shards = [
@@ -213,7 +213,7 @@ def _with_trial(leaf: jax.Array, number: int, new: jax.Array) -> jax.Array:
 
 
 def _shard_of(leaf: jax.Array, number: int) -> tuple[jax.Shard, int]:
-    """The shard that holds the trial of that number, and the trial's place in it."""
+    """Returns the shard that holds a trial, and the index of the trial in it."""
     for shard in leaf.addressable_shards:
         trials = range(len(leaf))[shard.index[0]]
         if number in trials:
@@ -222,13 +222,13 @@ def _shard_of(leaf: jax.Array, number: int) -> tuple[jax.Shard, int]:
 
 
 def train_pack(runs: Sequence[Run], way: str, layout: PackLayout, size: int) -> bool:
-    """Trains and finishes runs that differ in numbers and seeds only; returns whether a signal came.
+    """Trains runs that differ only in numbers and seeds; returns whether a signal stopped them.
 
     Args:
-      runs: opened, each on one device, and not begun; their checkpoints are of the same step.
+      runs: opened but not started, each on one device, with checkpoints of the same step.
       way: see `packed_step`.
-      size: trials of the program. Copies of the first run stand in for those that ended before a
-        restart, so that the others compute what they would have computed.
+      size: trials in the program. Copies of the first run replace those that ended before a
+        restart, so that the results of the others do not change.
 
     Raises:
       UserError: the checkpoints are of different steps.
@@ -257,10 +257,10 @@ def train_pack(runs: Sequence[Run], way: str, layout: PackLayout, size: int) -> 
 
 
 def _ends(run: Run, reading: Reading) -> bool:
-    """Reviews a run after a step at which something is due; finishes it if it is over."""
+    """Reviews a run after a step with an event; finishes the run if it is over."""
     try:
         run.review(reading)
-    except DivergedError:  # its result is written
+    except DivergedError:  # its result is already written
         return True
     if run.over:
         run.finish(run.status())
@@ -268,7 +268,7 @@ def _ends(run: Run, reading: Reading) -> bool:
 
 
 def align(directories: Sequence[Workdir]) -> None:
-    """Removes the checkpoints that a pack saved for some of its runs before it was killed."""
+    """Removes checkpoints that a killed pack saved for only some of its runs."""
     steps = {directory: _checkpoints(directory) for directory in directories}
     common = min(max(found, default=0) for found in steps.values())
     for directory, found in steps.items():

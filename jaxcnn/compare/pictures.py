@@ -13,9 +13,9 @@ RATE = "optimizer.learning_rate"
 
 
 def error_of(metric: str, value: float, count: int) -> float:
-    """What a chart shows of a metric, on a logarithmic axis: an accuracy as the share of errors.
+    """Returns the value to plot on a logarithmic axis: the error rate for an accuracy.
 
-    No error at all is drawn as half an image.
+    An error rate of zero is drawn as half an image.
     """
     if not math.isfinite(value):
         return math.inf
@@ -23,7 +23,7 @@ def error_of(metric: str, value: float, count: int) -> float:
 
 
 def metric_axis(metric: str) -> Axis:
-    """The axis of `error_of`."""
+    """Returns the axis for `error_of`."""
     if metric.endswith("accuracy"):
         what = metric.removesuffix("accuracy").replace("_", " ")
         return Axis(f"validation {what}error", log=True)
@@ -31,7 +31,7 @@ def metric_axis(metric: str) -> Axis:
 
 
 def learning_curves(findings: Findings) -> str:
-    """The mean over an arm's retrained runs, with the band from the least to the largest."""
+    """Plots the mean over the retrained runs of each arm, with a band from minimum to maximum."""
     metric = findings.study.comparison.metric
     series = []
     for number, arm in enumerate(findings.arms.values()):
@@ -47,7 +47,7 @@ def learning_curves(findings: Findings) -> str:
 
 
 def best_of_budget(findings: Findings) -> str:
-    """The best value to expect of k points of a search, with its quartiles up to half of all."""
+    """Plots the expected best of k points, with quartiles up to half of the points."""
     metric, series = findings.study.comparison.metric, []
     count = _count(findings)
     for number, arm in enumerate(findings.arms.values()):
@@ -65,7 +65,7 @@ def best_of_budget(findings: Findings) -> str:
 
 
 def sensitivity(findings: Findings) -> list[str]:
-    """For each arm with a learning rate to choose: the value of each point, on common axes."""
+    """Plots the value of each point, per arm with a tuned learning rate, on shared axes."""
     metric, count = findings.study.comparison.metric, _count(findings)
     arms = [
         (number, arm)
@@ -87,19 +87,19 @@ def sensitivity(findings: Findings) -> list[str]:
     for number, arm in arms:
         dots, crosses = [], []
         for settings, outcome in arm.points:
-            said = ", ".join(f"{key.split('.')[-1]} {value}" for key, value in settings.items())
+            values = ", ".join(f"{key.split('.')[-1]} {value}" for key, value in settings.items())
             error = error_of(metric, outcome.value, count)
             if math.isfinite(error):
-                dots.append((settings[RATE], error, f"{metric} {outcome.value:.4f}: {said}"))
+                dots.append((settings[RATE], error, f"{metric} {outcome.value:.4f}: {values}"))
             else:
-                crosses.append((settings[RATE], top, f"diverged: {said}"))
+                crosses.append((settings[RATE], top, f"diverged: {values}"))
         series = Series(arm.name, number, dots=dots, crosses=crosses)
         charts.append(chart([series], x, y, width=330, height=230, title=arm.name))
     return charts
 
 
 def steps_to_target(findings: Findings) -> str:
-    """The steps that each retrained run needs; a cross at the end for a run that misses the target."""
+    """Plots the steps to the target of each retrained run; a cross at the end if it misses."""
     arms = list(findings.arms.values())
     rows = [(float(-number), arm.name) for number, arm in enumerate(arms)]
     series = []
@@ -107,7 +107,7 @@ def steps_to_target(findings: Findings) -> str:
         dots, crosses = [], []
         for i, (seed, outcome) in enumerate(arm.retrained.items()):
             reached = outcome.steps_to_target
-            y = -number + 0.4 * ((i + 0.5) / len(arm.retrained) - 0.5)  # else one dot hides another
+            y = -number + 0.4 * ((i + 0.5) / len(arm.retrained) - 0.5)  # avoids overlap
             if math.isfinite(reached):
                 dots.append((reached, y, f"seed {seed}: step {reached:.0f}"))
             else:
@@ -122,19 +122,19 @@ def steps_to_target(findings: Findings) -> str:
 
 
 def profiles(found: Profiles) -> str:
-    """The share of workloads on which an arm needs at most τ times the steps of the best."""
+    """Plots the share of workloads on which an arm needs at most τ times the steps of the best."""
     series = []
     for number, name in enumerate(found.competitors):
         profile = found.profiles[name]
         line = [*zip(profile.taus, profile.shares, strict=True)]
         line.append((LARGEST_RATIO, line[-1][1]))
         series.append(Series(name, number, line=line, steps=True))
-    x = Axis("τ: steps, relative to the best arm's", low=1, high=LARGEST_RATIO)
+    x = Axis("τ: steps relative to the best arm", low=1, high=LARGEST_RATIO)
     return chart(series, x, Axis("share of workloads", low=0, high=1.02))
 
 
 def run_curves(runs: Iterable[tuple[str, list[dict]]], metric: str) -> str:
-    """The validation metric of several runs."""
+    """Plots the validation metric of several runs."""
     series = []
     for number, (name, lines) in enumerate(runs):
         validation = [line for line in lines if line["split"] == "validation"]
@@ -150,7 +150,7 @@ def _budget_values(arm: ArmFindings) -> list[list[float]]:
 
 
 def _count(findings: Findings) -> int:
-    """The number of validation images."""
+    """Returns the number of validation images."""
     for arm in findings.arms.values():
         for lines in arm.curves.values():
             for line in lines:

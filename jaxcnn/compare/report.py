@@ -1,6 +1,6 @@
-"""A study as one page that can be printed, and as a table for other programs.
+"""The report of a study: a printable page, and a table for other programs.
 
-The page holds all that it needs, and nothing that changes when it is made again.
+The page is self-contained, and identical whenever it is generated from the same study.
 """
 
 import csv
@@ -38,7 +38,7 @@ _ARMS_WITH_FEW_PAIRS = 5  # with more, the table of pairs is folded
 
 
 def study_page(findings: Findings) -> str:
-    """The HTML page of one study."""
+    """Returns the HTML page of one study."""
     comparison = findings.study.comparison
     return page_of(
         "study.html",
@@ -66,12 +66,12 @@ def study_page(findings: Findings) -> str:
 
 
 def page_of(template: str, **values: Any) -> str:
-    """A page of the package's templates."""
+    """Renders a page from a template of the package."""
     return _PAGES.get_template(template).render(**values)
 
 
 def answer(findings: Findings) -> str:
-    """Who is better, by how much, and how sure; in two sentences."""
+    """Returns which arm is better, by how much and how certainly, in two sentences."""
     comparison, verdict = findings.study.comparison, findings.verdict
     what = _objective(comparison)
     if findings.ended < findings.listed or verdict is None:
@@ -91,19 +91,19 @@ def answer(findings: Findings) -> str:
     if not told:
         return (
             f"By {what}, no two arms can be told apart with {seeds}. That does not mean that they "
-            "are equal: the intervals below say which differences remain possible."
+            "are equal: the intervals below show which differences remain possible."
         )
-    surest = min(told, key=lambda pair: pair.p_adjusted)
-    worse = surest.second if surest.better == surest.first else surest.first
+    clearest = min(told, key=lambda pair: pair.p_adjusted)
+    worse = clearest.second if clearest.better == clearest.first else clearest.first
     return (
         f"By {what}, {len(told)} of {len(verdict.pairs)} pairs of arms can be told apart with {seeds}, "
-        f"and no arm is better than all others. The surest: {surest.better} is better than {worse}, "
-        f"by {_difference(findings, surest)}."
+        f"and no arm is better than all others. The clearest difference: {clearest.better} is better "
+        f"than {worse}, by {_difference(findings, clearest)}."
     )
 
 
 def effort(findings: Findings) -> str:
-    """How much each arm was tuned, in a sentence."""
+    """Returns how much each arm was tuned, in a sentence."""
     comparison = findings.study.comparison
     counts = {arm.name: len(arm.points) for arm in findings.arms.values()}
     seeds = f"{comparison.seeds} fresh seeds"
@@ -117,12 +117,12 @@ def effort(findings: Findings) -> str:
         how += f", successive halving by {comparison.halving}"
     return (
         f"{tuned} ({how}), chosen on the validation split; its best point was trained "
-        f"again with {seeds}, and the test split was read at the end of these runs only."
+        f"again with {seeds}, and the test split was used only at the end of these runs."
     )
 
 
 def trials_table(study: Study) -> str:
-    """A line for each trial that has ended, as CSV."""
+    """Returns one line per finished trial, as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -143,7 +143,7 @@ def _objective(comparison: Comparison) -> str:
 
 
 def _difference(findings: Findings, pair: Pair) -> str:
-    """'0.0123 (0.0081 to 0.0165; p = 0.002)', of the better arm over the other."""
+    """Returns the lead of the better arm: '0.0123 (95% interval 0.0081 to 0.0165; p = …)'."""
     found, digits = pair.difference, 1 if findings.by_steps else 4
     ends = sorted([abs(found.low), abs(found.high)])
     unit = " steps" if findings.by_steps else ""
@@ -154,7 +154,7 @@ def _difference(findings: Findings, pair: Pair) -> str:
 
 
 def _row(findings: Findings, arm: ArmFindings) -> dict[str, Any]:
-    """The cells of an arm's row, each with the number that it is sorted by."""
+    """Returns the cells of an arm's row, each with its text and sort key."""
     values = [outcome.value for _, outcome in arm.points]
     higher = findings.study.comparison.higher_is_better
     ordered = sorted(values, reverse=higher)
@@ -193,18 +193,18 @@ def _seconds_cell(steps: float | None, step_seconds: float | None) -> dict[str, 
 
 def _interval_cell(found: MeanInterval | None) -> dict[str, Any]:
     if found is None or found.mean is None:
-        said = (
+        text = (
             "–"
             if found is None or not found.diverged
             else f"{found.diverged} of {found.n} diverged"
         )
-        return {"text": said, "sort": -1}
+        return {"text": text, "sort": -1}
     reach = "" if found.low is None else f" ± {(found.high - found.low) / 2:.4f}"
     return {"text": f"{found.mean:.4f}{reach}", "sort": found.mean}
 
 
 def _pairs(findings: Findings) -> list[dict[str, Any]]:
-    """The rows of the table of pairs, the surest first."""
+    """Returns the rows of the table of pairs, the smallest p-value first."""
     digits, rows = 1 if findings.by_steps else 4, []
     for pair in findings.verdict.pairs if findings.verdict else ():
         found = pair.difference
@@ -226,16 +226,16 @@ def _pairs(findings: Findings) -> list[dict[str, Any]]:
 
 
 def _settings(findings: Findings) -> list[dict[str, Any]]:
-    """Each arm's settings, space, best point and the flags that train it."""
+    """Returns the settings, space and best point of each arm."""
     found = []
     for name, arm in findings.study.comparison.arms.items():
         best = findings.arms[name].best
         found.append({
             "name": name,
-            "settings": _listed(arm.settings),
+            "settings": _lines(arm.settings),
             "space": [f"{key}: {_space(space.to_json())}" for key, space in arm.space.items()],
             "source": arm.source,
-            "best": _listed(best or {}) or ["as it comes" if best == {} else "none"],
+            "best": _lines(best or {}) or ["untuned" if best == {} else "none"],
         })  # fmt: skip
     return found
 
@@ -247,12 +247,12 @@ def _space(described: Mapping[str, Sequence]) -> str:
     return f"{values[0]:g} to {values[1]:g}" + (", logarithmic" if kind == "log_uniform" else "")
 
 
-def _listed(settings: Mapping[str, Any]) -> list[str]:
+def _lines(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {value}" for key, value in settings.items()]
 
 
 def _first_start(study: Study) -> dict[str, Any] | None:
-    """The environment of the first trial that has started."""
+    """Returns the environment of the first trial that started."""
     for trial in study.trials():
         for entry in study.workdir(trial).read_environments()[-1:]:
             return entry
@@ -260,7 +260,7 @@ def _first_start(study: Study) -> dict[str, Any] | None:
 
 
 def _environment(study: Study) -> list[str]:
-    """Devices, versions and the code's revision."""
+    """Returns devices, versions and the git revision."""
     if (entry := _first_start(study)) is None:
         return []
     versions = [f"{name} {v}" for name, v in entry["versions"].items() if v]
@@ -271,7 +271,7 @@ def _environment(study: Study) -> list[str]:
 
 
 def _command(study: Study) -> str:
-    """The command that ran the study; the directory by its name alone, since it may be moved."""
+    """Returns the command that ran the study, with only the name of its directory, which may move."""
     entry = _first_start(study)
     words = entry["command"][1:] if entry else []
     kept = [word for word in words if word not in ("--worker", "--quiet")]

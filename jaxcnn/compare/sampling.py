@@ -1,4 +1,4 @@
-"""The points of a search: the same for the same study and arm, and the first n of any larger number."""
+"""The points of a search: a function of study and arm; a longer search starts with the same points."""
 
 import itertools
 import math
@@ -14,20 +14,20 @@ from jaxcnn.errors import UserError
 
 Point = dict[str, Any]  # setting → value
 
-TPE_GENERATION = 4  # points that are proposed together, after all before them have ended
+TPE_GENERATION = 4  # points proposed at once, when all earlier ones have ended
 
 
 def design(
     sampler: str, space: Mapping[str, Space], count: int, seed: int, arm: str
 ) -> list[Point]:
-    """The points of a search that does not look at results.
+    """Returns the points of a search that does not depend on results.
 
     Args:
       sampler: 'halton' or 'sobol', scrambled (Owen 1995, 2017); 'random'; 'grid', all combinations.
-      seed: of the study.
+      seed: seed of the study.
 
     Returns:
-      `count` points; a grid has as many as there are combinations.
+      `count` points; for a grid, all combinations.
     """
     if sampler == "grid":
         values = itertools.product(*(part.grid() for part in space.values()))
@@ -37,7 +37,7 @@ def design(
         positions = rng.random((count, dimensions))
     elif sampler == "halton":
         positions = qmc.Halton(dimensions, rng=rng).random(count)
-    else:  # a power of two, for which its balance is defined
+    else:  # balanced only for powers of two
         positions = qmc.Sobol(dimensions, rng=rng).random_base2(math.ceil(math.log2(count)))[:count]
     return [_at(space, position) for position in positions]
 
@@ -49,13 +49,13 @@ def propose(
     seed: int,
     arm: str,
 ) -> list[Point]:
-    """The next generation of the tree-structured Parzen estimator (Bergstra et al. 2011), by Optuna.
+    """Returns the next generation of Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    It depends on the earlier points and costs only, in their order, and not on who computed them when.
+    It depends only on the earlier points and costs, in order, not on which worker ran them or when.
 
     Args:
-      costs: of the points, to be minimised; inf for a diverged run. Only their order counts; of
-        tuples, the later numbers break ties.
+      costs: costs of the points, to be minimised; inf for a diverged run. Only their ranks matter;
+        in tuples, later numbers break ties.
 
     Raises:
       UserError: Optuna is not installed.
@@ -76,12 +76,14 @@ def propose(
     order = sorted(set(costs))
     for point, cost in zip(points, costs, strict=True):
         rank = float(order.index(cost))
-        told = {key: _told(space[key], value) for key, value in point.items()}
+        params = {key: _to_optuna(space[key], value) for key, value in point.items()}
         study.add_trial(
-            optuna.trial.create_trial(params=told, distributions=distributions, value=rank)
+            optuna.trial.create_trial(params=params, distributions=distributions, value=rank)
         )
     asked = [study.ask(distributions).params for _ in range(TPE_GENERATION)]
-    return [{key: _meant(space[key], value) for key, value in point.items()} for point in asked]
+    return [
+        {key: _from_optuna(space[key], value) for key, value in point.items()} for point in asked
+    ]
 
 
 def _seeds(seed: int, arm: str) -> list[int]:
@@ -100,9 +102,9 @@ def _distribution(space: Space):
     return FloatDistribution(space.low, space.high, log="log_uniform" in space.to_json())
 
 
-def _told(space: Space, value: Any) -> Any:
+def _to_optuna(space: Space, value: Any) -> Any:
     return space.index(value) if isinstance(space, Choice) else value
 
 
-def _meant(space: Space, value: Any) -> Any:
+def _from_optuna(space: Space, value: Any) -> Any:
     return space.values[value] if isinstance(space, Choice) else space.rounded(value)

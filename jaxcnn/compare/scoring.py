@@ -1,6 +1,6 @@
 """How good an arm is for its cost: best of k trials, time to target, performance profiles.
 
-A value that is not finite is a trial that diverged: it is worse than every other.
+A value that is not finite means that the trial diverged; it is worse than any other value.
 """
 
 import math
@@ -13,11 +13,11 @@ from scipy import stats
 
 from jaxcnn.compare.statistics import vector, with_worst
 
-LARGEST_RATIO = 4.0  # of AlgoPerf: a competitor that needs more than 4 times the best has failed
+LARGEST_RATIO = 4.0  # as in AlgoPerf: more than 4 times the best time is a failure
 
 
 class BestOfK(NamedTuple):
-    """The best value that k of the n trials of a random search give; element k−1 belongs to k."""
+    """The best value of k of the n trials of a random search; element k−1 is for k trials."""
 
     expected: np.ndarray  # float64, shape (n,)
     low: np.ndarray  # the band's lower end; float64, shape (n // 2,)
@@ -42,9 +42,9 @@ class Profile(NamedTuple):
 
 
 class Profiles(NamedTuple):
-    """The profiles of all competitors. Name them all with every profile: the ratios depend on who
-    competes, and leaving one out can turn the order of the others (Gould and Scott 2016, "A note on
-    performance profiles for benchmarking software")."""
+    """The profiles of all competitors. Always name all of them with a profile: the ratios depend on
+    the set of competitors, and removing one can reverse the order of the others (Gould and Scott
+    2016, "A note on performance profiles for benchmarking software")."""
 
     competitors: tuple[str, ...]
     workloads: tuple[str, ...]
@@ -54,27 +54,27 @@ class Profiles(NamedTuple):
 def expected_best_of_k(
     values: ArrayLike, higher_is_better: bool, worst: float | None = None, band: float = 0.5
 ) -> BestOfK:
-    """The best value to expect of a random search with k trials, for k = 1 … n.
+    """Returns the expected best value of a random search with k trials, for k = 1 … n.
 
-    Sorted from worst to best, value i is the best of C(i−1, k−1) of the C(n, k) choices of k
-    trials, so the mean over all choices is Σ v₍ᵢ₎·C(i−1, k−1)/C(n, k). It is unbiased (Tang et al.
+    Sorted from worst to best, value i is the best in C(i−1, k−1) of the C(n, k) subsets of k
+    trials, so the mean over all subsets is Σ v₍ᵢ₎·C(i−1, k−1)/C(n, k). It is unbiased (Tang et al.
     2020, "Showing your work doesn't always work"; the estimate of Dodge et al. 2019, "Show your
     work", draws with replacement and is too pessimistic). Element 1 is the mean, element n the best
-    value. It holds for independent trials (random, Halton and Sobol points); for TPE and successive
-    halving, whose later trials depend on the earlier ones, use `best_so_far`.
+    value. It assumes independent trials (random, Halton and Sobol points). For TPE and successive
+    halving, where later trials depend on earlier ones, use `best_so_far`.
 
-    The band holds the central `band` of the bests of all choices: by default it goes from the first
-    quartile to the third. It ends at k = n/2: further on, the choices are so alike that it would
-    shrink to nothing at k = n, whatever the spread.
+    The band contains the central share `band` of the best values of all subsets: by default, the
+    first to the third quartile. It ends at k = n/2: beyond that the subsets overlap so much that it
+    would shrink to nothing at k = n, whatever the spread.
 
-    A diverged trial is the worst result. With m of them, k ≤ m trials may all have diverged, so the
-    expectation is −∞ (∞ where lower is better) up to k = m, and finite after; an end of the band
-    is infinite while such choices reach it. With `worst` they count as that value.
+    A diverged trial is the worst result. With m of them, all of k ≤ m trials may have diverged, so
+    the expectation is −∞ (∞ if lower is better) up to k = m and finite beyond it; an end of the band
+    is infinite while such subsets reach it. With `worst`, diverged trials count as that value.
 
     Args:
-      values: the final values of the trials, in any order; shape (n,).
-      worst: the value of a diverged trial, such as the accuracy of guessing.
-      band: the share of the choices in the band, between 0 and 1.
+      values: final values of the trials, in any order; shape (n,).
+      worst: value of a diverged trial, such as chance accuracy.
+      band: share of the subsets in the band, between 0 and 1.
 
     Raises:
       ValueError: there is no value, `worst` is not finite, or `band` is not between 0 and 1.
@@ -87,7 +87,7 @@ def expected_best_of_k(
     expected, ends = np.empty(n), np.empty((n, 2))
     rank, weights = np.arange(1, n + 1), np.full(n, 1 / n)
     for k in rank:
-        if k > 1:  # C(i−1, k−1) / C(n, k), from that of k − 1
+        if k > 1:  # C(i−1, k−1) / C(n, k), from the weight for k − 1
             weights = weights * (np.maximum(rank - k + 1, 0) / (k - 1)) * (k / (n - k + 1))
         sure = finite[k - 1]  # the worst value that can be the best of k
         expected[k - 1] = weights[finite] @ ordered[finite] if sure else ordered[0]
@@ -101,14 +101,14 @@ def expected_best_of_k(
 def best_so_far(
     values: ArrayLike, higher_is_better: bool, worst: float | None = None
 ) -> np.ndarray:
-    """The best value among the first k trials, for k = 1 … n.
+    """Returns the best value of the first k trials, for k = 1 … n.
 
-    For searches whose trials are not exchangeable (TPE, successive halving); it is one draw of the
-    search, without a band. Where only diverged trials have come so far, it is −∞ (∞ where lower is
-    better), or `worst`.
+    For searches whose trials are not exchangeable (TPE, successive halving). It is a single draw of
+    the search, without a band. As long as all trials have diverged, it is −∞ (∞ if lower is better),
+    or `worst`.
 
     Args:
-      values: the final values of the trials, in their order; shape (n,).
+      values: final values of the trials, in order; shape (n,).
 
     Returns:
       float64, shape (n,).
@@ -121,15 +121,15 @@ def best_so_far(
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """The mean of the middle half of the values: the lowest and highest quarters are left out.
+    """Returns the mean of the middle half of the values, without the lowest and highest quarters.
 
     For scores over tasks (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the
-    statistical precipice"): less driven by single tasks than the mean, and it uses more of the
-    values than the median. As there, ⌊n/4⌋ values are left out at each end, so that with fewer than
-    four it is the mean.
+    statistical precipice"): more robust to single tasks than the mean, and it uses more of the
+    values than the median. As in the paper, ⌊n/4⌋ values are dropped at each end, so with fewer
+    than four values it is the mean.
 
     Args:
-      values: scores on one scale, of any shape: tasks, or tasks × seeds.
+      values: scores on a common scale, of any shape: tasks, or tasks × seeds.
 
     Raises:
       ValueError: there is no value, or one is not finite: give a diverged run the worst score.
@@ -147,15 +147,15 @@ def steps_to_target(
     higher_is_better: bool,
     budget: float = math.inf,
 ) -> float:
-    """The step of the first evaluation that reaches the target (Dahl et al. 2023, "Benchmarking
-    neural network training algorithms", AlgoPerf).
+    """Returns the step of the first evaluation that reaches the target (Dahl et al. 2023,
+    "Benchmarking neural network training algorithms", AlgoPerf).
 
-    A value equal to the target reaches it, one that is not finite never does. The answer is at most
-    one evaluation interval too late.
+    A value equal to the target reaches it; a value that is not finite does not. The result is late by
+    at most one evaluation interval.
 
     Args:
-      steps: of the evaluations; shape (n,).
-      values: of the metric; shape (n,).
+      steps: steps of the evaluations; shape (n,).
+      values: values of the metric; shape (n,).
       budget: the last step that counts.
 
     Returns:
@@ -175,17 +175,17 @@ def steps_to_target(
 
 
 def performance_profiles(times: Mapping[str, Mapping[str, float]]) -> Profiles:
-    """The performance profile of each competitor, over all workloads.
+    """Returns the performance profile of each competitor over all workloads.
 
     ρ(τ) is the share of workloads on which a competitor needs at most τ times as long as the best
     one (Dolan and Moré 2002, "Benchmarking optimization software with performance profiles"). As in
-    AlgoPerf (Dahl et al. 2023), τ goes from 1 to 4 and a ratio beyond 4 is ∞. All workloads are in
-    the denominator, also those on which every competitor misses the target: there every ratio is
-    ∞. Competitors that tie for the best all have the ratio 1.
+    AlgoPerf (Dahl et al. 2023), τ goes from 1 to 4 and a ratio above 4 is ∞. All workloads are in
+    the denominator, even if every competitor misses the target: then every ratio is ∞. All
+    competitors that tie for best have a ratio of 1.
 
     Args:
-      times: for each competitor its time to target on each workload, in steps or seconds; ∞ for a
-        miss. All have the same workloads.
+      times: time to target of each competitor on each workload, in steps or seconds; ∞ for a miss.
+        All competitors have the same workloads.
 
     Raises:
       ValueError: there is no competitor or no workload, the competitors have different workloads,
@@ -200,7 +200,7 @@ def performance_profiles(times: Mapping[str, Mapping[str, float]]) -> Profiles:
             raise ValueError(f"{name} has the workloads {list(by_workload)}, not {list(workloads)}")
     table = np.array([[times[c][w] for w in workloads] for c in competitors], np.float64)
     if not np.all(table > 0):  # also for NaN
-        raise ValueError("a time to target is more than 0, and ∞ for a miss")
+        raise ValueError("a time to target must be more than 0; ∞ for a miss")
     best = np.min(table, axis=0)
     ratios = np.full_like(table, math.inf)
     np.divide(table, best, out=ratios, where=np.isfinite(table))
@@ -210,10 +210,10 @@ def performance_profiles(times: Mapping[str, Mapping[str, float]]) -> Profiles:
 
 
 def profile_score(ratios: ArrayLike) -> float:
-    """∫₁⁴ ρ(τ) dτ / 3, the score of AlgoPerf (Dahl et al. 2023): 1 for who is best everywhere.
+    """Returns ∫₁⁴ ρ(τ) dτ / 3, the AlgoPerf score (Dahl et al. 2023): 1 if best on every workload.
 
-    A workload with the ratio r counts in ρ from r on, which adds 4 − r to the integral, and nothing
-    beyond 4: so the score is the mean over workloads of max(0, 4 − r)/3.
+    A workload with ratio r counts in ρ from τ = r to 4, which adds 4 − r to the integral, or nothing
+    if r > 4. The score is therefore the mean over workloads of max(0, 4 − r)/3.
 
     Args:
       ratios: shape (workloads,), ≥ 1; ∞ for a miss.
@@ -223,7 +223,7 @@ def profile_score(ratios: ArrayLike) -> float:
     """
     ratios = vector(ratios)
     if not np.all(ratios >= 1):
-        raise ValueError(f"a ratio to the best time is 1 or more: {ratios}")
+        raise ValueError(f"ratios to the best time must be 1 or more: {ratios}")
     return float(np.mean(np.maximum(0, LARGEST_RATIO - ratios)) / (LARGEST_RATIO - 1))
 
 
@@ -239,7 +239,7 @@ def _share_within(ratios: np.ndarray, tau: ArrayLike) -> np.ndarray:
 def _with_diverged(
     values: ArrayLike, higher_is_better: bool, worst: float | None
 ) -> tuple[np.ndarray, int]:
-    """The values, those that are not finite replaced by `worst` or the worse infinity; how many."""
+    """Replaces non-finite values by `worst` or the worse infinity; also returns their count."""
     values = vector(values)
     finite = np.isfinite(values)
     if worst is None:

@@ -1,4 +1,4 @@
-"""Several finished runs on one page, or several studies: one study for each workload."""
+"""Pages that compare several runs, or several studies with one workload each."""
 
 import json
 import math
@@ -23,33 +23,34 @@ def report(paths: Sequence[str | Path], to: str | Path | None = None) -> tuple[P
     """Writes the page of a study, of several studies with the same arms, or of several runs.
 
     Args:
-      to: the page's path; by default report.html, in the directory of a single study, else here.
+      to: path of the page. Defaults to report.html in the directory of a single study, otherwise in
+        the current directory.
 
     Returns:
-      The path, and the answer in a sentence or two.
+      The path, and the answer in one or two sentences.
 
     Raises:
       UserError: a directory holds neither a study nor a run, or they cannot be shown together.
     """
     kinds = {_kind(Path(path)) for path in paths}
     if len(kinds) > 1:
-        raise UserError("studies and runs cannot be on one page; give directories of one kind")
+        raise UserError("studies and runs cannot share a page; give directories of one kind")
     if kinds == {"run"}:
-        page, said = _runs_page([Workdir(path) for path in paths])
+        page, summary = _runs_page([Workdir(path) for path in paths])
     else:
         found = [findings_of(Study.read(path)) for path in paths]
-        said = answer(found[0])
+        summary = answer(found[0])
         if len(found) == 1:
             to = to or found[0].study.path / "report.html"
             write_text(found[0].study.path / "report.csv", trials_table(found[0].study))
             page = study_page(found[0])
         else:
-            page, said = _studies_page(found)
+            page, summary = _studies_page(found)
     target = Path(to or "report.html")
     if not target.parent.is_dir():
         raise UserError(f"to={target}: there is no directory {target.parent}")
     write_text(target, page)
-    return target, said
+    return target, summary
 
 
 def _kind(path: Path) -> str:
@@ -61,13 +62,13 @@ def _kind(path: Path) -> str:
 
 
 def _studies_page(found: Sequence[Findings]) -> tuple[str, str]:
-    """The page of several workloads: their answers, the profiles and the scores of the arms."""
+    """Returns the page of several workloads, with answers, profiles and scores, and its summary."""
     arms = list(found[0].arms)
     for findings in found[1:]:
         if list(findings.arms) != arms:
             raise UserError(
-                f"{findings.study.path} compares {', '.join(findings.arms)}, and "
-                f"{found[0].study.path} {', '.join(arms)}; studies on one page have the same arms"
+                f"{findings.study.path} compares {', '.join(findings.arms)}, but "
+                f"{found[0].study.path} {', '.join(arms)}; studies on one page need the same arms"
             )
     names = _names([findings.study.path for findings in found])
     times = {
@@ -89,7 +90,7 @@ def _studies_page(found: Sequence[Findings]) -> tuple[str, str]:
             "times": [f"{t:.0f}" if math.isfinite(t) else "never" for t in times[arm].values()],
         })  # fmt: skip
     rows.sort(key=lambda row: -row["score"])
-    said = (
+    summary = (
         f"Over {len(found)} workloads, {rows[0]['name']} has the best score, "
         f"{rows[0]['score']:.3f} of 1. "
         f"Scores are relative to the competitors: {', '.join(arms)}."
@@ -97,7 +98,7 @@ def _studies_page(found: Sequence[Findings]) -> tuple[str, str]:
     page = page_of(
         "studies.html",
         title="Workloads compared",
-        answer=said,
+        answer=summary,
         arms=arms,
         workloads=names,
         rows=rows,
@@ -107,16 +108,16 @@ def _studies_page(found: Sequence[Findings]) -> tuple[str, str]:
             for name, f in zip(names, found, strict=True)
         ],
     )
-    return page, said
+    return page, summary
 
 
 def _median(steps: Sequence[float]) -> float:
-    """The median over the retrained runs, in which a miss is infinite; infinite without runs."""
+    """Returns the median over the retrained runs, with ∞ for a miss; ∞ without runs."""
     return float(np.median(steps)) if steps else math.inf
 
 
 def _runs_page(workdirs: Sequence[Workdir]) -> tuple[str, str]:
-    """The page of several runs: curves, results and the settings that differ."""
+    """Returns the page of several runs, with curves, results and settings, and its summary."""
     names = _names([workdir.path for workdir in workdirs])
     configs = [json.loads(workdir.config.read_text()) for workdir in workdirs]
     keys = sorted({
@@ -137,25 +138,25 @@ def _runs_page(workdirs: Sequence[Workdir]) -> tuple[str, str]:
             "scores": [_number(scores.get(metric)) for scores in held_out],
             "settings": [str(_setting(config, key)) for key in keys],
         })  # fmt: skip
-    said = f"{len(workdirs)} runs, which differ in {', '.join(keys) or 'no setting'}."
+    summary = f"{len(workdirs)} runs, which differ in {', '.join(keys) or 'no setting'}."
     curves = pictures.run_curves(
         [(n, w.read_metrics()) for n, w in zip(names, workdirs, strict=True)], metric
     )
     page = page_of(
         "runs.html",
         title="Runs compared",
-        answer=said,
+        answer=summary,
         arms=names,
         rows=rows,
         keys=keys,
         metric=metric,
         curves=Markup(curves),
     )
-    return page, said
+    return page, summary
 
 
 def _setting(config: dict, key: str):
-    """The setting of a dotted key; '–' where the run has none."""
+    """Returns the setting of a dotted key; '–' if the run does not have it."""
     value = config
     for part in key.split("."):
         value = value.get(part, "–") if isinstance(value, dict) else "–"
@@ -167,7 +168,7 @@ def _number(value: float | None) -> str:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Directories by their last parts, as many as tell them apart."""
+    """Returns short names: as many trailing path components as make them distinct."""
     for parts in range(1, max(len(path.absolute().parts) for path in paths)):
         names = ["/".join(path.absolute().parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):

@@ -1,4 +1,4 @@
-"""What a search may choose for a setting: a range or a list, addressed by a number in [0, 1)."""
+"""Search spaces of a setting: a range or a list, indexed by a number in [0, 1)."""
 
 import json
 import math
@@ -11,32 +11,32 @@ import numpy as np
 from jaxcnn.config.values import shown, typed
 from jaxcnn.errors import UserError
 
-_EDGE = 0.05  # of the range, at either end
+_EDGE = 0.05  # share of the range at either end
 
 
 @runtime_checkable
 class Space(Protocol):
-    """The values that a search may give a setting."""
+    """The values that a search can choose for a setting."""
 
     def at(self, position: float) -> Any:
-        """The value at a position in [0, 1)."""
+        """Returns the value at a position in [0, 1)."""
 
     def grid(self) -> list[Any]:
-        """The values of a grid search, in order."""
+        """Returns the values of a grid search, in order."""
 
     def ends(self) -> Sequence[Any]:
-        """The values that the setting's limits must allow, so that they allow all."""
+        """Returns the values to validate; if the setting accepts them, it accepts the whole space."""
 
     def edge(self, value: Any) -> str | None:
-        """'lower' or 'upper' if a value is within 5% of an end of the range, else None."""
+        """Returns 'lower' or 'upper' if the value is within 5% of that end of the range, else None."""
 
     def to_json(self) -> dict[str, list]:
-        """The space by the name of its kind."""
+        """Returns a dictionary from the kind of the space to its arguments."""
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers from `low` to `high`, evenly spread; `points` of them in a grid search."""
+    """Numbers from `low` to `high`, uniformly distributed; a grid search takes `points` of them."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ class Uniform:
         for name in ("low", "high", "points"):
             object.__setattr__(self, name, plain(getattr(self, name)))
         if not (is_number(self.low) and is_number(self.high)):
-            raise UserError(f"{self}: a range has two finite numbers")
+            raise UserError(f"{self}: a range needs two finite numbers")
         if self.low >= self.high:
             raise UserError(f"{self}: the first number must be less than the second")
         if type(self.points) is not int or self.points < 0:
@@ -58,9 +58,9 @@ class Uniform:
         return self.rounded((1 - position) * self.low + position * self.high)
 
     def rounded(self, value: float) -> float:
-        """The value to four digits, within the range: what a report shows is what was trained.
+        """Rounds to four digits, within the range, so that reports show exactly what was trained.
 
-        A range that is narrow beside its numbers has more digits: its width has at least three.
+        A range that is narrow relative to its ends gets more digits, at least three for its width.
         """
         narrow = math.log10(max(abs(self.low), abs(self.high))) - math.log10(self.high - self.low)
         digits = min(4 + math.floor(max(narrow, 0)), 17)
@@ -87,7 +87,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogUniform(Uniform):
-    """Numbers from `low` > 0 to `high`, evenly spread in their logarithms."""
+    """Numbers from `low` > 0 to `high`, uniformly distributed in the logarithm."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -107,14 +107,14 @@ class LogUniform(Uniform):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values, each as likely."""
+    """One of several values, equally likely."""
 
     values: tuple[Any, ...]
 
     def __post_init__(self):
         values = plain(self.values)
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-            raise UserError(f"Choice({shown(values)}): it takes a list of one value or more")
+            raise UserError(f"Choice({shown(values)}): it needs a list of one value or more")
         object.__setattr__(self, "values", tuple(map(plain, values)))
 
     def at(self, position: float) -> Any:
@@ -130,7 +130,7 @@ class Choice:
         """A list has no edges."""
 
     def index(self, value: Any) -> int:
-        """The place of a value, which may have been read from JSON, where a tuple is a list."""
+        """Returns the index of a value; after a round trip through JSON, a tuple is a list."""
         return [json.dumps(each) for each in self.values].index(json.dumps(value))
 
     def to_json(self) -> dict[str, list]:
@@ -138,17 +138,17 @@ class Choice:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
+    """Whether the value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond float64
+    except OverflowError:  # an integer beyond float64
         return False
 
 
 def plain(value: Any) -> Any:
-    """The value, of Python's types if it is of NumPy's."""
+    """Converts NumPy types to Python types."""
     return typed(value, None, "")
 
 
@@ -156,6 +156,6 @@ _KINDS = {"uniform": Uniform, "log_uniform": LogUniform, "choice": Choice}
 
 
 def space_from_json(described: Mapping[str, list]) -> Space:
-    """The space that `to_json` described."""
+    """Returns the space that `to_json` describes."""
     ((kind, values),) = described.items()
     return Choice(values) if kind == "choice" else _KINDS[kind](*values)

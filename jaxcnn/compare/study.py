@@ -1,13 +1,13 @@
-"""The directory of a study: its comparison, the list of its trials, and what became of each.
+"""The directory of a study: its comparison, the list of trials, and their outcomes.
 
-    DIR/comparison.json          what is compared
-    DIR/trials.jsonl             the trials, one to a line
+    DIR/comparison.json          the comparison
+    DIR/trials.jsonl             the trials, one per line
     DIR/trials/adam/007/         a trial: the workdir of a run
-    DIR/timing/step_seconds.json what a step of each arm takes
+    DIR/timing/step_seconds.json seconds per step of each arm
     DIR/report.html
 
-The list grows by whole stages. Which trials a stage has depends on the comparison and on the results
-of the stages before it, so every worker computes the same lines, however many workers there are.
+The list grows by whole stages. The trials of a stage depend only on the comparison and on the results
+of earlier stages, so every worker computes the same lines, however many workers there are.
 """
 
 import json
@@ -26,11 +26,11 @@ from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
 from jaxcnn.train.workdir import Workdir
 
-FIRST_FRESH_SEED = 1000  # of the runs of the best points; a search uses 0, 1, …
+FIRST_FRESH_SEED = 1000  # for runs of the best points; the search uses 0, 1, …
 _WHOLE = ("completed", "early_stopped")
 ENDED = (*_WHOLE, "diverged")
 _MAY_GROW = ("trials", "seeds")
-_ELIMINATED = "eliminated"  # a file in the directory of a trial
+_ELIMINATED = "eliminated"  # a marker file in the directory of a trial
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Trial:
     """One run of a study.
 
     Attributes:
-      name: permanent; the directory of the run below trials/.
-      kind: 'default', the arm as it comes; 'search', a point of its space; 'best', its best point
-        with a fresh seed.
-      point: the number of the point; None: the arm as it comes.
-      settings: what the search chose, dotted key → value.
+      name: permanent; also the directory of the run in trials/.
+      kind: 'default', the untuned arm; 'search', a point of its space; 'best', its best point with a
+        fresh seed.
+      point: number of the point; None for the untuned arm.
+      settings: dotted key → value, as chosen by the search.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial.
+    """The outcome of a trial.
 
     Attributes:
-      value: the best validation metric of the run; the worst possible if it diverged.
-      steps_to_target: of the first evaluation that reaches the target; inf if none does.
-      steps, images, seconds: of training.
-      result: the content of result.json.
+      value: best validation metric of the run; the worst possible if it diverged.
+      steps_to_target: step of the first evaluation that reaches the target; inf if none does.
+      steps, images, seconds: extent of the training.
+      result: content of result.json.
     """
 
     status: str
@@ -83,10 +83,10 @@ class Study:
 
     @classmethod
     def read(cls, path: str | Path) -> "Study":
-        """The study in a directory.
+        """Reads the study in a directory.
 
         Raises:
-          UserError: there is none.
+          UserError: the directory holds no study.
         """
         file = Path(path) / "comparison.json"
         if not file.exists():
@@ -94,7 +94,7 @@ class Study:
         return cls(path, Comparison.from_json(json.loads(file.read_text())))
 
     def open(self) -> "Study":
-        """Writes comparison.json, or checks the one that is there.
+        """Writes comparison.json, or checks an existing one.
 
         Raises:
           UserError: the directory holds another study, or cannot be written.
@@ -113,13 +113,13 @@ class Study:
         return self
 
     def trials(self) -> list[Trial]:
-        """The trials that are listed so far."""
+        """Returns the trials listed so far."""
         file = self.path / "trials.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         return [Trial(**json.loads(line)) for line in lines]
 
     def extend(self) -> list[Trial]:
-        """Lists the next stage if the one before it has ended; returns all trials."""
+        """Lists the next stage if the previous one has ended; returns all trials."""
         trials = self.trials()
         while new := self._next_stage(trials):
             trials += new
@@ -131,7 +131,7 @@ class Study:
         return Workdir(self.path / "trials" / trial.name)
 
     def outcome(self, trial: Trial) -> Outcome | None:
-        """What became of a trial; None if it has not ended."""
+        """Returns the outcome of a trial; None if it has not ended."""
         if trial.name not in self._outcomes:
             workdir = self.workdir(trial)
             result = workdir.read_result()
@@ -142,11 +142,11 @@ class Study:
         return self._outcomes[trial.name]
 
     def eliminate(self, trial: Trial) -> None:
-        """Ends a trial that has stopped, since a search by halving goes on without it."""
+        """Ends a stopped trial that successive halving eliminates."""
         write_text(self.workdir(trial).path / _ELIMINATED, "")
 
     def points(self, arm: str, trials: Iterable[Trial]) -> dict[int, list[Trial]]:
-        """The runs of each point that an arm's search has tried, by the point's number."""
+        """Returns the runs of each point that an arm's search has tried, by point number."""
         points: dict[int, list[Trial]] = {}
         for trial in trials:
             if trial.arm == arm and trial.kind == "search":
@@ -154,9 +154,9 @@ class Study:
         return points
 
     def cost(self, outcomes: Sequence[Outcome]) -> tuple[float, float]:
-        """What a search minimises, and what breaks ties: means over the runs of a point.
+        """Returns the search objective, to be minimised, and a tie-breaker: means over a point's runs.
 
-        A run that diverged makes both infinite.
+        A diverged run makes both infinite.
         """
         sign = -1 if self.comparison.higher_is_better else 1
         metric = math.fsum(sign * outcome.value for outcome in outcomes) / len(outcomes)
@@ -166,7 +166,7 @@ class Study:
         return steps / len(outcomes), metric
 
     def best_point(self, arm: str, trials: Iterable[Trial]) -> int | None:
-        """The number of an arm's best point, the first of equals; None if there is none yet."""
+        """Returns the number of an arm's best point, the first in a tie; None if there is none yet."""
         costs = {}
         for number, runs in self.points(arm, trials).items():
             outcomes = [self.outcome(run) for run in runs]
@@ -175,7 +175,7 @@ class Study:
         return min(costs, key=costs.get, default=None)
 
     def prune(self, ended: Trial, trials: Iterable[Trial]) -> None:
-        """Removes checkpoints that nothing will read: of all ended trials but an arm's best."""
+        """Removes unneeded checkpoints: those of all ended trials except an arm's best."""
         mine = [trial for trial in trials if trial.arm == ended.arm and self.outcome(trial)]
         best = self.best_point(ended.arm, trials)
         for trial in mine:
@@ -186,7 +186,7 @@ class Study:
                 shutil.rmtree(workdir.latest, ignore_errors=True)
 
     def first_stage(self) -> list[Trial]:
-        """The arms as they come, and the points that do not depend on results."""
+        """Returns the untuned arms, and the points that do not depend on results."""
         return [
             trial
             for arm in self.comparison.arms
@@ -236,7 +236,7 @@ class Study:
         ]  # fmt: skip
 
     def _best(self, arm: str, trials: list[Trial]) -> list[Trial]:
-        """The runs of an arm's best point; of the arm as it comes, if it has no space."""
+        """Returns the runs of an arm's best point, or of the untuned arm if it has no space."""
         settings, number, name = {}, None, "default"
         if self.comparison.arms[arm].space:
             number = self.best_point(arm, trials)
@@ -249,7 +249,7 @@ class Study:
         ]
 
     def outcome_of(self, result: dict, lines: list[dict]) -> Outcome:
-        """What a run with this result and these lines of metrics.jsonl has come to."""
+        """Returns the outcome of a run from its result and its lines of metrics.jsonl."""
         comparison = self.comparison
         metric, higher = comparison.metric, comparison.higher_is_better
         validation = [line for line in lines if line["split"] == "validation"]
@@ -271,10 +271,10 @@ class Study:
 
 
 def _check_same(former: dict, described: dict, path: Path) -> None:
-    """Refuses another comparison; more trials and more seeds extend a study."""
+    """Rejects a different comparison; more trials or seeds extend a study."""
     if described.get("halving") and described["trials"] > former["trials"]:
         raise UserError(
-            f"trials={described['trials']}: the rungs of the study in {path} are those of "
+            f"trials={described['trials']}: the rungs of the study in {path} are for "
             f"{former['trials']} points; use another directory"
         )
     for name in _MAY_GROW:
@@ -286,7 +286,7 @@ def _check_same(former: dict, described: dict, path: Path) -> None:
     lines = differences(_without_numbers(former), _without_numbers(described))
     if lines:
         raise UserError(
-            f"workdir={path} holds a study of another comparison ({'; '.join(lines[:3])}); use "
+            f"workdir={path} holds a study of a different comparison ({'; '.join(lines[:3])}); use "
             "another directory"
         )
 

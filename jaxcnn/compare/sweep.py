@@ -1,4 +1,4 @@
-"""A sweep on one machine: starts workers as processes, replaces those that die, says what has ended."""
+"""A sweep on one machine: starts worker processes, replaces those that die, and shows progress."""
 
 import logging
 import os
@@ -16,26 +16,26 @@ from jaxcnn.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_LOOK = 0.5  # seconds between looks at the workers
-_DEATHS = 10  # of workers without a trial ending in between, after which the sweep gives up
+_LOOK = 0.5  # seconds between checks on the workers
+_DEATHS = 10  # workers that die before the sweep gives up, if no trial ends in between
 
 
 class Interrupted(Exception):
-    """A signal stopped the sweep; everything is saved."""
+    """A signal stopped the sweep; everything was saved."""
 
 
 def sweep(study: Study, command: Sequence[str], workers: int) -> None:
-    """Runs a study to its end with workers on this machine.
+    """Runs a study to completion with workers on this machine.
 
     Args:
-      command: starts one worker.
+      command: the command that starts a worker.
       workers: number of worker processes.
 
     Raises:
-      UserError: a worker ended with an error, or they die again and again.
-      Interrupted: by SIGTERM or Ctrl-C, once the workers have saved their trials and ended.
+      UserError: a worker failed, or workers keep dying.
+      Interrupted: SIGTERM or Ctrl-C, after the workers have saved their trials and ended.
     """
-    processes = [_started(command, workers) for _ in range(workers)]
+    processes = [_start(command, workers) for _ in range(workers)]
     progress, deaths = Progress(study), 0
     try:
         with _signals() as signalled:
@@ -50,7 +50,7 @@ def sweep(study: Study, command: Sequence[str], workers: int) -> None:
                         continue
                     deaths += 1
                     _check_death(process, deaths)
-                    processes[i] = _started(command, workers)
+                    processes[i] = _start(command, workers)
             progress.show()
     finally:
         _end(processes)
@@ -58,7 +58,7 @@ def sweep(study: Study, command: Sequence[str], workers: int) -> None:
 
 
 class Progress:
-    """Shows the trials that have ended since the last look: a line each, and a bar on a terminal."""
+    """Shows newly ended trials, one line each, and a progress bar on a terminal."""
 
     def __init__(self, study: Study):
         self._study, self._shown = study, set()
@@ -70,7 +70,7 @@ class Progress:
         )
 
     def show(self) -> bool:
-        """Shows what is new; returns whether there was anything."""
+        """Shows what is new; returns whether anything was."""
         trials = self._study.trials()
         self._bar.total = len(trials)
         new = [t for t in trials if t.name not in self._shown and self._study.outcome(t)]
@@ -95,11 +95,11 @@ class Progress:
         return f"{len(self._shown):{width}}/{total}  {trial.name:24} {value}{target}"
 
 
-def _started(command: Sequence[str], workers: int) -> subprocess.Popen:
+def _start(command: Sequence[str], workers: int) -> subprocess.Popen:
     environment = dict(os.environ)
-    if workers > 1:  # else the first one takes all of a GPU's memory
+    if workers > 1:  # otherwise the first one takes all of the GPU's memory
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    # A session of its own: Ctrl-C reaches the sweep alone, which ends the workers in order.
+    # A separate session: Ctrl-C reaches only the sweep, which then ends the workers cleanly.
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
@@ -107,20 +107,20 @@ def _check_death(process: subprocess.Popen, deaths: int) -> None:
     code = process.returncode
     if code > 0:
         raise UserError(
-            f"a worker ended with exit code {code}, for the reason above; the trials that have ended "
-            "are kept, and the same command goes on"
+            f"a worker ended with exit code {code}, for the reason above; finished trials are kept, "
+            "and the same command resumes the sweep"
         )
     name = signal.Signals(-code).name
     if deaths >= _DEATHS:
         raise UserError(
-            f"workers={deaths} died one after another, the last of {name}, and no trial ended in "
-            "between; is there too little memory? Fewer workers need less"
+            f"workers={deaths} died in a row, the last one by {name}, and no trial ended in between; "
+            "if memory is short, use fewer workers"
         )
-    log.warning("a worker was killed (%s); another goes on with its trial", name)
+    log.warning("a worker was killed (%s); another one resumes its trial", name)
 
 
 def _end(processes: Iterable[subprocess.Popen]) -> None:
-    """Stops the workers, which save their trials, and waits for them."""
+    """Stops the workers, which save their trials, and waits for them to end."""
     for process in processes:
         if process.poll() is None:
             process.terminate()
@@ -130,7 +130,7 @@ def _end(processes: Iterable[subprocess.Popen]) -> None:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that gets the number of a SIGTERM or SIGINT."""
+    """Yields a list to which the handlers of SIGTERM and SIGINT append."""
     received: list[int] = []
     former = {
         number: signal.signal(number, lambda number, _: received.append(number))
@@ -144,9 +144,9 @@ def _signals() -> Iterator[list[int]]:
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:
-    """The command of one worker.
+    """Returns the command that starts a worker.
 
     Args:
-      arguments: of `jaxcnn sweep`: the comparison and the directory.
+      arguments: arguments of `jaxcnn sweep`: the comparison and the directory.
     """
     return [sys.executable, "-m", "jaxcnn", "sweep", "--worker", "--quiet", *arguments]

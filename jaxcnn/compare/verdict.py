@@ -15,7 +15,7 @@ class Pair(NamedTuple):
     first: str
     second: str
     difference: PairedDifference
-    p_adjusted: float  # of the paired t-test, by Holm over all pairs
+    p_adjusted: float  # from the paired t-test, Holm-corrected over all pairs
     better: str | None  # the better arm; None if the two cannot be told apart
 
 
@@ -25,15 +25,15 @@ class Verdict(NamedTuple):
     pairs: tuple[Pair, ...]  # in the order of the arms
     winner: str | None
     alpha: float
-    seeds: tuple  # in the order of the first arm
-    diverged: dict[str, int]  # runs that diverged, by arm
+    seeds: tuple  # in the order of the first arm's values
+    diverged: dict[str, int]  # number of diverged runs, by arm
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values adjusted for the number of tests, in the order given; float64, shape (m,).
+    """Adjusts p-values for the number of tests, in the order given; float64, shape (m,).
 
-    Rejecting those ≤ α makes one or more false rejections with probability ≤ α, however the tests
-    depend on each other. The i-th smallest of m is max over j ≤ i of (m−j+1)·p₍ⱼ₎, at most 1 (Holm
+    Rejecting those ≤ α makes any false rejection with probability ≤ α, however the tests depend on
+    each other. The i-th smallest of m is the maximum over j ≤ i of (m−j+1)·p₍ⱼ₎, capped at 1 (Holm
     1979, "A simple sequentially rejective multiple test procedure").
 
     Raises:
@@ -55,19 +55,19 @@ def compare_arms(
     worst: float | None = None,
     resolution: float = 0.0,
 ) -> Verdict:
-    """Which arms can be told apart, and whether one is better than every other.
+    """Finds the pairs of arms that can be told apart, and the arm that is better than every other.
 
-    Each pair is compared by `paired_difference`, with intervals of confidence 1 − alpha, each for
-    its own pair alone. The decision is by the p of the paired t-test after `holm` over all pairs:
-    ≤ alpha tells the two apart, and the sign of the mean difference says which is better. (The
-    sign-flip test could not decide: of five seeds its p is never below 0.0625.) The winner is the
-    arm that is better than each of the others; there is none if that is not so, or with one arm.
+    Each pair is compared by `paired_difference`, with intervals of confidence 1 − alpha that are not
+    corrected for the number of pairs. Two arms can be told apart if the p of their paired t-test,
+    after `holm` over all pairs, is ≤ alpha; the sign of the mean difference shows which is better.
+    (The sign-flip test could not decide: for five seeds its p is never below 0.0625.) The winner is
+    the arm that is better than each of the others, if there is one; a single arm cannot win.
 
     Args:
-      arms: for each arm its values by seed. All arms have the same seeds.
-      worst: the value of a diverged run, such as the accuracy of guessing. Without it a pair with a
-        diverged run has no test; its p counts as 1.
-      resolution: the step between neighbouring values of the measure; see `paired_difference`.
+      arms: values by seed, for each arm. All arms have the same seeds.
+      worst: value of a diverged run, such as chance accuracy. Without it, a pair with a diverged run
+        has no test, and its p counts as 1.
+      resolution: distance between adjacent values of the measure; see `paired_difference`.
 
     Raises:
       ValueError: there is no arm or no seed, the arms have different seeds, `alpha` is not between

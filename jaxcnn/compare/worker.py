@@ -1,4 +1,4 @@
-"""A worker: takes the trials of a study one after another, until all have ended."""
+"""A worker: runs trials of a study, one after another or in packs, until all have ended."""
 
 import json
 import logging
@@ -28,15 +28,15 @@ from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 1.0  # seconds between looks for a trial while the others work
-_DATASETS = 2  # that are kept in memory; arms rarely differ in their data
+_PATIENCE = 1.0  # seconds between checks for a trial while other workers hold them all
+_DATASETS = 2  # kept in memory; arms rarely differ in their data
 
 
 class Worker:
     """Runs trials of a study in this process.
 
-    Trials whose networks, optimizers and data have the same structure share one compiled program:
-    their numbers are its arguments. They run one after another, or in packs.
+    Trials whose networks, optimizers and data have the same structure share one compiled program,
+    with their hyperparameters as arguments. They run one after another, or in packs.
     """
 
     def __init__(self, study: Study):
@@ -46,11 +46,11 @@ class Worker:
         self._rungs: dict[str, Halving] = {}  # by arm
 
     def work(self) -> None:
-        """Takes trials until the study is complete.
+        """Runs trials until the study is complete.
 
         Raises:
           UserError: a trial cannot be trained.
-          Preempted: a signal, after the trials at hand were saved.
+          Preempted: a signal arrived, and the current trials were saved.
         """
         while True:
             trials = self._study.extend()
@@ -62,7 +62,7 @@ class Worker:
                 time.sleep(_PATIENCE)
 
     def _time_steps(self) -> None:
-        """Measures a step of each arm, unless another worker does so or has."""
+        """Times a step of each arm, unless another worker is doing so or has done so."""
         directory = self._study.step_seconds.parent
         lease = None if self._study.step_seconds.exists() else self._leases.take(directory)
         if lease is None:
@@ -75,7 +75,7 @@ class Worker:
             lease.release()
 
     def _open(self, pack: Iterable[Trial]) -> list[Trial]:
-        """The trials that can be trained now."""
+        """Returns the trials that can be trained now."""
         return [t for t in pack if not (self._study.outcome(t) or self._waits(t))]
 
     def _waits(self, trial: Trial) -> bool:
@@ -85,7 +85,7 @@ class Worker:
         return trial.kind == "search" and trial.arm in self._rungs
 
     def _packs(self, trials: Iterable[Trial]) -> list[list[Trial]]:
-        """The trials in packs of one structure, of which the last may be smaller."""
+        """Groups trials of the same structure into packs; the last pack of each may be smaller."""
         comparison = self._study.comparison
         if comparison.way == "sequential":
             return [[trial] for trial in trials]
@@ -98,7 +98,7 @@ class Worker:
         return [pack for packs in alike.values() for pack in packs]
 
     def _structure(self, trial: Trial) -> str:
-        """What trials of one program have in common."""
+        """Returns a key that is equal for trials that can share a program."""
         if trial.name not in self._structures:
             config, dataset = self._config(trial), self._data(trial)
             experiment = Experiment.of(config, dataset.spec, Layout.on(jax.devices()[0]))
@@ -119,18 +119,18 @@ class Worker:
         return self._structures[trial.name]
 
     def _take_one(self, packs: Iterable[Sequence[Trial]], trials: list[Trial]) -> bool:
-        """Runs the first pack that no other worker holds; returns whether there was one."""
+        """Runs the first pack that no other worker holds; returns False if there is none."""
         for pack in packs:
             lease = self._leases.take(self._study.workdir(pack[0]).path)
             if lease is None:
                 continue
             try:
-                if waiting := self._open(pack):  # they may have ended since
+                if waiting := self._open(pack):  # they may have ended in the meantime
                     self._run(waiting, len(pack), lease)
                     for trial in waiting:
                         self._study.prune(trial, trials)
             except LeaseLost:
-                log.warning("%s: another worker has taken it over", pack[0].name)
+                log.warning("%s: another worker has taken over", pack[0].name)
             finally:
                 lease.release()
             return True
@@ -156,7 +156,7 @@ class Worker:
         if self._is_halved(trial):
             rungs = self._rungs[trial.arm]
             watching.append(StopAtRung(directory, rungs.rung, rungs.shares[rungs.rung]))
-        with suppress(DivergedError):  # a result like another
+        with suppress(DivergedError):  # a result like any other
             run(self._config(trial), directory, watching, self._data(trial))
 
     def _run_packed(self, waiting: Sequence[Trial], size: int, lease: Lease) -> None:
@@ -186,7 +186,7 @@ class Worker:
         return self._study.comparison.config(trial.arm, trial.settings, trial.seed)
 
     def _data(self, trial: Trial) -> Dataset:
-        """The data of a trial; a search must not see the test split, which is read once, at the end."""
+        """Returns the data of a trial; only runs of a best point get the test split."""
         settings = self._config(trial).data.to_dict()
         key = json.dumps({k: v for k, v in settings.items() if k not in OF_FEEDING})
         if key not in self._datasets:
@@ -202,7 +202,7 @@ class Worker:
 
 
 class Watch(Observer):
-    """Ends a run whose lease another worker has taken over; measures the time of its evaluations."""
+    """Ends a run if another worker has taken over its lease; times its evaluations."""
 
     def __init__(self, lease: Lease, directory: Workdir):
         self._lease, self._directory = lease, directory
@@ -232,14 +232,14 @@ class Watch(Observer):
 
 
 class StopAtRung(Observer):
-    """Stops a run at the first evaluation after its share of the steps, unless the share is whole."""
+    """Stops a run at the first evaluation after its share of the steps, unless the share is 1."""
 
     def __init__(self, directory: Workdir, rung: int, share: float):
         self._directory, self._rung, self._share = directory, rung, share
 
     def on_start(self, start) -> bool:
         self._step = self._share * start.total_steps
-        # The run may have been saved at the rung, and killed before its result was written.
+        # The run may have been saved at the rung and killed before its result was written.
         steps = steps_of_rungs(self._directory)
         return self._share < 1 and len(steps) > self._rung and start.step >= steps[self._rung]
 

@@ -171,7 +171,7 @@ def test_the_report_says_so(halved):
 
 def test_the_estimate_counts_what_is_left_out(whole, halved):
     assert estimate(halved).trials == estimate(whole).trials
-    # Of 4 whole runs in the search there are two; the arm as it comes and the best point stay.
+    # Of 4 whole runs in the search there are two; the untuned arm and the best point stay.
     ratio = estimate(halved).seconds / estimate(whole).seconds
     assert ratio == pytest.approx((1 + cost(4, 2) + 1) / (1 + 4 + 1), rel=0.5)
 
@@ -182,8 +182,8 @@ def test_the_estimate_counts_what_is_left_out(whole, halved):
     [
         ({"halving": 1}, "halving=1 must be a whole number, 2 or more, or 0 for none"),
         ({"halving": 2.5}, "halving=2.5 must be a whole number"),
-        ({"way": "vmap"}, "halving=2 does not go with way='vmap'; valid: sequential"),
-        ({"sampler": "tpe"}, "halving=2 does not go with sampler='tpe'; valid: halton, sobol"),
+        ({"way": "vmap"}, "halving=2 does not work with way='vmap'; valid: sequential"),
+        ({"sampler": "tpe"}, "halving=2 does not work with sampler='tpe'; valid: halton, sobol"),
     ],
 )
 def test_refused(changes, message):
@@ -194,9 +194,7 @@ def test_refused(changes, message):
 @pytest.mark.fast
 def test_a_study_by_halving_takes_no_more_points(tmp_path):
     Study(tmp_path / "study", comparison_of(2)).open()
-    with pytest.raises(
-        UserError, match="trials=8: the rungs of the study in .* are those of 4 points"
-    ):
+    with pytest.raises(UserError, match="trials=8: the rungs of the study in .* are for 4 points"):
         Study(tmp_path / "study", comparison_of(2, trials=8)).open()
     described = json.loads((tmp_path / "study" / "comparison.json").read_text())
     assert Study.read(tmp_path / "study").comparison.halving == described["halving"] == 2

@@ -153,10 +153,10 @@ def test_what_to_be_wary_of(tmp_path):
     for trial in trials[:-1]:
         finish(study, trial, [0.9 if trial.name == largest else 0.5])
     said = "\n".join(findings_of(study).warnings)
-    assert "The study has not ended: 20 of 21 trials have." in said
+    assert "The study has not finished: 20 of 21 trials have ended." in said
     assert "between 3 and 16 points" in said
     assert f"adam: {RATE}={rates[largest]} is at the upper end of its range" in said
-    assert "2 seeds are few: without the assumption of normal differences, no p" in said
+    assert "2 seeds are few: unless differences are assumed to be normal, no p" in said
     assert answer(findings_of(study)) == ("There is no answer yet: 20 of 21 trials have ended.")
 
 
@@ -210,7 +210,7 @@ def test_a_report_of_several_studies(study, tmp_path):
     page, said = report([study.path, other.path], tmp_path / "both.html")
     assert said.startswith("Over 2 workloads, adam has the best score, 1.000 of 1.")
     assert "never" in page.read_text()
-    with pytest.raises(UserError, match="studies on one page have the same arms"):
+    with pytest.raises(UserError, match="studies on one page need the same arms"):
         report([study.path, Study(tmp_path / "third", comparison()).open().path])
 
 
@@ -223,7 +223,7 @@ def test_a_report_of_runs(study, tmp_path):
     assert said == f"3 runs, which differ in {RATE}."
     for trial in study.trials()[:3]:
         assert f"<td>{study.outcome(trial).value:.4f}</td>" in page.read_text()
-    with pytest.raises(UserError, match="studies and runs cannot be on one page"):
+    with pytest.raises(UserError, match="studies and runs cannot share a page"):
         report([study.path, paths[0]])
     with pytest.raises(UserError, match="holds neither a study"):
         report([tmp_path])

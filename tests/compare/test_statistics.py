@@ -67,7 +67,7 @@ def test_a_diverged_run_leaves_no_mean(bad, others):
 
 @pytest.mark.parametrize("values", [[], [[1.0, 2.0]], 1.0])
 def test_values_are_a_row(values):
-    with pytest.raises(ValueError, match="one or more values in a row"):
+    with pytest.raises(ValueError, match="one or more values in one dimension"):
         mean_interval(values)
 
 

@@ -166,7 +166,7 @@ def test_a_study_of_another_comparison(tmp_path):
     Study(path, comparison()).open()
     other = comparison()
     other.base.train.duration = "3 epochs"
-    with pytest.raises(UserError, match=r"another comparison \(config.base.train.duration"):
+    with pytest.raises(UserError, match=r"a different comparison \(config.base.train.duration"):
         Study(path, other).open()
     with pytest.raises(UserError, match="sampler"):
         Study(path, comparison(sampler="sobol")).open()

@@ -105,7 +105,7 @@ def test_a_signal_ends_a_sweep_and_the_same_command_goes_on(file, one_worker, tm
     process.send_signal(number)
     output, code = finish(process)
     assert (code, output.splitlines()[-1]) == (
-        75, "stopped by a signal; all is saved, and the same command goes on",
+        75, "stopped by a signal; everything is saved, and the same command resumes the sweep",
     )  # fmt: skip
     assert not any(worker.is_running() for worker in workers)
     output, code = finish(start_jaxcnn(*command))
