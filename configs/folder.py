@@ -2,9 +2,9 @@
 
     jaxcnn train --config=configs/folder.py --config.data.root=PHOTOS --workdir=runs/photos
 
-PHOTOS contains one folder of images per class (a tenth of the images is then held out
-for test, another tenth for validation), or the folders train/, test/ and optionally validation/,
-each with the class folders in it. Accuracy and running time depend on the images.
+PHOTOS contains one folder of images per class (a tenth of the images is then held out for test, and
+a tenth of the rest for validation), or the folders train/, test/ and optionally validation/, each with
+the class folders in it. Accuracy and running time depend on the images.
 """
 
 from jaxcnn.config import default_config

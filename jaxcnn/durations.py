@@ -1,12 +1,15 @@
 """Durations of training, in steps, epochs, examples or percent of the run."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError
+
+LARGEST = 10**15  # a number that every float holds exactly
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,17 @@ class Duration:
         number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz% ")
         unit = text.strip()[len(number) :].strip()
         unit = "percent" if unit == "%" else unit if unit.endswith("s") else unit + "s"
+        exponent = re.search(r"[eE]\+?(\d+)$", number)
+        too_large = len(number) > 40 or (exponent and int(exponent[1]) > 15)
         try:
-            value = Fraction(number)
+            value = Fraction(-1 if too_large else number)
         except (ValueError, ZeroDivisionError):
             value = Fraction(-1)
         unit = "percent" if unit == "percents" else unit
-        if value < 0 or unit not in cls.UNITS:
+        if not 0 <= value <= LARGEST or unit not in cls.UNITS:
             raise UserError(
                 f"{setting}={text!r} is not a duration; "
-                "valid: '300 steps', '12.5 epochs', '1000000 examples' or '5%'"
+                "valid: '300 steps', '12.5 epochs', '1000000 examples' or '5%', at most 1e15"
             )
         return cls(value, unit)
 

@@ -1,10 +1,36 @@
-"""Atomic writes: a file or directory appears complete or not at all."""
+"""Paths that a user gives, and atomic writes: a file or directory appears complete or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from jaxcnn.errors import UserError
+
+
+def usable_path(setting: str, path: str | Path) -> Path:
+    """The path of the file system that a user means; `~` is the home directory.
+
+    Raises:
+      UserError: it is empty, a URL, too long, or the home of a user that does not exist.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise UserError(f"{setting}='' is empty; it takes a path")
+    if "://" in text:
+        raise UserError(f"{setting}={text!r} must be a path of the file system; a URL is not read")
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        user = expanded.split("/")[0]
+        raise UserError(f"{setting}={text}: {user} is no home directory; ./{text} is a folder here")
+    try:
+        os.stat(expanded)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise UserError(f"{setting}={text[:60]}…: {error.strerror}") from error
+    return Path(expanded)
 
 
 @contextmanager

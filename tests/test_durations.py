@@ -52,3 +52,12 @@ def test_an_epochwise_event_is_due_once_per_epoch_and_at_the_end(examples, batch
     assert due[-1] == total
     for epoch, step in enumerate(due, start=1):
         assert step * batch >= epoch * examples > (step - 1) * batch
+
+
+@pytest.mark.parametrize(
+    "text", ["1e400 steps", "1e99999999 steps", "1e999%", "1" * 41 + " steps", "1e16 examples"]
+)
+def test_durations_beyond_all_runs_are_refused_at_once(text):
+    with pytest.raises(UserError, match="is not a duration; valid: .*at most 1e15") as error:
+        Duration.parse(text, "config.train.duration")
+    assert len(str(error.value)) < 250

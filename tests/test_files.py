@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxcnn.files import replacing, write_bytes, write_text
+from jaxcnn.errors import UserError
+from jaxcnn.files import replacing, usable_path, write_bytes, write_text
 
 pytestmark = pytest.mark.fast
 
@@ -62,3 +63,27 @@ def test_two_processes_write_the_same_file_under_different_names(tmp_path, monke
         ours.write_text("ours")
     assert (tmp_path / "a").read_text() == "ours"
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("flag", ["workdir", "--to"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "='' is empty; it takes a path"),
+        ("gs://bucket/x", "='gs://bucket/x' must be a path of the file system; a URL is not read"),
+        ("~nobody-by-this-name/x", "~nobody-by-this-name is no home directory"),
+        ("x" * 300, "…: File name too long"),
+    ],
+)
+def test_paths_that_are_none(flag, text, message):
+    with pytest.raises(UserError) as error:
+        usable_path(flag, text)
+    assert str(error.value).startswith(f"{flag}=")
+    assert message in str(error.value)
+
+
+def test_home_and_odd_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert usable_path("--to", "~/x") == tmp_path / "x"
+    for name in ("a b", "a\\b", "[x]*?", "gs:", "x\ny", "-x"):
+        assert usable_path("--to", name) == Path(name)

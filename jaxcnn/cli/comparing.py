@@ -3,8 +3,9 @@
 import argparse
 import logging
 import os
+import shlex
 
-from jaxcnn.cli.flags import add_command, takes_config, takes_workdir
+from jaxcnn.cli.flags import add_command, path_of, takes_config, takes_workdir
 from jaxcnn.cli.training import PREEMPTED, ends_on_signals
 from jaxcnn.errors import UserError
 
@@ -43,9 +44,12 @@ def add_commands(commands) -> None:
         _report,
         "write a page about a study, several studies or several runs",
     )
-    parser.add_argument("paths", nargs="+", metavar="DIR", help="directory of a study or a run")
+    parser.add_argument(
+        "paths", nargs="+", type=path_of("DIR"), metavar="DIR", help="directory of a study or a run"
+    )
     parser.add_argument(
         "--to",
+        type=path_of("--to"),
         metavar="FILE",
         help="path of the page (default: report.html, in the study or the current directory)",
     )
@@ -119,7 +123,7 @@ def _lead(study, arguments: argparse.Namespace, given: dict, workers: int) -> in
         print("stopped by a signal; everything is saved, and the same command resumes the sweep")
         return PREEMPTED
     print(f"\nall {len(study.trials())} trials have ended")
-    print(f"try next     jaxcnn report {arguments.workdir}")
+    print(f"try next     jaxcnn report {shlex.quote(arguments.workdir)}")
     return 0
 
 

@@ -1,10 +1,10 @@
 """Shared flags of the commands: declaration, parsing and errors."""
 
 import argparse
-import os
 from collections.abc import Callable, Iterable
 
 from jaxcnn.errors import UserError, suggestion
+from jaxcnn.files import usable_path
 
 Function = Callable[[argparse.Namespace], int | None]
 
@@ -85,13 +85,18 @@ def takes_model_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def path_of(flag: str) -> Callable[[str], str]:
+    """The type of a flag that takes a path; a shell leaves the `~` of `--workdir=~/runs` to us."""
+    return lambda text: str(usable_path(flag, text))
+
+
 def takes_workdir(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Adds --workdir; a shell leaves the `~` of `--workdir=~/runs` to us."""
+    """Adds --workdir."""
     parser.add_argument(
         "--workdir",
         required=required,
         metavar="DIR",
-        type=os.path.expanduser,
+        type=path_of("--workdir"),
         help="the run's directory",
     )
 

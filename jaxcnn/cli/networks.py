@@ -8,12 +8,13 @@ from jaxcnn.cli.flags import (
     add_command,
     import_named,
     model_fields,
+    path_of,
     refuse,
     takes_imports,
     takes_model_settings,
     takes_pattern,
 )
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, closest
 
 _FROM_HELP = "a .pth or .safetensors file with torchvision's names, or a directory to export"
 _TO_HELP = "a new directory, or a .safetensors file to export to"
@@ -40,8 +41,17 @@ def add_commands(commands) -> None:
     takes_imports(parser)
 
     parser = add_command(commands, "convert", _convert, "convert weights from and to torch files")
-    parser.add_argument("--from", dest="source", required=True, metavar="FILE|DIR", help=_FROM_HELP)
-    parser.add_argument("--to", required=True, metavar="DIR|FILE", help=_TO_HELP)
+    parser.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        type=path_of("--from"),
+        metavar="FILE|DIR",
+        help=_FROM_HELP,
+    )
+    parser.add_argument(
+        "--to", required=True, type=path_of("--to"), metavar="DIR|FILE", help=_TO_HELP
+    )
     parser.add_argument("--model", metavar="NAME", help="the model whose weights the file contains")
     takes_model_settings(parser)
     parser.add_argument(
@@ -65,7 +75,12 @@ def _models(arguments: argparse.Namespace) -> None:
 
     names = list_models(arguments.pattern)
     if not names:
-        raise UserError(f"no model's name matches {arguments.pattern!r}; jaxcnn models lists all")
+        is_pattern = any(sign in arguments.pattern for sign in "*?[")
+        near = None if is_pattern else closest(arguments.pattern, list_models())
+        hint = f"did you mean '{near}'? " if near else ""
+        raise UserError(
+            f"no model's name matches {arguments.pattern!r}; {hint}jaxcnn models lists all"
+        )
     listed = [_described(name, count=arguments.json) for name in names]
     if arguments.json:
         print(json.dumps(listed, indent=2))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jaxcnn.cli.flags import add_command, takes_config
+from jaxcnn.cli.flags import add_command, path_of, takes_config
 from jaxcnn.errors import UserError
 
 
@@ -15,7 +15,13 @@ def add_commands(commands) -> None:
         "draw training images before and after augmentation",
     )
     takes_config(parser)
-    parser.add_argument("--out", default="batch.png", metavar="FILE", help="default: batch.png")
+    parser.add_argument(
+        "--out",
+        default="batch.png",
+        type=path_of("--out"),
+        metavar="FILE",
+        help="default: batch.png",
+    )
     parser.add_argument(
         "--count", type=int, help="number of images (default: 8, or 32 without augmentation)"
     )
@@ -25,7 +31,11 @@ def add_commands(commands) -> None:
     )
     takes_config(parser)
     parser.add_argument(
-        "--out", default="schedule.png", metavar="FILE", help="default: schedule.png"
+        "--out",
+        default="schedule.png",
+        type=path_of("--out"),
+        metavar="FILE",
+        help="default: schedule.png",
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from jaxcnn.cli.flags import add_command, refuse, takes_config, takes_run
+from jaxcnn.cli.flags import add_command, path_of, refuse, takes_config, takes_run
 from jaxcnn.errors import UserError
 
 
@@ -19,7 +19,7 @@ def add_commands(commands) -> None:
     parser.add_argument("--split", default="test", help="train, validation or test (default)")
     parser.add_argument(
         "--data",
-        default="",
+        type=path_of("--data"),
         metavar="FOLDER",
         help="other images than the run's: prepared as the run's, classes matched by name",
     )
@@ -35,7 +35,9 @@ def add_commands(commands) -> None:
         commands, "predict", _predict, "predict the five most likely classes of image files"
     )
     takes_run(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a .jpg or .png file")
+    parser.add_argument(
+        "images", nargs="+", type=path_of("IMAGE"), metavar="IMAGE", help="a .jpg or .png file"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -47,10 +49,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     refuse(arguments.config and arguments.checkpoint, "--checkpoint needs --workdir=DIR")
     refuse(arguments.config and arguments.data, "--data needs --workdir=DIR")
     refuse(arguments.overrides and arguments.data, "--data is for other images than the run's")
-    described = {"split": arguments.split}
+    described = {"data": arguments.data} if arguments.data else {"split": arguments.split}
     if arguments.workdir:
         run = _load_run(arguments)
-        of_data = arguments.data, arguments.overrides
+        of_data = arguments.data or "", arguments.overrides
         metrics = run.evaluate(arguments.split, arguments.tta, *of_data)
         described["step"] = run.step
         label = f"{arguments.data or arguments.split} (step {run.step})"
@@ -101,7 +103,8 @@ def _load_run(arguments: argparse.Namespace):
     from jaxcnn.train.saved_run import load_run
 
     runtime.prepare()
-    return load_run(arguments.workdir, arguments.checkpoint or "best")
+    checkpoint = "best" if arguments.checkpoint is None else arguments.checkpoint
+    return load_run(arguments.workdir, checkpoint)
 
 
 def metrics_table(rows: dict[str, dict]) -> str:

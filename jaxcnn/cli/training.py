@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -91,6 +92,9 @@ def _print_result(result: dict, workdir: Path) -> None:
     )
     print(f"\nworkdir      {workdir}")
     print(f"curves       {workdir / 'plots' / 'curves.png'}")
-    print(f"TensorBoard  {programs}tensorboard --logdir {workdir / 'tensorboard'}")
-    print(f"try next     {programs}jaxcnn eval --workdir={workdir}")
-    print(f"             {programs}jaxcnn predict --workdir={workdir} IMAGE.png")
+    there = shlex.quote(f"--workdir={workdir}")
+    print(
+        f"TensorBoard  {programs}tensorboard --logdir {shlex.quote(str(workdir / 'tensorboard'))}"
+    )
+    print(f"try next     {programs}jaxcnn eval {there}")
+    print(f"             {programs}jaxcnn predict {there} IMAGE.png")

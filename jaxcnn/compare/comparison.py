@@ -8,8 +8,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxcnn.compare.spaces import Space, plain, space_from_json
+from jaxcnn.compare.spaces import Space, space_from_json
 from jaxcnn.config import CHOICE_KEYS, default_config
+from jaxcnn.config.values import plain
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.metrics import HIGHER_IS_BETTER

@@ -1,5 +1,6 @@
 """Pages that compare several runs, or several studies with one workload each."""
 
+import errno
 import json
 import math
 from collections.abc import Sequence
@@ -47,9 +48,13 @@ def report(paths: Sequence[str | Path], to: str | Path | None = None) -> tuple[P
         else:
             page, summary = _studies_page(found)
     target = Path(to or "report.html")
-    if not target.parent.is_dir():
-        raise UserError(f"to={target}: there is no directory {target.parent}")
-    write_text(target, page)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, page)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"to={target} cannot be written: {error.strerror}") from error
     return target, summary
 
 
@@ -139,6 +144,8 @@ def _runs_page(workdirs: Sequence[Workdir]) -> tuple[str, str]:
             "settings": [str(_setting(config, key)) for key in keys],
         })  # fmt: skip
     summary = f"{len(workdirs)} runs, which differ in {', '.join(keys) or 'no setting'}."
+    if len(workdirs) == 1:
+        summary = f"One run: {rows[0]['status']} after {rows[0]['steps']} steps."
     curves = pictures.run_curves(
         [(n, w.read_metrics()) for n, w in zip(names, workdirs, strict=True)], metric
     )

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxcnn.config.values import shown, typed
+from jaxcnn.config.values import plain, shown
 from jaxcnn.errors import UserError
 
 _EDGE = 0.05  # share of the range at either end
@@ -145,11 +145,6 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond float64
         return False
-
-
-def plain(value: Any) -> Any:
-    """Converts NumPy types to Python types."""
-    return typed(value, None, "")
 
 
 _KINDS = {"uniform": Uniform, "log_uniform": LogUniform, "choice": Choice}

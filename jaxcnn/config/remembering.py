@@ -9,19 +9,24 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcnn.config.values import plain
+
 
 class ResolvedConfig(ConfigDict):
     """A resolved config or one of its sections, which can be changed like any other."""
 
     _resolved_for: str | None = None  # the choice; None if there is none or it is not resolved yet
     _set_since: frozenset[str] = frozenset()
+    moved_decay: float = 0.0  # of an optimizer: the L2 penalty that became its weight decay
 
     def __setitem__(self, key: str, value: Any) -> None:
+        if not isinstance(value, ConfigDict | Mapping):
+            value = plain(value)  # NumPy's numbers, paths
         if isinstance(value, ConfigDict) and not isinstance(value, ResolvedConfig):
             value = ResolvedConfig(value)  # a new section must also be a ResolvedConfig
         super().__setitem__(key, value)
         if self._resolved_for is not None:
-            self._remember(self._resolved_for, self._set_since | {key})
+            self._remember(self._resolved_for, self._set_since | {key}, self.moved_decay)
 
     def __eq__(self, other: Any) -> bool:
         """Compares as ConfigDicts do; what each remembers is ignored."""
@@ -33,16 +38,23 @@ class ResolvedConfig(ConfigDict):
 
     def copy_and_resolve_references(self, visit_map=None) -> "ResolvedConfig":
         copy = super().copy_and_resolve_references(visit_map)
-        copy._remember(self._resolved_for, self._set_since)
+        copy._remember(self._resolved_for, self._set_since, self.moved_decay)
         return copy
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
-        self._remember(state.get("_resolved_for"), state.get("_set_since", frozenset()))
+        self._remember(
+            state.get("_resolved_for"),
+            state.get("_set_since", frozenset()),
+            state.get("moved_decay", 0.0),
+        )
 
-    def _remember(self, choice: str | None, set_since: frozenset[str] = frozenset()) -> None:
+    def _remember(
+        self, choice: str | None, set_since: frozenset[str] = frozenset(), moved_decay: float = 0.0
+    ) -> None:
         object.__setattr__(self, "_resolved_for", choice)
         object.__setattr__(self, "_set_since", set_since)
+        object.__setattr__(self, "moved_decay", moved_decay)
 
 
 class ResolvedEntry(dict):
@@ -87,10 +99,12 @@ def _restored_entry(entry: dict, resolved_for: str, set_since: frozenset[str]) -
     return restored
 
 
-def resolved_section(values: Mapping[str, Any], choice: str) -> ResolvedConfig:
+def resolved_section(
+    values: Mapping[str, Any], choice: str, moved_decay: float = 0.0
+) -> ResolvedConfig:
     """A section with the settings of `choice`."""
     section = ResolvedConfig(values)
-    section._remember(choice)
+    section._remember(choice, moved_decay=moved_decay)
     return section
 
 

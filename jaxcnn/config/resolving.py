@@ -45,6 +45,12 @@ def resolve(
       UserError: a key is unknown, a value has the wrong type or is outside its limits, a choice does
         not exist, or a module in `imports` cannot be imported.
     """
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"config={shown(config)} must be a config, from load_config(…) or default_config()"
+        )
+    if wrong := [key for key in overrides if not isinstance(key, str)]:
+        raise UserError(f"overrides: {shown(wrong[0])} must be a dotted key, as 'optimizer.name'")
     defaults = default_config().to_dict()
     _refuse_unknown_keys(config.to_dict(), defaults, "config")
     _import_modules(config, overrides, defaults)
@@ -64,33 +70,43 @@ def resolve(
             _refuse_unknown_keys({key: text}, resolved[section], f"config.{section}", of=choice)
         _overridden(resolved, dotted.split("."), text, f"config.{dotted}")
         _resolve_lists(resolved, registries)  # the override may replace a list or rename an entry
-    _move_decay(config.get("optimizer"), overrides, resolved)
+    moved = _move_decay(config, overrides, resolved)
     _check_limits(resolved, registries)
     for section, key in CHOICE_KEYS.items():
-        resolved[section] = resolved_section(resolved[section], resolved[section][key])
+        decay = moved if section == "optimizer" else 0.0
+        resolved[section] = resolved_section(resolved[section], resolved[section][key], decay)
     return ResolvedConfig(resolved)
 
 
-def _move_decay(given: Any, overrides: Mapping[str, str], resolved: Mapping) -> None:
-    """Moves the loss's L2 penalty to an optimizer that decays weights by default.
+def _move_decay(config: ConfigDict, overrides: Mapping[str, str], resolved: Mapping) -> float:
+    """Moves the loss's L2 penalty to an optimizer that decays weights by default, and back.
 
     Only if the optimizer replaces another, so that a config with an L2 penalty works with any.
+
+    Returns:
+      The penalty that is the optimizer's weight decay now; 0 if there is none.
     """
-    optimizer, loss = resolved["optimizer"], resolved["loss"]
-    if former_choice(given, "name") in (None, optimizer["name"]):
-        return
+    given, optimizer, loss = config.get("optimizer"), resolved["optimizer"], resolved["loss"]
+    before, former = getattr(given, "moved_decay", 0.0), former_choice(given, "name")
+    if former in (None, optimizer["name"]):
+        return before
     asked_for = {"optimizer.weight_decay", "loss.l2_regularization"} & set(overrides)
-    if asked_for or "weight_decay" in getattr(given, "_set_since", ()):
-        return
-    if optimizer.get("weight_decay") and loss["l2_regularization"]:
-        optimizer["weight_decay"] = loss["l2_regularization"]
+    set_since = getattr(given, "_set_since", frozenset())
+    set_since |= getattr(config.get("loss"), "_set_since", frozenset())
+    if asked_for or {"weight_decay", "l2_regularization"} & set_since:
+        return 0.0
+    strength = loss["l2_regularization"] or before
+    if optimizer.get("weight_decay") and strength:
+        optimizer["weight_decay"], loss["l2_regularization"] = strength, 0.0
         log.warning(
             "config.loss.l2_regularization=%g becomes config.optimizer.weight_decay: %s decays weights "
             "itself",
-            loss["l2_regularization"],
+            strength,
             optimizer["name"],
         )
-        loss["l2_regularization"] = 0.0
+        return strength
+    loss["l2_regularization"] = strength
+    return 0.0
 
 
 def _choices_first(overrides: Mapping[str, str]) -> list[tuple[str, str]]:

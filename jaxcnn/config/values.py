@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from jaxcnn.errors import UserError
@@ -20,7 +19,7 @@ def typed(value: Any, default: Any, path: str) -> Any:
     Raises:
       UserError: the value has another type.
     """
-    value = _plain(value)
+    value = plain(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     finite = is_number and _is_finite(value)
     if default is None:
@@ -65,16 +64,18 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:60]}…{text[-20:]}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value as built-in Python types that JSON can represent."""
-    if isinstance(value, np.generic | np.ndarray):
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # of NumPy or JAX
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, ConfigDict | FrozenConfigDict):
         return value.to_dict()
     if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
+        return type(value)(map(plain, value))
+    if type(value) is dict:
+        return {key: plain(part) for key, part in value.items()}
     return value
 
 

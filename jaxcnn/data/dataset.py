@@ -19,6 +19,7 @@ from jaxcnn.data.split import (
     split_from_arrays,
 )
 from jaxcnn.errors import UserError
+from jaxcnn.limits import FRACTION, check
 
 IMBALANCE = 1.5  # a larger ratio of the largest to the smallest class is worth a remark
 
@@ -89,11 +90,13 @@ def dataset_from_arrays(
     Raises:
       UserError: the arrays have the wrong shape or type, or labels are out of range.
     """
+    check("validation_fraction", validation_fraction, FRACTION)
+    train = tuple(map(np.asarray, train))
     refuse_one_hot(train[1], "train_labels")
     kind = "targets" if np.issubdtype(train[1].dtype, np.floating) else "labels"
     splits = {"train": split_from_arrays(*train, "train", kind)}
     if test is not None:
-        splits["test"] = split_from_arrays(*test, "test", kind)
+        splits["test"] = split_from_arrays(*map(np.asarray, test), "test", kind)
     if kind == "labels":
         class_names = class_names_or_numbers(class_names, splits["train"].labels)
     source = Source(splits, class_names)

@@ -47,10 +47,14 @@ def given_statistics(
     except (TypeError, ValueError):
         mean = std = np.empty(0)
     channels = train.image_shape[-1]
-    if mean.shape != (channels,) or std.shape != (channels,) or (std <= 0).any():
+    if not (
+        mean.shape == std.shape == (channels,)
+        and np.isfinite([mean, std]).all()
+        and (std > 0).all()
+    ):
         raise UserError(
-            f"config.data.mean and config.data.std must hold {channels} numbers, one per channel, "
-            f"with std > 0{f'; {statistics} has 3' if statistics != 'train' else ''}"
+            f"config.data.mean and config.data.std must hold {channels} finite numbers, one per "
+            f"channel, with std > 0{f'; {statistics} has 3' if statistics != 'train' else ''}"
         )
     return mean, std
 

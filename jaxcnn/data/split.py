@@ -1,5 +1,6 @@
 """What an image source returns: its splits, checked."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,18 @@ class Split:
     def pixel_dtype(self) -> str:
         """'uint8' or 'float32'."""
         return "uint8" if isinstance(self.images, EncodedImages) else self.images.dtype.name
+
+
+_NAMES = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def split_named(name: str) -> str | None:
+    """The split that a folder or a part of a data set is by its name, such as 'valid' or 'Test_set'."""
+    return _NAMES.get(re.sub(r"[ _-]?(set|split|data|images)$", "", name.lower()))
 
 
 @dataclass(frozen=True)
@@ -160,8 +173,13 @@ def class_names_or_numbers(given: tuple, train_labels: np.ndarray) -> tuple[str,
     """The given names, or else numbers 0 to the largest training label, as strings.
 
     Raises:
-      UserError: no names are given, and a number below the largest label has no images.
+      UserError: no names are given, and a number below the largest label has no images; or a name is
+        given twice.
     """
+    if twice := [name for name in given if tuple(given).count(name) > 1]:
+        raise UserError(
+            f"class_names has {twice[0]!r} twice; classes are told apart by their names"
+        )
     if not given:
         present = np.unique(train_labels)
         if len(present) != present[-1] + 1:

@@ -4,8 +4,8 @@ Only this module uses Orbax. Saving is asynchronous; a checkpoint appears under 
 once it is complete.
 """
 
-import glob
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +21,12 @@ from jaxcnn.train.state import TrainState
 
 log = logging.getLogger(__name__)
 
-# Orbax warns of every directory that is opened to be read.
-_AS_MEANT = "Given directory is read only"
-logging.getLogger("absl").addFilter(lambda record: not str(record.msg).startswith(_AS_MEANT))
+# Orbax warns of every directory that is opened to be read. The threads that save log their error with
+# a traceback, although `wait` raises it.
+_NOT_NEWS = re.compile(
+    r"Given directory is read only|.* in background save thread, directory|.*_SignalingThread\.run\(\)"
+)
+logging.getLogger("absl").addFilter(lambda record: not _NOT_NEWS.match(str(record.msg)))
 
 # What a storage that is out of reach says. A damaged checkpoint lacks files, or has others in them.
 _OUT_OF_REACH = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
@@ -42,7 +45,7 @@ class Checkpoints:
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
         self._open = ExitStack()
-        self._path = self._open.enter_context(_without_wildcards(self.directory))
+        self._path = self._open.enter_context(_plain_path(self.directory))
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, read_only=read_only,
             create=False, save_interval_steps=0 if read_only else 1,
@@ -213,9 +216,13 @@ class Checkpoints:
 
 
 @contextmanager
-def _without_wildcards(directory: Path) -> Iterator[Path]:
-    """A path to the directory that is no pattern, since Orbax looks for files with `glob`."""
-    if glob.escape(str(directory)) == str(directory):
+def _plain_path(directory: Path) -> Iterator[Path]:
+    """A path to the directory that every library takes as it is.
+
+    Orbax looks for files with `glob`, TensorStore takes a backslash for a slash, and both take a folder
+    named 'gs:' for a bucket.
+    """
+    if re.fullmatch(r"[\w ./+=@,~-]*", str(directory)):
         yield directory
         return
     with tempfile.TemporaryDirectory() as folder:

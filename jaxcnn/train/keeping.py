@@ -6,11 +6,11 @@ from typing import Any
 
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.spec import DataSpec
-from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.train.checkpoint import Checkpoints, DamagedError
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.judge import Judge
+from jaxcnn.train.resuming import check_same_data
 from jaxcnn.train.state import (
     TrainState,
     abstract_state,
@@ -36,6 +36,11 @@ class Keeper:
         self.seconds = 0.0  # of training, over all starts of the run
         self._directory, self._judge, self._spec = directory, judge, dataset.spec
         self._fingerprint = dataset.fingerprint()
+
+        def check(notes: dict) -> None:
+            check_same_data(notes["fingerprint"], dataset, directory)
+
+        self._check = check
         self._latest = Checkpoints(directory.latest, keep=2)
         self._best = Checkpoints(directory.best, keep=1)
         self._batch_size = experiment.length.batch_size
@@ -48,7 +53,7 @@ class Keeper:
         Raises:
           UserError: the data has changed, or no checkpoint can be read.
         """
-        resumed = self._latest.restore_newest(self._like, self._check_same_data)
+        resumed = self._latest.restore_newest(self._like, self._check)
         self._judge.best = self._metrics_of_best()
         if resumed is None:
             return None
@@ -121,13 +126,6 @@ class Keeper:
             "data": self._spec.to_json(),
             "fingerprint": self._fingerprint,
         }
-
-    def _check_same_data(self, notes: dict) -> None:
-        if notes["fingerprint"] != self._fingerprint:
-            raise UserError(
-                f"workdir={self._directory.path} holds a run on other data: the images or labels "
-                "of its source have changed; use another workdir, or overwrite=True to start anew"
-            )
 
     def _metrics_of_best(self) -> dict | None:
         try:

@@ -12,7 +12,7 @@ from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.folder import split_of_folder
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.data.split import Split, existing_directory
-from jaxcnn.errors import UserError, suggestion
+from jaxcnn.errors import UserError, check_choice, suggestion
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: D
       UserError: the folder cannot be read or has no such split, its images do not fit the run, or it
         has a class that the run does not know.
     """
+    check_choice("split", split, ("train", "validation", "test"))
     if spec.targets:
         raise UserError(f"data={folder}: a folder has classes, but the run is a regression")
     if spec.pixel_dtype != "uint8":

@@ -1,12 +1,14 @@
 """Pretrained weights, from a converted model or another run."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from jaxcnn.data.dataset import load_dataset
+from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
@@ -70,16 +72,35 @@ def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> di
                 "config.init_from"
             )
         return None
-    variables, lines = _adopted(config, model, spec)
+    variables, lines = _adopted(config, load_weights(config.init_from), model, spec)
     for line in lines:
         log.info("weights of %s: %s", config.init_from, line)
     return variables
 
 
-def _adopted(config: ConfigDict, model: Classifier, spec: DataSpec) -> tuple[dict, list[str]]:
+def _adopted(
+    config: ConfigDict, source: Weights, model: Classifier, spec: DataSpec
+) -> tuple[dict, list[str]]:
     setting = f"config.init_from={config.init_from!r}"
-    source, shape = load_weights(config.init_from), spec.image_shape
-    return adopt(source, model, shape, spec.class_names, setting, config.reinitialize)
+    return adopt(source, model, spec.image_shape, spec.class_names, setting, config.reinitialize)
+
+
+def _normalised_for(source: Weights, dataset: Dataset, config: ConfigDict) -> Dataset:
+    """The data set, normalised as the weights' own data unless config.data says how."""
+    data, about, spec = config.data, source.about, dataset.spec
+    if data.statistics != "train" or data.mean:
+        return dataset
+    known = about.get("pixel_dtype") == spec.pixel_dtype and len(about["mean"]) == len(spec.mean)
+    if not known:
+        log.warning(
+            "%s does not say how its images were normalised; those of this data are, with its own mean "
+            "and standard deviation (config.data.statistics or mean and std set others)",
+            config.init_from,
+        )
+        return dataset
+    log.info("images are normalised as those that %s was trained on", config.init_from)
+    mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
+    return replace(dataset, spec=replace(spec, mean=mean, std=std))
 
 
 def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[str, float | int]:
@@ -109,14 +130,15 @@ def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[s
         )
     layout = Layout.over_all_devices()
     experiment = Experiment.of(config, spec, layout)
-    variables, lines = _adopted(config, experiment.model, spec)
+    source = load_weights(config.init_from)
+    variables, lines = _adopted(config, source, experiment.model, spec)
     if "head" not in variables.get("params", {}):
         raise UserError(f"config.init_from={config.init_from!r}: {lines[0]}; train it first")
     return evaluate_split(
         jax.jit(make_eval_step(experiment.model, tta)),
         layout.replicate(variables),
         layout.replicate(experiment.recipe.scoring),
-        HostFeed(dataset, layout),
+        HostFeed(_normalised_for(source, dataset, config), layout),
         split,
         config.eval.global_batch_size,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.config import differences
+from jaxcnn.data.dataset import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.workdir import Workdir
@@ -39,14 +40,39 @@ def finished(workdir: Workdir) -> dict | None:
     return result if result and result["status"] in ("completed", "early_stopped") else None
 
 
+def free_differences(former: ConfigDict, config: ConfigDict) -> list[str]:
+    """The settings that differ and may; a line each."""
+    return [line for line in _differences(former, config) if _key(line) in FREE]
+
+
+def check_same_data(fingerprint: str, dataset: Dataset, workdir: Workdir) -> None:
+    """Refuses to go on with a run on other data.
+
+    Args:
+      fingerprint: of the run's data.
+
+    Raises:
+      UserError: it differs.
+    """
+    if fingerprint != dataset.fingerprint():
+        raise UserError(
+            f"workdir={workdir.path} holds a run on other data: the images or labels of its source "
+            "have changed; use another workdir, or overwrite=True to start anew"
+        )
+
+
+def _differences(former: ConfigDict, config: ConfigDict) -> list[str]:
+    as_stored = json.loads(json.dumps(config.to_dict()))
+    return differences(json.loads(json.dumps(former.to_dict())), as_stored)
+
+
 def check_same_run(former: ConfigDict, config: ConfigDict, workdir: Workdir) -> None:
     """Refuses to resume a run with settings that affect the computation; logs other changes.
 
     Raises:
       UserError: a setting that affects the computation differs.
     """
-    as_stored = json.loads(json.dumps(config.to_dict()))
-    lines = differences(json.loads(json.dumps(former.to_dict())), as_stored)
+    lines = _differences(former, config)
     free = [line for line in lines if _key(line) in (*FREE, "train.duration")]
     if others := [line for line in lines if line not in free]:
         raise UserError(

@@ -1,6 +1,6 @@
 """Finished or unfinished runs, loaded for evaluation and prediction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
-from jaxcnn.programs import made_once
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
 from jaxcnn.train.other_images import images_of_folder
+from jaxcnn.train.prediction import checked_images, compiled_answer
 from jaxcnn.train.recipe import Scoring
 from jaxcnn.train.resuming import LOCATIONS
 from jaxcnn.train.state import TrainState, abstract_state
@@ -102,7 +102,7 @@ class SavedRun:
         return dataset
 
     def predict_files(self, paths: Sequence[str | Path]) -> np.ndarray:
-        """Predictions for image files, scaled to the run's image size.
+        """Predictions for image files (a list of paths), scaled to the run's image size.
 
         Raises:
           UserError: a file cannot be read, or the run was trained on arrays of another scale.
@@ -130,17 +130,21 @@ class SavedRun:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Predictions, float32, for pixels (images, height, width, channels) as they are stored.
 
+        Raises:
+          UserError: the images differ from the run's in shape or dtype.
+
         Returns:
           Class probabilities (images, classes), or, for a regression, targets (images, …) in the unit
           of the data. With a sigmoid loss, the probabilities of an image need not sum to 1.
         """
         spec, targets = self.spec, self.spec.targets
+        images = checked_images(images, spec)
         size = min(self.config.eval.global_batch_size, len(images))
         size += -size % self.layout.replicas
 
         sigmoid = self.config.loss.name == "sigmoid_cross_entropy"
         activation = "none" if targets else "sigmoid" if sigmoid else "softmax"
-        answer_of, answers = _compiled_answer(self.model, activation), []
+        answer_of, answers = compiled_answer(self.model, activation), []
         for start in range(0, len(images), size):
             chunk = images[start : start + size].astype(np.float32)
             batch = np.zeros((size, *spec.image_shape), np.float32)
@@ -151,18 +155,6 @@ class SavedRun:
         if targets:
             return answers.reshape(-1, *targets.mean.shape) * targets.std + targets.mean
         return answers
-
-
-@made_once
-def _compiled_answer(model: Classifier, activation: str) -> Callable[[Mapping, dict], jax.Array]:
-    """(variables, batch) → the outputs in evaluation mode, through 'softmax', 'sigmoid' or 'none'."""
-
-    @jax.jit
-    def answer(variables: Mapping, batch: dict) -> jax.Array:
-        outputs = model.apply(variables, batch["image"], train=False)
-        return outputs if activation == "none" else getattr(jax.nn, activation)(outputs)
-
-    return answer
 
 
 def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
@@ -211,6 +203,10 @@ def predict(
     workdir: str | Path, images: np.ndarray | Sequence[str | Path], checkpoint: str = "best"
 ) -> np.ndarray:
     """A run's predictions for pixels (`SavedRun.predict`) or image files (`predict_files`)."""
+    if isinstance(images, str | Path):
+        raise UserError(f"images={str(images)!r} must be an array, or a list of paths")
+    if len(images) == 0:
+        raise UserError("there are no images to predict")
     run = load_run(workdir, checkpoint)
     return run.predict(images) if isinstance(images, np.ndarray) else run.predict_files(images)
 

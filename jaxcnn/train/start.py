@@ -21,7 +21,15 @@ from jaxcnn.train.loop import Run
 from jaxcnn.train.observers import create_observers
 from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.pretrained import load_pretrained
-from jaxcnn.train.resuming import check_continues, config_to_resume, finished
+from jaxcnn.train.resuming import (
+    LOCATIONS,
+    check_continues,
+    check_same_data,
+    config_to_resume,
+    finished,
+    free_differences,
+)
+from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
@@ -74,6 +82,8 @@ def run(
         former = None if overwrite else config_to_resume(config, directory)
         resized = former is not None and former.train.duration != config.train.duration
         if former is not None and not resized and (result := finished(directory)):
+            if changed := free_differences(former, config):
+                _move(config, directory, changed, dataset)
             log.info("%s holds the finished run of this config; nothing to do", directory.path)
             return result
         if dataset is None:
@@ -114,6 +124,24 @@ def opened(
     ) as training:
         directory.create(config, overwrite)
         yield training
+
+
+def _move(
+    config: ConfigDict, directory: Workdir, changed: list[str], dataset: Dataset | None
+) -> None:
+    """Records where the data of a finished run is now, once it is known to be the same.
+
+    Raises:
+      UserError: there is other data.
+    """
+    if not any(line.startswith(tuple(f"config.{key}" for key in LOCATIONS)) for line in changed):
+        log.warning("%s is finished: %s has no effect", directory.path, "; ".join(changed))
+        return
+    dataset = dataset or load_dataset(config.data.to_dict())
+    if directory.has_checkpoint():
+        fingerprint = load_run(directory.path, "latest").fingerprint
+        check_same_data(fingerprint, dataset, directory)
+    directory.write_config(config)
 
 
 def _check_continues(

@@ -3,7 +3,6 @@
 import errno
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -16,8 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn import hosts
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_text
-from jaxcnn.limits import PATH, check
+from jaxcnn.files import usable_path, write_text
 from jaxcnn.train.experiment import resolve
 
 _PACKAGES = (
@@ -49,10 +47,9 @@ class Workdir:
         """`~` is the home directory.
 
         Raises:
-          UserError: the path is a URL.
+          UserError: the path is empty, a URL, too long, or the home of a user that does not exist.
         """
-        check("workdir", os.fspath(path), PATH)
-        self.path = Path(os.path.expanduser(path))
+        self.path = usable_path("workdir", path)
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
@@ -90,7 +87,7 @@ class Workdir:
                 for name in self.CONTENTS:
                     entry = self.path / name
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
-            _write_json(self.config, config.to_dict())
+            self.write_config(config)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -119,6 +116,9 @@ class Workdir:
         if not isinstance(stored, dict):
             raise UserError(f"{self.config} must hold a dictionary, not {type(stored).__name__}")
         return resolve(ConfigDict(stored))
+
+    def write_config(self, config: ConfigDict) -> None:
+        _write_json(self.config, config.to_dict())
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to resume from, intact or damaged."""

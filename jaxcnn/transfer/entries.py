@@ -47,7 +47,7 @@ class _Candidate(NamedTuple):
 def contents_of(saved: Mapping, metadata: Mapping[str, str] | None = None) -> Contents:
     """Sorts nested dictionaries into state dicts and the rest.
 
-    Anything with a shape is a tensor. A dictionary whose keys are not all strings, such as an
+    Anything with a shape is a tensor. A dictionary without a key that is a string, such as an
     optimizer's state, is not searched.
     """
     entries: dict[str, dict[str, Any]] = {}
@@ -90,14 +90,15 @@ def choose(
         )
     if not inside:
         return Chosen({}, [])
-    taken = _plainest(inside, source)
+    most = max(candidate.hits for candidate in inside)
+    taken = _plainest([c for c in inside if 2 * c.hits >= most], source)
     copies = [c for c in fitting if c != taken]
     return Chosen(_tensors(contents, taken, copies), _said(contents, taken, copies))
 
 
 def _leaves(tree: Mapping, path: str) -> Iterator[tuple[str, str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value):
+        if isinstance(value, Mapping) and any(isinstance(key, str) for key in value):
             yield from _leaves(value, _joined(path, name))
         else:
             yield path, name, value
@@ -154,7 +155,8 @@ def _said(contents: Contents, taken: _Candidate, copies: list[_Candidate]) -> li
         said.append(f"not read: {copy.path or 'another'}, which fits too; {how}")
     read = {taken.entry, *(copy.entry for copy in copies)}
     rest = [path for path in contents.entries if path not in read] + contents.others
-    if names := list(dict.fromkeys(_outside(taken.entry, path) for path in rest)):
+    outside = (_outside(taken.entry, path) or "what is at the top of the file" for path in rest)
+    if names := list(dict.fromkeys(outside)):
         said.append(f"not read: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
     return said
 

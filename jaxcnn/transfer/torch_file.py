@@ -106,6 +106,7 @@ _PLACES: dict[str, Any] = {
     **{f"{module}.{name}": _Inert for module in ("pathlib", "pathlib._local") for name in _PATHS},
     "argparse.Namespace": _Inert,
     "types.SimpleNamespace": _Inert,
+    "datetime.date": _Inert,
     "datetime.datetime": _Inert,
     "datetime.timedelta": _Inert,
     **{

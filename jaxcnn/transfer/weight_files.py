@@ -36,7 +36,7 @@ def read_weights(path: str | Path) -> Contents:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"from={path}: there is no such file")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         tensors, metadata = _read_safetensors(path)
         return contents_of(tensors, metadata)
     from jaxcnn.transfer.torch_file import read_torch_file
@@ -65,7 +65,7 @@ def _as_array(name: str, tensor: Any, source: str) -> np.ndarray:
             raise UserError(
                 f"{source}: {name} is a sparse, quantized or empty tensor; save it dense"
             )
-        tensor = tensor.detach()
+        tensor = tensor.detach().resolve_conj().resolve_neg()
         tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     if jnp.issubdtype(tensor.dtype, jnp.complexfloating):
         raise UserError(f"{source}: {name} is of {tensor.dtype}; weights are real numbers")

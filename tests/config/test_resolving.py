@@ -1,7 +1,11 @@
 """Resolving: defaults filled in, choices switched, overrides applied, weight decay moved, files that fail."""
 
+import json
+import pickle
 import runpy
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxcnn.config import default_config, differences
@@ -166,3 +170,47 @@ def test_a_decay_that_is_asked_for_is_not_overwritten():
     assert config.optimizer.weight_decay == 0.01
     kept = load_config("digits_lenet", {"optimizer.name": "adam"})  # it has none by default
     assert kept.loss.l2_regularization == load_config("digits_lenet").loss.l2_regularization
+
+
+def test_the_strength_of_decay_survives_a_change_and_a_change_back():
+    """Optimizers one after another on one config, resolved each time: the strength stays."""
+    l2 = load_config("digits_lenet").loss.l2_regularization
+    config = load_config("digits_lenet")
+    for name in ("adamw", "adam", "nadamw", "adamw", "sgd", "lion"):
+        config.optimizer.name = name
+        config = pickle.loads(pickle.dumps(resolve(config)))
+        strengths = config.loss.l2_regularization, config.optimizer.get("weight_decay", 0.0)
+        decays = name in ("adamw", "nadamw", "lion")
+        assert strengths == ((0, l2) if decays else (l2, 0))
+    config.loss.l2_regularization = 0.5  # asked for: it does not come back by itself
+    config.optimizer.name = "adam"
+    assert resolve(config).loss.l2_regularization == 0.5
+
+
+def test_values_of_numpy_jax_and_paths_can_be_assigned(tmp_path):
+    config = load_config("digits_lenet")
+    config.seed = np.int64(3)
+    config.optimizer.learning_rate = jnp.float32(0.25)
+    config.loss.label_smoothing = np.array(0.125)
+    config.data.mean, config.data.std = np.array([100.0]), np.array([50.0])
+    config.init_from = tmp_path
+    config.parameters.learning_rates = [{"pattern": "head", "multiplier": np.float32(2)}]
+    found = resolve(config)
+    assert (found.seed, found.optimizer.learning_rate, found.loss.label_smoothing) == (
+        3,
+        0.25,
+        0.125,
+    )
+    assert (found.data.mean, found.init_from) == ((100.0,), str(tmp_path))
+    assert found.parameters.learning_rates[0]["multiplier"] == 2
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("config", ["digits_lenet", {"seed": 1}, None, 5])
+def test_what_is_no_config_is_said(config):
+    with pytest.raises(
+        UserError, match=r"must be a config, from load_config\(…\) or default_config"
+    ):
+        resolve(config)
+    with pytest.raises(UserError, match="overrides: 5 must be a dotted key"):
+        resolve(load_config("digits_lenet"), {5: "3"})

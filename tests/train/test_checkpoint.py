@@ -156,3 +156,12 @@ def test_some_fields_alone_are_restored(tmp_path):
     parts = checkpoints.restore_parts(3, {"params": LIKE.params})
     assert set(parts) == {"params"}
     np.testing.assert_array_equal(parts["params"]["head"]["kernel"], 3.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a\\b", "[x]*?", "gs:/b", "s3:", "q\"'", "ü", "a\nb", "50%"]
+)
+def test_any_path_that_the_file_system_takes(tmp_path, name):
+    saved(tmp_path / name / "latest").close()
+    assert {entry.name for entry in (tmp_path / name / "latest").iterdir()} == {"2", "3"}
+    assert_is(Checkpoints(tmp_path / name / "latest", keep=2).restore_newest(LIKE), 3)

@@ -1,13 +1,15 @@
 """A run evaluated on other images than its own: its statistics, and classes matched by name."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn import evaluate, load_config, load_run, train
+from jaxcnn import evaluate, load_config, load_run, predict, train
 from jaxcnn.errors import UserError
+from jaxcnn.train.pretrained import evaluate_pretrained
 from tests.conftest import ROOT
 
 CLASSES = {"dark": 20, "grey": 100, "light": 180}
@@ -165,3 +167,77 @@ def test_data_that_moved_is_found_where_it_is_said_to_be(photo_run, tmp_path, mo
         away.rename(photos)
     with pytest.raises(UserError, match="config.seed cannot change for an evaluation"):
         evaluate(workdir, location={"seed": 1})
+
+
+def test_deep_images_are_told_by_evaluation_and_prediction(photo_run, tmp_path, caplog):
+    """12-bit values in 16-bit files are black to a run on 8-bit files."""
+    workdir, _ = photo_run
+    for name, value in CLASSES.items():
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((10, 10), 16 * value, np.uint16)).save(tmp_path / name / "0.png")
+    evaluate(workdir, data=tmp_path)
+    assert (
+        "images of more than 8 bits per channel are reduced to 8 bits (65535 becomes 255): 3"
+        in caplog.text
+    )
+    caplog.clear()
+    load_run(workdir).predict_files([tmp_path / "light" / "0.png"])
+    assert (
+        "light/0.png: 16 bits per channel are reduced to 8 (65535 becomes 255; largest value: 2880)"
+        in caplog.text
+    )
+
+
+def test_a_split_of_another_name_is_refused(photo_run):
+    workdir, photos = photo_run
+    with pytest.raises(
+        UserError, match="split 'foo' does not exist; valid: test, train, validation"
+    ):
+        evaluate(workdir, "foo", data=photos)
+
+
+def test_json_names_the_data(photo_run, run_cli):
+    workdir, photos = photo_run
+    code, out, _ = run_cli("eval", f"--workdir={workdir}", f"--data={photos}", "--json")
+    assert code == 0
+    assert json.loads(out)["data"] == str(photos)
+    assert "split" not in json.loads(out)
+
+
+def test_weights_of_a_run_are_evaluated_with_its_statistics(photo_run, tmp_path, rng, caplog):
+    """`eval --config --config.init_from`, on darkened photos, finds what `eval --data` finds."""
+    workdir, _ = photo_run
+    write_photos(tmp_path / "new" / "train", 0.6, rng, count=2)
+    write_photos(tmp_path / "new" / "test", 0.6, rng)
+    overrides = {
+        "data.root": tmp_path / "new", "data.resize": 8, "model.name": "linear",
+        "init_from": str(workdir), "data.validation_fraction": 0.0, "train.global_batch_size": 2,
+    }  # fmt: skip
+    config = load_config(ROOT / "configs" / "folder.py", overrides)
+    found = evaluate_pretrained(config, "test")
+    assert found == evaluate(workdir, data=tmp_path / "new")
+    assert "images are normalised as those that" in caplog.text
+    given = load_config(
+        ROOT / "configs" / "folder.py", {**overrides, "data.statistics": "imagenet"}
+    )
+    assert evaluate_pretrained(given, "test")["loss"] != found["loss"]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            np.zeros((8, 8, 3), np.uint8),
+            r"images of shape \(8, 8, 3\): this run takes \(images, 8, 8, 3\)",
+        ),
+        (np.zeros((2, 8, 8, 1), np.uint8), r"images of shape \(2, 8, 8, 1\)"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"images of shape \(2, 3, 8, 8\)"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "there are no images"),
+        (np.zeros((2, 8, 8, 3), np.float32), "images of float32: this run takes uint8 pixels"),
+        ([], "there are no images"),
+        ("photo.png", "images='photo.png' must be an array, or a list of paths"),
+    ],
+)
+def test_arrays_that_are_not_the_runs_are_refused(photo_run, images, message):
+    with pytest.raises(UserError, match=message):
+        predict(photo_run[0], images)

@@ -7,6 +7,7 @@ import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
+from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
@@ -100,3 +101,29 @@ def test_what_depends_on_the_length_does_not_grow(
         train(resolve(small_config, settings | changed), tmp_path / "run", dataset=blobs)
     assert message in str(error.value)
     assert Workdir(tmp_path / "run").config.read_text() == before
+
+
+def test_a_finished_run_whose_data_moved_knows_where_it_is_now(small_config, rng, tmp_path, caplog):
+    images = rng.integers(0, 256, (100, 12, 12, 1)).astype(np.uint8)
+    labels = np.arange(100) % 3
+    np.savez(tmp_path / "here.npz", train_images=images, train_labels=labels)
+    np.savez(tmp_path / "other.npz", train_images=255 - images, train_labels=labels)
+    config = small_config
+    config.data.update({"source": "npz", "path": str(tmp_path / "here.npz")})
+    config.train.duration, config.schedule.warmup = "10 steps", "0 steps"
+    run = Workdir(tmp_path / "run")
+    result = train(config, run.path)
+    config.data.path = str(tmp_path / "other.npz")
+    with pytest.raises(UserError, match="holds a run on other data"):
+        train(config, run.path)
+    config.data.path = str(tmp_path / "nowhere.npz")
+    with pytest.raises(UserError, match="nowhere.npz"):
+        train(config, run.path)
+    assert json.loads(run.config.read_text())["data"]["path"] == str(tmp_path / "here.npz")
+    (tmp_path / "here.npz").rename(tmp_path / "there.npz")
+    config.data.path = str(tmp_path / "there.npz")
+    assert train(config, run.path) == result
+    assert load_run(run.path).evaluate("validation")["count"] == 9
+    config.log.every = "7 steps"
+    assert train(config, run.path) == result
+    assert "is finished: config.log.every: '5 steps' → '7 steps' has no effect" in caplog.text

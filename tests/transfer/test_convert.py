@@ -245,9 +245,8 @@ def test_nothing_is_ignored(error_of, converted):
     assert error_of("eval", *RUN, f"--config.init_from={converted}", "--checkpoint=best") == (
         "--checkpoint needs --workdir=DIR"
     )
-    assert error_of("eval", "--workdir=").startswith(
-        "give --workdir=DIR for a run, or --config=FILE"
-    )
+    assert error_of("eval", "--workdir=") == "--workdir='' is empty; it takes a path"
+    assert error_of("eval", "--workdir=x", "--data=") == "--data='' is empty; it takes a path"
 
 
 def test_eval_takes_a_run_or_weights(error_of):

@@ -124,3 +124,27 @@ def test_no_tensor_of_the_model():
     assert chosen({"model": {"a.b": np.zeros(2)}}) == ({}, [])
     assert contents_of({"epoch": 3, "args": None}).entries == {}
     assert contents_of({0: np.zeros(2), "optimizer": {1: np.zeros(2)}}).entries == {}
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        {"probe": {"fc.weight": np.zeros(2), "fc.bias": np.zeros(2)}},
+        {"optimizer": {"sq": {"fc.weight": np.zeros(2)}}},
+        {"projector": {"fc.bias": np.zeros(2)}, "epoch": 3},
+    ],
+)
+def test_a_few_stray_tensors_do_not_beat_a_whole_average(stray):
+    result = chosen({"ema": tensors("", 2.0), **stray})
+    assert value_of(result) == 2
+    assert result.said[0] == "read: ema"
+
+
+def test_what_is_at_the_top_beside_the_network_has_a_name():
+    result = chosen({"model": tensors("", 1.0), "rng_state": np.zeros(3)})
+    assert value_of(result) == 1
+    assert result.said == ["read: model", "not read: what is at the top of the file"]
+
+
+def test_a_key_that_is_no_text_does_not_hide_the_entry_beside_it():
+    assert value_of(chosen({"ckpt": {"model": tensors("", 1.0), 1: "x"}})) == 1

@@ -16,6 +16,7 @@ from jaxcnn.tensorflow import tensorflow
 
 T = TypeVar("T")
 
+_TENSORFLOW_STARTS = "All log messages before absl::InitializeLog() is called"
 _ONE_AT_A_TIME = threading.RLock()  # a process has one stderr and one list of warning filters
 # Time, thread and source line in TensorFlow's log.
 _LOG_PREFIX = re.compile(r"^[IWEF]\d{4} \S+\s+\d+ \S+\] ")
@@ -97,7 +98,7 @@ class Complaints:
 def _lines(texts: Iterable[str]) -> list[str]:
     """The texts, each on one line; empty ones and repetitions are dropped."""
     lines = (" ".join(text.split()) for text in texts)
-    return list(dict.fromkeys(filter(None, lines)))
+    return list(dict.fromkeys(line for line in lines if line and _TENSORFLOW_STARTS not in line))
 
 
 def _message(line: str) -> str:

@@ -174,7 +174,14 @@ def read_image(decoder: Decoder, path: str | Path) -> np.ndarray:
       UserError: the file is missing, is not a readable image, or is too large.
     """
     with captured() as complaints:
-        image, _, said = read_listening(decoder, path, complaints)
+        image, header, said = read_listening(decoder, path, complaints)
+    if header.bits > 8:
+        white = decoder.white or 2**header.bits - 1
+        largest = deep_values(Path(path).read_bytes()).max()
+        said.append(
+            f"{header.bits} bits per channel are reduced to 8 ({white} becomes 255; largest value: "
+            f"{largest})"
+        )
     if said:
         logging.getLogger(__name__).warning("%s: %s", path, "; ".join(said))
     return image

@@ -86,7 +86,8 @@ def split_of_folder(
     by_class, remarks = image_tree_of_split(top, split, as_classes, ignore)
     class_names = tuple(by_class)
     hint = None if on_error == "skip" else ""
-    images, _, said = _read(by_class, class_names, split, decoder, top, hint)
+    images, found, said = _read(by_class, class_names, split, decoder, top, hint)
+    said += _deep([found], decoder.white)
     return Source({split: images}, class_names, (*remarks, *said))
 
 

@@ -85,8 +85,11 @@ def read_header(encoded: bytes) -> Header:
     bits = _bits(image, encoded)
     usual_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
     usual = usual_jpeg or (image.format == "PNG" and bits <= 8)
-    orientation = _orientation(image, encoded)
     width, height = image.size
+    if image.format == "TIFF":  # Pillow turns the pixels, and the size if a tag says so, not XMP
+        turns_later = _ORIENTATION not in image.tag_v2 and _orientation(image, encoded) > 4
+        return Header((width, height) if turns_later else (height, width), 1, True, bits)
+    orientation = _orientation(image, encoded)
     size = (width, height) if orientation > 4 else (height, width)
     return Header(size, orientation, not usual, bits)
 
@@ -118,8 +121,6 @@ def _bits(image: Image.Image, encoded: bytes) -> int:
 
 def _orientation(image: Image.Image, encoded: bytes) -> int:
     """The orientation that `PIL.ImageOps.exif_transpose` finds; 1 if the metadata is damaged."""
-    if image.format == "TIFF":
-        return 1  # Pillow turns it upright
     try:
         if image.format == "PNG" and _has_chunks_after_pixels(encoded):
             exif = image.getexif()  # decodes the pixels first

@@ -4,7 +4,7 @@ import difflib
 import os
 import socket
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from jaxcnn.data.sources.cache import cached, stamp
 from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.headers import Unsuitable, read_header
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
-from jaxcnn.data.split import Source, Split, existing_directory
+from jaxcnn.data.split import Source, Split, existing_directory, split_named
 from jaxcnn.errors import UserError
 from jaxcnn.limits import PATH, UP_TO_1
 from jaxcnn.tensorflow import tensorflow
@@ -46,7 +46,12 @@ def tfds(
     builder = _prepared_builder(name, data_dir)
     features = builder.info.features
     shape, class_names = features["image"].shape, tuple(features["label"].names)
-    in_splits = [s for s in ("train", "validation", "test") if s in builder.info.splits]
+    in_splits, remarks = _named_splits(builder.info.splits)
+    if (dtype := np.dtype(features["image"].np_dtype)) != np.uint8:
+        raise UserError(
+            f"config.data.name={name!r} has images of {dtype}, but only uint8 is read; save them in an "
+            ".npz file (source='npz')"
+        )
     if "train" not in in_splits:
         raise UserError(f"config.data.name={name!r} has no split 'train'")
     if None in shape:
@@ -56,14 +61,32 @@ def tfds(
                 "them equal"
             )
         decoder = Decoder(resize, shape[-1], central_fraction)
-        splits = {split: _on_disk(builder, split, decoder) for split in in_splits}
-        return _labelled(splits, class_names)
+        splits = {split: _on_disk(builder, theirs, decoder) for split, theirs in in_splits.items()}
+        return _labelled(splits, class_names, remarks)
     if central_fraction != 1:
         raise UserError(
             f"config.data.central_fraction={central_fraction} is for photographs; the images of "
             f"{name!r} all have the same size"
         )
-    return _labelled(_in_memory(builder, name, in_splits), class_names)
+    return _labelled(_in_memory(builder, name, in_splits), class_names, remarks)
+
+
+def _named_splits(infos: Mapping) -> tuple[dict[str, str], list[str]]:
+    """TFDS's names of the splits, by ours, and a remark about the others."""
+    found, others = {}, []
+    for name, info in infos.items():
+        split = split_named(name)
+        if split in found:
+            raise UserError(
+                f"the TFDS data set has both {found[split]!r} and {name!r} for the {split} split"
+            )
+        if split:
+            found[split] = name
+        else:
+            others.append(f"{name} ({info.num_examples:,} images)")
+    ordered = {split: found[split] for split in ("train", "validation", "test") if split in found}
+    remarks = [f"left out of the TFDS data set: {', '.join(others)}"] if others else []
+    return ordered, remarks
 
 
 def _prepared_builder(name: str, data_dir: str):
@@ -104,16 +127,18 @@ def _prepared_builder(name: str, data_dir: str):
     return builder
 
 
-def _in_memory(builder, name: str, in_splits: list[str]) -> dict[str, Split]:
+def _in_memory(builder, name: str, in_splits: Mapping[str, str]) -> dict[str, Split]:
     """Reads the splits into memory, if they fit."""
     tf = tensorflow("reading TFDS sets")
-    counts = {split: builder.info.splits[split].num_examples for split in in_splits}
+    counts = {
+        split: builder.info.splits[theirs].num_examples for split, theirs in in_splits.items()
+    }
     # Three copies: as read, sorted and split, and in tf.data.
     image_bytes = int(np.prod(builder.info.features["image"].shape))
     _check_memory(repr(name), 3 * sum(counts.values()) * image_bytes)
     splits = {}
     for split, count in counts.items():
-        dataset = builder.as_dataset(split=split, shuffle_files=False)
+        dataset = builder.as_dataset(split=in_splits[split], shuffle_files=False)
         dataset = dataset.map(
             lambda example: (example["image"], example["label"]),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -123,13 +148,15 @@ def _in_memory(builder, name: str, in_splits: list[str]) -> dict[str, Split]:
     return splits
 
 
-def _labelled(splits: Mapping[str, Split], names: tuple[str, ...]) -> Source:
+def _labelled(
+    splits: Mapping[str, Split], names: tuple[str, ...], remarks: Sequence[str]
+) -> Source:
     """Leaves out splits without labels: in a contest's test split they are all -1."""
     without = [name for name, split in splits.items() if (split.labels == -1).all()]
     return Source(
         {name: split for name, split in splits.items() if name not in without},
         names,
-        tuple(f"the {name} images have no labels and are left out" for name in without),
+        (*remarks, *(f"the {name} images have no labels and are left out" for name in without)),
     )
 
 

@@ -1,22 +1,19 @@
 """Which files in a folder are images, with their splits and classes, and which are skipped."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from jaxcnn.data.sources.headers import EXTENSIONS
+from jaxcnn.data.split import split_named
 from jaxcnn.errors import UserError, suggestion
 
-# The names of split folders, in any case.
-_SPLIT_OF = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 MEANINGS = ("auto", "splits", "classes")
 LAYOUTS = "root/train/CLASS/image.jpg or root/CLASS/image.jpg"
 _NAMED = 5  # skipped files in a remark
+_FOREIGN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 _AS_CLASSES = "read every folder as a class with config.data.folders=classes"
 
 Classes = Mapping[str, list[Path]]  # the images of each class, in order
@@ -100,8 +97,11 @@ def _split_folders(listing: "_Listing", meaning: str) -> tuple[dict[str, Path], 
     top, folders = listing.top, listing.folders(listing.top)
     if not folders:
         raise UserError(f"{top} has no folders in it; expected {LAYOUTS}")
-    named = {folder: _SPLIT_OF.get(folder.name.lower()) for folder in folders}
-    if meaning == "classes" or (meaning == "auto" and not any(named.values())):
+    named = {folder: split_named(folder.name) for folder in folders}
+    if meaning == "classes":
+        return {"train": top}, []
+    if meaning == "auto" and not any(named.values()):
+        _refuse_splits_below(listing, folders)
         return {"train": top}, []
     splits: dict[str, Path] = {}
     for folder, split in named.items():
@@ -113,6 +113,17 @@ def _split_folders(listing: "_Listing", meaning: str) -> tuple[dict[str, Path], 
         if split:
             splits[split] = folder
     return splits, [folder for folder, split in named.items() if not split]
+
+
+def _refuse_splits_below(listing: "_Listing", classes: Sequence[Path]) -> None:
+    """Refuses CLASS/SPLIT/…: all of it would be training images."""
+    for folder in classes:
+        splits = [path.name for path in listing.folders_of_class(folder) if split_named(path.name)]
+        if len(splits) > 1:
+            raise UserError(
+                f"{folder} holds {'/ and '.join(splits)}/, which are splits; expected {LAYOUTS}"
+                + (f", or {_AS_CLASSES}" if listing.is_configurable else "")
+            )
 
 
 def _classes(listing: "_Listing", folder: Path, split: str) -> dict[str, list[Path]]:
@@ -142,16 +153,21 @@ class _Listing:
     """
 
     def __init__(self, top: Path, ignore: Sequence[str], is_configurable: bool = True):
-        self.top, self._ignore = top, tuple(map(str, ignore))
-        self._is_configurable = is_configurable
+        self.top, self.is_configurable = top, is_configurable
+        self._ignore = tuple(map(str, ignore))
         self._used: set[str] = set()
         self._skipped: set[str] = set()
+        self._nested: set[str] = set()
 
     def folders(self, folder: Path) -> list[Path]:
         """The folders in a folder; skips other files."""
         folders, files = self._entries(folder)
         self._skipped |= set(map(self._name, files))
         return folders
+
+    def folders_of_class(self, folder: Path) -> list[Path]:
+        """The folders in a class's folder."""
+        return self._entries(folder)[0]
 
     def images(self, folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
         """The images in a folder and its subfolders; skips links to a folder in `above`."""
@@ -166,6 +182,7 @@ class _Listing:
             if inner.resolve() in above:
                 self._skipped.add(self._name(inner))
             else:
+                self._nested.add(self._name(inner))
                 yield from self.images(inner, above)
 
     def remarks(self) -> list[str]:
@@ -174,18 +191,24 @@ class _Listing:
         lines = [
             f"config.data.ignore: nothing in {self.top} matches {pattern!r}"
             for pattern in unused
-            if self._is_configurable
+            if self.is_configurable
         ]
         if self._skipped:
             lines.append(
                 f"skipped {_some(sorted(self._skipped), 'file', 'files')} in {self.top}; images are "
                 f"{' '.join(EXTENSIONS)} in class folders"
             )
+        counts = Counter(name.rpartition("/")[2] for name in self._nested)
+        if alike := [n for n in sorted(self._nested) if counts[n.rpartition("/")[2]] > 1]:
+            lines.append(
+                f"{_some(alike, 'folder', 'folders')} inside class folders of {self.top} count as part "
+                "of their class, although several classes have folders of the same name"
+            )
         return lines
 
     def fixes(self, *fixes: str, ignore: str) -> str:
         """What the user can do, for an error message."""
-        settings = (_ignoring([ignore]),) if self._is_configurable else ()
+        settings = (_ignoring([ignore]),) if self.is_configurable else ()
         return ", or ".join((*fixes, *settings))
 
     def _entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -198,7 +221,7 @@ class _Listing:
         parts: tuple[list[Path], list[Path]] = [], []
         for entry in entries:
             path = folder / entry.name
-            if entry.name.startswith(".") or entry.name == "__MACOSX" or self._is_ignored(path):
+            if entry.name.startswith(".") or entry.name in _FOREIGN or self._is_ignored(path):
                 continue
             # `entry.is_dir` raises for a link to itself; `path.is_dir` returns False.
             is_folder = path.is_dir() if entry.is_symlink() else entry.is_dir()

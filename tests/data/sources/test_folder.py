@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jaxcnn.errors import UserError
 from tests.data.sources.folders import counts, error_of_folder, put
@@ -226,3 +226,59 @@ def test_folder_errors(photos):
         load("folder", root=str(photos), central_fraction=0.5)
     with pytest.raises(UserError, match="on_error='ignore' must be one of 'stop', 'skip'"):
         load("folder", root=str(photos), on_error="ignore")
+
+
+def test_splits_may_be_called_sets(tmp_path):
+    put(
+        tmp_path,
+        "train_set/cat/0.png",
+        "train_set/dog/0.png",
+        "Test-Set/cat/0.png",
+        "Test-Set/dog/0.png",
+    )
+    assert counts(load("folder", resize=8, root=str(tmp_path))) == {"train": [1, 1], "test": [1, 1]}
+
+
+def test_splits_below_classes_are_refused(tmp_path):
+    """All of it would be training images, the test images too."""
+    put(
+        tmp_path,
+        *(f"{name}/{split}/0.png" for name in ("cat", "dog") for split in ("train", "test")),
+    )
+    said = error_of_folder(tmp_path)
+    assert "cat holds test/ and train/, which are splits; expected root/train/CLASS" in said
+    assert "config.data.folders=classes" in said
+    found = load("folder", resize=8, root=str(tmp_path), folders="classes")
+    assert counts(found) == {"train": [2, 2]}
+
+
+def test_folders_of_one_name_in_several_classes_are_told(tmp_path):
+    put(tmp_path, "photos/cat/0.png", "photos/dog/0.png", "other/cat/0.png", "other/x/0.png")
+    (remark,) = load("folder", resize=8, root=str(tmp_path)).remarks
+    assert "2 folders (other/cat, photos/cat) inside class folders" in remark
+
+
+def test_folders_of_other_programs_are_no_classes(tmp_path):
+    put(
+        tmp_path, "cat/0.png", "dog/0.png", "@eaDir/0.png", "$RECYCLE.BIN/0.png", "cat/@eaDir/1.png"
+    )
+    found = load("folder", resize=8, root=str(tmp_path))
+    assert found.class_names == ("cat", "dog")
+    assert counts(found) == {"train": [1, 1]}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_that_only_xmp_turns_has_its_upright_size(tmp_path, orientation):
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+        f'tiff:Orientation="{orientation}"/></rdf:RDF></x:xmpmeta>'
+    ).encode()
+    pixels = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
+    path = tmp_path / "a" / "0.tif"
+    path.parent.mkdir()
+    Image.fromarray(pixels).save(path, tiffinfo={700: xmp})
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    split = load("folder", root=str(tmp_path)).splits["train"]
+    assert tuple(split.images.places["size"][0]) == expected.shape[:2]
+    np.testing.assert_array_equal(split.images.decoded(0), expected)

@@ -17,6 +17,7 @@ from jaxcnn.data.feeding import selection as selections
 from jaxcnn.data.feeding.host import eval_batches, train_batches
 from jaxcnn.data.feeding.preparation import augmentation_stages
 from jaxcnn.data.sources.images import EncodedImages
+from jaxcnn.data.sources.tfds import _named_splits
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.start import train
@@ -263,3 +264,15 @@ def test_a_run_on_photographs_ends_and_says_when_a_shard_is_gone(
     sorted(copy.glob("*/*train*"))[1].unlink()
     with pytest.raises(UserError, match=r"cannot read the image .*00001-of-00004.*: No such file"):
         train(small_config, tmp_path / "other", dataset=dataset)
+
+
+class Info:
+    num_examples = 10
+
+
+def test_splits_by_any_of_their_names_and_the_rest_is_told():
+    found, remarks = _named_splits(dict.fromkeys(["train", "valid", "testing", "extra"], Info))
+    assert found == {"train": "train", "validation": "valid", "test": "testing"}
+    assert remarks == ["left out of the TFDS data set: extra (10 images)"]
+    with pytest.raises(UserError, match="has both 'test' and 'testing' for the test split"):
+        _named_splits(dict.fromkeys(["train", "test", "testing"], Info))
