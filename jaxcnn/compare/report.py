@@ -7,9 +7,9 @@ import csv
 import io
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -275,5 +275,5 @@ def _command(study: Study) -> str:
     entry = _first_start(study)
     words = entry["command"][1:] if entry else []
     kept = [word for word in words if word not in ("--worker", "--quiet")]
-    named = [f"--workdir={Path(w).name}" if w.startswith("--workdir=") else w for w in kept]
+    named = [re.sub(r"^--workdir=.*/(?=.)", "--workdir=", word) for word in kept]
     return shlex.join(["jaxcnn", *named]) if "sweep" in named else ""

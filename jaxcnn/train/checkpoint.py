@@ -21,12 +21,18 @@ from jaxcnn.train.state import TrainState
 
 log = logging.getLogger(__name__)
 
-# Orbax warns of every directory that is opened to be read. The threads that save log their error with
-# a traceback, although `wait` raises it.
-_NOT_NEWS = re.compile(
-    r"Given directory is read only|.* in background save thread, directory|.*_SignalingThread\.run\(\)"
-)
-logging.getLogger("absl").addFilter(lambda record: not _NOT_NEWS.match(str(record.msg)))
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a log line of Orbax tells something.
+
+    It warns of every directory that is opened to be read. The threads that save log their errors with
+    tracebacks, although `wait` raises them.
+    """
+    of_a_thread = record.exc_info and "orbax" in record.pathname
+    return not of_a_thread and "Given directory is read only" not in str(record.msg)
+
+
+logging.getLogger("absl").addFilter(_is_news)
 
 # What a storage that is out of reach says. A damaged checkpoint lacks files, or has others in them.
 _OUT_OF_REACH = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")

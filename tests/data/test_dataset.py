@@ -177,7 +177,9 @@ def test_statistics_by_name_are_the_published_ones():
     np.testing.assert_allclose(dataset.spec.mean / 255, [0.4914, 0.4822, 0.4465], rtol=1e-6)
     np.testing.assert_allclose(dataset.spec.std / 255, [0.2470, 0.2435, 0.2616], rtol=1e-6)
     grey = Source({"train": Split(images[..., :1], labels)}, ("a", "b"))
-    with pytest.raises(UserError, match="must hold 1 finite numbers, one per channel.*; cifar10 has 3"):
+    with pytest.raises(
+        UserError, match="must hold 1 finite numbers, one per channel.*; cifar10 has 3"
+    ):
         _prepared(grey, statistics="cifar10")
     with pytest.raises(UserError, match="config.data.mean and std are given too"):
         load(source="digits", statistics="imagenet", mean=(0.5,), std=(0.5,))
