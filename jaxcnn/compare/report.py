@@ -173,8 +173,7 @@ def _row(findings: Findings, arm: ArmFindings) -> dict[str, Any]:
             {"text": target, "sort": mean if mean is not None else math.inf},
             _seconds_cell(mean, arm.step_seconds),
             {"text": f"{arm.diverged} of {len(values)}", "sort": arm.diverged},
-            {"text": f"{arm.images / 1000:,.0f}k", "sort": arm.images},
-            {"text": f"{arm.seconds:,.0f} s", "sort": arm.seconds},
+            {"text": f"{arm.images / 1000:,.0f}k, {arm.seconds:,.0f} s", "sort": arm.images},
         ],
     }
 
