@@ -36,11 +36,6 @@ class Keeper:
         self.seconds = 0.0  # of training, over all starts of the run
         self._directory, self._judge, self._spec = directory, judge, dataset.spec
         self._fingerprint = dataset.fingerprint()
-
-        def check(notes: dict) -> None:
-            check_same_data(notes["fingerprint"], dataset, directory)
-
-        self._check = check
         self._latest = Checkpoints(directory.latest, keep=2)
         self._best = Checkpoints(directory.best, keep=1)
         self._batch_size = experiment.length.batch_size
@@ -53,7 +48,7 @@ class Keeper:
         Raises:
           UserError: the data has changed, or no checkpoint can be read.
         """
-        resumed = self._latest.restore_newest(self._like, self._check)
+        resumed = self._latest.restore_newest(self._like, self._check_data)
         self._judge.best = self._metrics_of_best()
         if resumed is None:
             return None
@@ -126,6 +121,9 @@ class Keeper:
             "data": self._spec.to_json(),
             "fingerprint": self._fingerprint,
         }
+
+    def _check_data(self, notes: dict) -> None:
+        check_same_data(notes["fingerprint"], self._fingerprint, self._directory)
 
     def _metrics_of_best(self) -> dict | None:
         try:

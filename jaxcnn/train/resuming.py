@@ -8,7 +8,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxcnn.config import differences
-from jaxcnn.data.dataset import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.workdir import Workdir
@@ -45,16 +44,13 @@ def free_differences(former: ConfigDict, config: ConfigDict) -> list[str]:
     return [line for line in _differences(former, config) if _key(line) in FREE]
 
 
-def check_same_data(fingerprint: str, dataset: Dataset, workdir: Workdir) -> None:
-    """Refuses to go on with a run on other data.
-
-    Args:
-      fingerprint: of the run's data.
+def check_same_data(former: str, fingerprint: str, workdir: Workdir) -> None:
+    """Refuses to resume a run if the fingerprint of its data is no longer the former one.
 
     Raises:
       UserError: it differs.
     """
-    if fingerprint != dataset.fingerprint():
+    if fingerprint != former:
         raise UserError(
             f"workdir={workdir.path} holds a run on other data: the images or labels of its source "
             "have changed; use another workdir, or overwrite=True to start anew"

@@ -83,7 +83,7 @@ def run(
         resized = former is not None and former.train.duration != config.train.duration
         if former is not None and not resized and (result := finished(directory)):
             if changed := free_differences(former, config):
-                _move(config, directory, changed, dataset)
+                _change_finished(config, directory, changed, dataset)
             log.info("%s holds the finished run of this config; nothing to do", directory.path)
             return result
         if dataset is None:
@@ -126,21 +126,21 @@ def opened(
         yield training
 
 
-def _move(
+def _change_finished(
     config: ConfigDict, directory: Workdir, changed: list[str], dataset: Dataset | None
 ) -> None:
-    """Records where the data of a finished run is now, once it is known to be the same.
+    """Records where the data of a finished run is now; warns of other changes, which come too late.
 
     Raises:
-      UserError: there is other data.
+      UserError: it is other data.
     """
     if not any(line.startswith(tuple(f"config.{key}" for key in LOCATIONS)) for line in changed):
         log.warning("%s is finished: %s has no effect", directory.path, "; ".join(changed))
         return
     dataset = dataset or load_dataset(config.data.to_dict())
     if directory.has_checkpoint():
-        fingerprint = load_run(directory.path, "latest").fingerprint
-        check_same_data(fingerprint, dataset, directory)
+        former = load_run(directory.path, "latest").fingerprint
+        check_same_data(former, dataset.fingerprint(), directory)
     directory.write_config(config)
 
 
