@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 import jaxcnn
 from jaxcnn.data.split import Source, Split
+from jaxcnn.limits import AT_LEAST_1, POSITIVE, SHARE
 from jaxcnn.train.losses import Loss
 from tests.conftest import ROOT
 from tests.test_imports import imports_of
@@ -29,18 +31,18 @@ def test_every_kind_of_part_can_be_decorated(tmp_path):
     """A schedule, a loss and a source that are registered by a decorator train a run together."""
 
     @jaxcnn.register_source("two_greys")
-    def two_greys(resize: int = 0, count: int = 64):
+    def two_greys(resize: int = 0, count: Annotated[int, AT_LEAST_1] = 64):
         del resize
         labels = np.arange(count, dtype=np.int32) % 2
         images = np.where(labels, 200, 50).astype(np.uint8).repeat(16).reshape(count, 4, 4, 1)
         return Source({"train": Split(images, labels)}, ("dark", "light"))
 
     @jaxcnn.register_schedule("halves")
-    def halves(length, at: float = 0.5):
+    def halves(length, at: Annotated[float, SHARE] = 0.5):
         return lambda step: jnp.where(step < at * length.steps, 1.0, 0.5)
 
     @jaxcnn.register_loss("squared_margin")
-    def squared_margin(logits, labels, mask, margin: float = 1.0):
+    def squared_margin(logits, labels, mask, margin: Annotated[float, POSITIVE] = 1.0):
         wanted = margin * (2 * jax.nn.one_hot(labels, logits.shape[1]) - 1)
         each = jnp.where(mask, jnp.square(logits - wanted).sum(axis=1), 0.0)
         return Loss(each.sum(), mask.sum(), each)

@@ -9,6 +9,8 @@ from jaxcnn.train.experiment import REGISTRIES
 
 pytestmark = pytest.mark.fast
 
+NAMES = {kind: registry.names() for kind, registry in REGISTRIES.items()}  # before tests add theirs
+
 
 @pytest.mark.parametrize(
     ("limit", "allowed", "refused", "words"),
@@ -40,7 +42,7 @@ def test_every_number_among_the_settings_has_a_limit(kind):
     registry = REGISTRIES[kind]
     without = [
         f"{name}.{setting}"
-        for name in registry.names()
+        for name in NAMES[kind]
         for setting, default in registry.settings(name).items()
         if is_number(default) and setting not in registry.limits(name)
     ]
@@ -50,7 +52,7 @@ def test_every_number_among_the_settings_has_a_limit(kind):
 @pytest.mark.parametrize("kind", REGISTRIES)
 def test_every_default_is_within_its_limit(kind):
     registry = REGISTRIES[kind]
-    for name in registry.names():
+    for name in NAMES[kind]:
         registry.check(name, registry.settings(name))
 
 

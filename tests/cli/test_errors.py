@@ -32,7 +32,7 @@ pytestmark = pytest.mark.fast
         (["--config.model.name=mlp", "--config.model.widths=(8, 'a')"], "config.model.widths.1='a' has the wrong type"),
         (["--config.model.param_dtype=bfloat16"], "config.model.param_dtype='bfloat16' must be one of 'float32', 'float64'"),
         (["--config.seed=99999999999"], "config.seed=99999999999 must be at least 0 and less than 2³²"),
-        (["--config.data.mean=['a']", "--config.data.std=[1]"], "must hold 1 numbers, one per channel"),
+        (["--config.data.mean=['a']", "--config.data.std=[1]"], "must hold 1 finite numbers, one per channel"),
         (["--overwirte"], "unknown argument --overwirte; did you mean '--overwrite'?"),
         (["--workdir"], "argument --workdir: expected one argument"),
     ],
