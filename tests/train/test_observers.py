@@ -73,6 +73,20 @@ def test_an_observer_stops_a_run_which_can_go_on(small_config, blobs, tmp_path):
     assert_same_bits(final_state(tmp_path / "whole"), final_state(run))
 
 
+class StopAtStart(Observer):
+    def on_start(self, start):
+        return start.step == 20
+
+
+def test_an_observer_may_stop_a_run_before_its_first_step(small_config, blobs, tmp_path):
+    run = tmp_path / "run"
+    assert train(small_config, run, dataset=blobs, observers=[StopAt(20)])["steps"] == 20
+    result = train(small_config, run, dataset=blobs, observers=[StopAtStart()])
+    assert (result["status"], result["steps"]) == ("stopped", 20)
+    assert len(Workdir(run).read_environments()) == 2
+    assert train(small_config, run, dataset=blobs)["status"] == "completed"
+
+
 class FailAt(Observer):
     def __init__(self, hook, step):
         self.step, self.closed = step, False
