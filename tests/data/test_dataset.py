@@ -222,3 +222,15 @@ def test_one_hot_labels_in_python_are_no_targets(rng):
         dataset_from_arrays((images, one_hot))
     dataset = dataset_from_arrays((images, one_hot.argmax(1)[:, None]), validation_fraction=0)
     assert np.bincount(dataset.splits["train"].labels).tolist() == [2, 2, 2]
+
+
+def test_arrays_may_be_lists_and_settings_are_checked():
+    images, labels = np.zeros((20, 4, 4, 1), np.uint8).tolist(), [0, 1] * 10
+    with pytest.raises(UserError, match="train_images is int64; images are uint8"):
+        dataset_from_arrays((images, labels))  # a list of numbers is int64
+    images = np.zeros((20, 4, 4, 1), np.uint8)
+    assert dataset_from_arrays((images, labels)).spec.sizes == {"train": 18, "validation": 2}
+    with pytest.raises(UserError, match="validation_fraction=-0.5 must be at least 0"):
+        dataset_from_arrays((images, labels), validation_fraction=-0.5)
+    with pytest.raises(UserError, match="class_names has 'b' twice"):
+        dataset_from_arrays((images, labels), class_names=("a", "b", "b"))
