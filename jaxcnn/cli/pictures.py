@@ -15,13 +15,7 @@ def add_commands(commands) -> None:
         "draw training images before and after augmentation",
     )
     takes_config(parser)
-    parser.add_argument(
-        "--out",
-        default="batch.png",
-        type=path_of("--out"),
-        metavar="FILE",
-        help="default: batch.png",
-    )
+    _takes_out(parser, "batch.png")
     parser.add_argument(
         "--count", type=int, help="number of images (default: 8, or 32 without augmentation)"
     )
@@ -30,12 +24,13 @@ def add_commands(commands) -> None:
         commands, "plot-schedule", _plot_schedule, "draw the learning-rate schedule of a run"
     )
     takes_config(parser)
+    _takes_out(parser, "schedule.png")
+
+
+def _takes_out(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds --out."""
     parser.add_argument(
-        "--out",
-        default="schedule.png",
-        type=path_of("--out"),
-        metavar="FILE",
-        help="default: schedule.png",
+        "--out", default=default, type=path_of("--out"), metavar="FILE", help=f"default: {default}"
     )
 
 

@@ -50,7 +50,7 @@ def comparison_of(halving, trials=4, **changes):
 
 
 class Killed(BaseException):
-    pass
+    """As SIGKILL: no handler of exceptions stops it."""
 
 
 @pytest.fixture(scope="module")
