@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -117,6 +118,44 @@ def error_of(run_cli):
         assert len(lines) == 1, err
         assert "Traceback" not in err
         return lines[0].removeprefix("jaxcnn: error: ")
+
+    return run
+
+
+@pytest.fixture
+def on_a_small_disk(tmp_path):
+    """Runs a command twice, on a file system of its own that has more room the second time.
+
+    Skips the test where nothing may be mounted.
+    """
+
+    def run(size: str, of: str, *arguments: object) -> tuple[list[str], str, str]:
+        """Returns the error lines, the output from the first exit code on, and all of stderr.
+
+        Args:
+          size: of the file system, at first.
+          of: the path on it to copy to `tmp_path` in the end.
+          arguments: of jaxcnn; '{disk}' stands for the file system.
+        """
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        words = [str(word).replace("{disk}", str(disk)) for word in arguments]
+        command = shlex.join([sys.executable, "-m", "jaxcnn", *words])
+        script = (
+            f"mount -t tmpfs -o size={size} tmpfs {disk} || exit 99\n"
+            f"{command}; echo first: $?\n"
+            f"echo ended: $(find {disk} -name result.json | wc -l)\n"
+            f"mount -o remount,size=100m {disk}\n"
+            f"{command}; echo second: $?\n"
+            f"cp -r {disk}/{of} {tmp_path}/\n"
+        )
+        answer = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT
+        )
+        if answer.returncode == 99 or "unshare" in answer.stderr:
+            pytest.skip("needs the right to mount a file system of its own (user namespaces)")
+        errors = [line for line in answer.stderr.splitlines() if line.startswith("jaxcnn: error")]
+        return errors, answer.stdout.split("first: ")[1], answer.stderr
 
     return run
 

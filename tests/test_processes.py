@@ -2,7 +2,6 @@
 
 import json
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -220,29 +219,14 @@ def test_arrays_in_memory_train_without_tensorflow(undisturbed, tmp_path):
     assert json.loads((on_device / "result.json").read_text())["status"] == "completed"
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):
-    """On a file system of 400 KiB of its own; it holds no two checkpoints."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    arguments = ["train", DIGITS, f"--workdir={disk / 'run'}", *EVERYTHING_ON]
-    command = shlex.join([sys.executable, "-m", "jaxcnn", *arguments])
-    script = (
-        f"mount -t tmpfs -o size=400k tmpfs {disk} || exit 99\n"
-        f"{command}; echo first: $?\n"
-        f"mount -o remount,size=100m {disk}\n"
-        f"{command}; echo second: $?\n"
-        f"cp {disk}/run/result.json {tmp_path}/\n"
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(tmp_path, on_a_small_disk):
+    """Its 400 KiB hold no two checkpoints."""
+    errors, said, stderr = on_a_small_disk(
+        "400k", "run/result.json", "train", DIGITS, "--workdir={disk}/run", *EVERYTHING_ON
     )
-    answer = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT
-    )
-    if answer.returncode == 99 or "unshare" in answer.stderr:
-        pytest.skip("needs the right to mount a file system of its own (user namespaces)")
-    _, second = answer.stdout.split("first: ")
-    assert second.startswith("1\n"), answer.stderr
-    errors = [line for line in answer.stderr.splitlines() if line.startswith("jaxcnn: error")]
+    assert said.startswith("1\n"), stderr
     assert errors == [
         "jaxcnn: error: the disk is full (No space left on device); free some space, then run this again"
     ]
-    assert "second: 0" in second, answer.stderr
+    assert "second: 0" in said, stderr
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "completed"

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -137,35 +136,18 @@ def test_an_error_in_a_worker_ends_the_sweep(file, tmp_path):
     assert "Traceback" not in output
 
 
-def test_a_full_disk_in_mid_study_loses_nothing(file, one_worker, tmp_path):
-    """On a file system of its own that holds some of the trials; then it has more room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = shlex.join(
-        [sys.executable, "-m", "jaxcnn", "sweep", f"--config={file}", f"--workdir={disk / 'study'}"]
+def test_a_full_disk_in_mid_study_loses_nothing(file, one_worker, tmp_path, on_a_small_disk):
+    """Its 700 KiB hold some of the trials."""
+    errors, said, stderr = on_a_small_disk(
+        "700k", "study", "sweep", f"--config={file}", "--workdir={disk}/study"
     )
-    script = (
-        f"mount -t tmpfs -o size=700k tmpfs {disk} || exit 99\n"
-        f"{command}; echo first: $?\n"
-        f"echo ended: $(find {disk} -name result.json | wc -l)\n"
-        f"mount -o remount,size=100m {disk}\n"
-        f"{command}; echo second: $?\n"
-        f"cp -r {disk}/study {tmp_path}/\n"
-    )
-    answer = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, cwd=ROOT
-    )
-    if answer.returncode == 99 or "unshare" in answer.stderr:
-        pytest.skip("needs the right to mount a file system of its own (user namespaces)")
-    _, second = answer.stdout.split("first: ")
-    assert second.startswith("1\n"), answer.stderr
-    errors = [line for line in answer.stderr.splitlines() if line.startswith("jaxcnn: error")]
+    assert said.startswith("1\n"), stderr
     assert errors[0].startswith("jaxcnn: error: the disk is full (No space left on device)")
     assert len(errors) == 2  # the worker's, and the sweep's, which refers to it
     # TensorStore may print a traceback of its own, of an event loop that it finds closed.
-    assert 'jaxcnn/cli/main.py", line' not in answer.stderr
-    assert 0 < int(second.split("ended: ")[1].split()[0]) < 12
-    assert "second: 0" in second, answer.stderr
+    assert 'jaxcnn/cli/main.py", line' not in stderr
+    assert 0 < int(said.split("ended: ")[1].split()[0]) < 12
+    assert "second: 0" in said, stderr
     assert record(file, tmp_path / "study") == one_worker
 
 
