@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jaxcnn.errors import UserError
+from jaxcnn.limits import PATH, check
 
 
 def usable_path(setting: str, path: str | Path) -> Path:
@@ -19,8 +20,7 @@ def usable_path(setting: str, path: str | Path) -> Path:
     text = os.fspath(path)
     if not text:
         raise UserError(f"{setting}='' is empty; it takes a path")
-    if "://" in text:
-        raise UserError(f"{setting}={text!r} must be a path of the file system; a URL is not read")
+    check(setting, text, PATH)
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         user = expanded.split("/")[0]
