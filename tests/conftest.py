@@ -17,6 +17,7 @@ from hypothesis import settings
 from jaxcnn.cli import main as cli
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.train.experiment import REGISTRIES
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,6 +51,15 @@ for _name, _value in {
 }.items():
     jax.config.update(_name, _value)
     os.environ[_name.upper()] = str(_value)
+
+
+@pytest.fixture(autouse=True)
+def registries_as_before(monkeypatch):
+    """What a test registers is gone after it."""
+    for registry in REGISTRIES.values():
+        for name, table in vars(registry).items():
+            if isinstance(table, dict):
+                monkeypatch.setattr(registry, name, dict(table))
 
 
 @pytest.fixture(scope="session")
