@@ -69,7 +69,21 @@ class Layout:
 
     def replicate(self, tree: Any) -> Any:
         """Copies arrays and numbers to every device."""
-        return jax.device_put(tree, self.replicated)
+        return self.put(tree, self.replicated)
+
+    def put(self, tree: Any, sharding: NamedSharding) -> Any:
+        """Copies arrays and numbers, which every process has whole, to the devices.
+
+        Each process copies its devices' parts; `device_put` would compare the processes' arrays.
+        """
+        if sharding.is_fully_addressable:
+            return jax.device_put(tree, sharding)
+
+        def parts(leaf: Any) -> jax.Array:
+            array = np.asarray(leaf)
+            return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+        return jax.tree.map(parts, tree)
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Copies this process's rows of a batch to its devices.

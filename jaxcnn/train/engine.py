@@ -32,7 +32,7 @@ class Engine:
         self, step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
     ):
         self.state, self.feed = state, feed
-        self._step, self._recipe = step, jax.device_put(recipe, feed.layout.numbers)
+        self._step, self._recipe = step, feed.layout.put(recipe, feed.layout.numbers)
         self._batches: Iterator[dict] | None = None
         self._metrics: TrainMetrics | None = None  # of all steps since the last `read`
         self._behind: TrainMetrics | None = None  # of the dispatch to wait for next

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # Settings that do not affect the computation. Data at a new path is verified by its fingerprint.
 LOCATIONS = ("data.root", "data.path", "data.data_dir")
-FREE = ("log.every", "checkpoint.every", "observers", *LOCATIONS)
+FREE = ("log.every", "checkpoint.every", "observers", "processes.stuck_after", *LOCATIONS)
 
 
 def config_to_resume(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:

@@ -83,7 +83,7 @@ class DeviceFeed:
         return self._put(self._select(range(start_step, start_step + self.steps_per_dispatch)))
 
     def _put(self, selection: Selection) -> Selection:
-        return jax.device_put(selection, self.layout.batches)
+        return self.layout.put(selection, self.layout.batches)
 
 
 @made_once
