@@ -17,10 +17,10 @@ def undisturbed(tmp_path_factory):
     return path / "run"
 
 
-def resumes(undisturbed, tmp_path):
+def resumes(undisturbed, tmp_path, stopped=False):
     job = train(2, 1, tmp_path)
     assert job.wait() == [0, 0], job.output()
-    assert_same_run(undisturbed, tmp_path / "run")
+    assert_same_run(undisturbed, tmp_path / "run", stopped)
 
 
 @pytest.mark.parametrize("process", [0, LAST])
@@ -32,7 +32,7 @@ def test_sigterm_to_one_ends_all(undisturbed, tmp_path, phase, process):
     assert time.monotonic() - first < 30
     assert "stopped by a signal" in job.output()
     assert "Traceback" not in job.output()
-    resumes(undisturbed, tmp_path)
+    resumes(undisturbed, tmp_path, stopped=True)
 
 
 @pytest.mark.parametrize("process", [0, LAST])

@@ -165,12 +165,20 @@ def bits(workdir: Path) -> dict:
     )
 
 
-def assert_same_run(workdir: Path, other: Path) -> None:
-    """The same bits, the same lines, each once, and the same result."""
+def assert_same_run(workdir: Path, other: Path, stopped: bool = False) -> None:
+    """The same bits, the same lines, each once, and the same result.
+
+    A run that was stopped in order has one line more, and the next one begins there.
+    """
     jax.tree.map(np.testing.assert_array_equal, bits(workdir), bits(other))
     lines = [Workdir(path).read_metrics() for path in (workdir, other)]
     for line in (*lines[0], *lines[1]):
         line.pop("examples_per_second", None)
+    places = [[(line["step"], line["split"]) for line in each] for each in lines]
+    assert len(set(places[1])) == len(places[1])
+    assert len(set(places[1]) - set(places[0])) <= stopped
+    if stopped:
+        lines = [[line for line in each if line["split"] == "validation"] for each in lines]
     assert lines[0] == lines[1]
     results = [json.loads((path / "result.json").read_text()) for path in (workdir, other)]
     for key in ("status", "steps", "best", "final", "parameters"):
