@@ -1,12 +1,22 @@
 """Array placement: one mesh of all devices; the state is replicated, batches are split evenly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def abstract(tree: Any, sharding: NamedSharding) -> Any:
+    """The shapes and dtypes of numbers, arrays or their shapes, with this sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding, weak_type=leaf.weak_type
+        ),
+        jax.eval_shape(lambda leaves: leaves, tree),
+    )
 
 
 @dataclass(frozen=True)
@@ -17,14 +27,24 @@ class Layout:
 
     @classmethod
     def over_all_devices(cls) -> "Layout":
-        """All devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
+        """All devices of this machine."""
+        return cls.over(jax.devices())
+
+    @classmethod
+    def over(cls, devices: Sequence[jax.Device]) -> "Layout":
+        """Devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
         axis = {"axis_types": (AxisType.Auto,)}
-        return cls(jax.make_mesh((jax.device_count(),), ("data",), **axis))
+        return cls(jax.make_mesh((len(devices),), ("data",), devices=devices, **axis))
 
     @classmethod
     def on(cls, device: jax.Device) -> "Layout":
         """A single device."""
         return cls(Mesh(np.array([device]), ("data",), axis_types=(AxisType.Auto,)))
+
+    @property
+    def platform(self) -> str:
+        """The platform of the devices: 'cpu', 'gpu' or 'tpu'."""
+        return self.mesh.devices.flat[0].platform
 
     @property
     def replicas(self) -> int:
