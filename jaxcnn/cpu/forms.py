@@ -32,6 +32,11 @@ def use_cpu_forms() -> bool:
     return (_platform.value or jax.default_backend()) == "cpu"
 
 
+def use_accelerator_forms() -> bool:
+    """Whether layers should use the implementations that move fewer bytes on a GPU or TPU."""
+    return (_platform.value or jax.default_backend()) not in ("cpu", _PLAIN)
+
+
 def computed_once(x: jax.Array) -> jax.Array:
     """The identity, with an identity gradient, both of which XLA's CPU backend then computes once.
 
