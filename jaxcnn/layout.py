@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -33,8 +34,12 @@ class Layout:
     @classmethod
     def over(cls, devices: Sequence[jax.Device]) -> "Layout":
         """Devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
-        axis = {"axis_types": (AxisType.Auto,)}
-        return cls(jax.make_mesh((len(devices),), ("data",), devices=devices, **axis))
+        axis, count = {"axis_types": (AxisType.Auto,)}, len(devices)
+        slices = len({getattr(device, "slice_index", 0) for device in devices})
+        if slices > 1:  # of TPUs, which `make_mesh` takes for one
+            ordered = create_hybrid_device_mesh((count // slices,), (slices,), devices)
+            return cls(Mesh(ordered, ("data",), **axis))
+        return cls(jax.make_mesh((count,), ("data",), devices=devices, **axis))
 
     @classmethod
     def on(cls, device: jax.Device) -> "Layout":

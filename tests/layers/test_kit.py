@@ -131,7 +131,9 @@ def test_what_rises_never_falls():
 def test_features_are_the_same(name, rng):
     """Also the one that stands between an activation and its maximum."""
     small = {"stage_sizes": (1, 2), "width": 2, "hidden": 4, "pool_size": 1}
-    model = create_model(name, num_classes=3, **(small if name == "vgg11_bn" else {"widths": (2, 3)}))
+    model = create_model(
+        name, num_classes=3, **(small if name == "vgg11_bn" else {"widths": (2, 3)})
+    )
     images = jnp.array(rng.normal(size=(2, 8, 8, 3)), jnp.float32)
     variables = model.init(jax.random.key(0), images, train=False)
 
