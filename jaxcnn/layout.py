@@ -1,12 +1,23 @@
 """Array placement: one mesh of all devices; the state is replicated, batches are split evenly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def abstract(tree: Any, sharding: NamedSharding) -> Any:
+    """The shapes and dtypes of numbers, arrays or their shapes, with this sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding, weak_type=leaf.weak_type
+        ),
+        jax.eval_shape(lambda leaves: leaves, tree),
+    )
 
 
 @dataclass(frozen=True)
@@ -17,14 +28,28 @@ class Layout:
 
     @classmethod
     def over_all_devices(cls) -> "Layout":
-        """All devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
-        axis = {"axis_types": (AxisType.Auto,)}
-        return cls(jax.make_mesh((jax.device_count(),), ("data",), **axis))
+        """All devices of this machine."""
+        return cls.over(jax.devices())
+
+    @classmethod
+    def over(cls, devices: Sequence[jax.Device]) -> "Layout":
+        """Devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
+        axis, count = {"axis_types": (AxisType.Auto,)}, len(devices)
+        slices = len({getattr(device, "slice_index", 0) for device in devices})
+        if slices > 1:  # of TPUs, which `make_mesh` takes for one
+            ordered = create_hybrid_device_mesh((count // slices,), (slices,), devices)
+            return cls(Mesh(ordered, ("data",), **axis))
+        return cls(jax.make_mesh((count,), ("data",), devices=devices, **axis))
 
     @classmethod
     def on(cls, device: jax.Device) -> "Layout":
         """A single device."""
         return cls(Mesh(np.array([device]), ("data",), axis_types=(AxisType.Auto,)))
+
+    @property
+    def platform(self) -> str:
+        """The platform of the devices: 'cpu', 'gpu' or 'tpu'."""
+        return self.mesh.devices.flat[0].platform
 
     @property
     def replicas(self) -> int:

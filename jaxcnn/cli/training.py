@@ -1,6 +1,7 @@
 """jaxcnn train: train from a config, or resume a run."""
 
 import argparse
+import json
 import logging
 import os
 import shlex
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxcnn.cli.flags import add_command, takes_config, takes_workdir
+from jaxcnn.cli.flags import add_command, refuse, takes_config, takes_workdir
 from jaxcnn.cli.runs import metrics_table
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def add_commands(commands) -> None:
         commands, "train", _train, "train from a config file, or resume the run in the workdir"
     )
     takes_config(parser)
-    takes_workdir(parser)
+    takes_workdir(parser, required=False)
     parser.add_argument(
         "--overwrite", action="store_true", help="first remove the run in the workdir"
     )
@@ -37,6 +38,18 @@ def add_commands(commands) -> None:
     )
     several.add_argument("--num_processes", type=int, metavar="N", help="how many train together")
     several.add_argument("--process_id", type=int, metavar="I", help="this one's number, from 0")
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="only compile the step, and print what it needs; nothing is written",
+    )
+    parser.add_argument(
+        "--topology",
+        metavar="SLICE",
+        help="with --dry_run: compile for TPUs that need not be there, e.g. v5e:2x4, or 2*v5e:2x4 "
+        "for two slices",
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry_run: print JSON")
 
 
 def ends_on_signals(again: str, tell: Callable[[str], None] = lambda said: None) -> None:
@@ -59,7 +72,30 @@ def ends_on_signals(again: str, tell: Callable[[str], None] = lambda said: None)
     signal.signal(signal.SIGINT, stop)
 
 
-def _train(arguments: argparse.Namespace) -> int:
+def _dry_run(arguments: argparse.Namespace) -> None:
+    from jaxcnn import runtime
+    from jaxcnn.diagnose.dry_run import dry_run
+    from jaxcnn.diagnose.tpus import Topology
+    from jaxcnn.train.experiment import load_config
+
+    if arguments.num_processes or arguments.coordinator or arguments.process_id is not None:
+        refuse(True, "--dry_run compiles in one process; without --coordinator and the like")
+    config = load_config(arguments.config, arguments.overrides)
+    topology = Topology.of(arguments.topology) if arguments.topology else None
+    if topology:
+        topology.prepare()
+    runtime.prepare()
+    log.info("compiling the step of %s", arguments.config)
+    found = dry_run(config, topology=topology)
+    print(json.dumps(found.to_json(), indent=2) if arguments.json else found.table())
+
+
+def _train(arguments: argparse.Namespace) -> int | None:
+    if arguments.dry_run:
+        return _dry_run(arguments)
+    for flag in ("topology", "json"):
+        refuse(getattr(arguments, flag), f"--{flag} needs --dry_run")
+    refuse(not arguments.workdir, f"--workdir is required; see {arguments.prog} --help")
     without = ", without --overwrite," if arguments.overwrite else ""
     again = f"the same command{without} resumes the run"
     ends_on_signals(again)

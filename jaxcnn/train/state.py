@@ -116,7 +116,7 @@ def init_state(
         return jax.device_put(init(key, pretrained, recipe), shardings)
     # Threefry's code is long; with less optimisation it compiles in a third of the time, to the
     # same bits.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    options = {"xla_backend_optimization_level": 1} if layout.platform == "cpu" else None
     compiled = jax.jit(init, out_shardings=shardings, compiler_options=options)
     return compiled(key, pretrained, recipe)
 

@@ -21,7 +21,12 @@ SLURM = {
 
 @pytest.fixture(autouse=True)
 def no_cluster(monkeypatch):
-    for name in (*SLURM, "KUBERNETES_SERVICE_HOST", "OMPI_MCA_orte_hnp_uri", "JAX_COORDINATOR_PORT"):
+    for name in (
+        *SLURM,
+        "KUBERNETES_SERVICE_HOST",
+        "OMPI_MCA_orte_hnp_uri",
+        "JAX_COORDINATOR_PORT",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -30,7 +35,9 @@ def test_the_flags_go_together():
     assert _job_of("node7:1234", 4, 2) == Job("node7:1234", 4, 2, "by flags")
     assert _job_of("", 1, None).processes == 1
     for flags in (("node7:1234", None, None), ("", 2, None), ("", 2, 0), ("node7:1234", 2, None)):
-        with pytest.raises(UserError, match="--coordinator, --num_processes and --process_id go tog"):
+        with pytest.raises(
+            UserError, match="--coordinator, --num_processes and --process_id go tog"
+        ):
             _job_of(*flags)
 
 
@@ -93,7 +100,9 @@ def test_a_coordinator_that_is_not_there_is_named_in_time():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    message = f"coordinator 127.0.0.1:{port}: process 0 cannot be reached within 1 s: Connection refused"
+    message = (
+        f"coordinator 127.0.0.1:{port}: process 0 cannot be reached within 1 s: Connection refused"
+    )
     with pytest.raises(UserError, match=message):
         join(f"127.0.0.1:{port}", 2, 1, timeout=1)
 
@@ -101,5 +110,7 @@ def test_a_coordinator_that_is_not_there_is_named_in_time():
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(UserError, match=f"process 0 cannot use port {port}: Address already in"):
+        with pytest.raises(
+            UserError, match=f"process 0 cannot use port {port}: Address already in"
+        ):
             join(f"127.0.0.1:{port}", 2, 0)

@@ -23,7 +23,19 @@ def two_hosts():
     for host in HOSTS:
         subprocess.run(["ip", "netns", "delete", host], capture_output=True)
         ip("netns", "add", host)
-    ip("link", "add", "jaxcnn0", "netns", HOSTS[0], "type", "veth", "peer", "jaxcnn1", "netns", HOSTS[1])
+    ip(
+        "link",
+        "add",
+        "jaxcnn0",
+        "netns",
+        HOSTS[0],
+        "type",
+        "veth",
+        "peer",
+        "jaxcnn1",
+        "netns",
+        HOSTS[1],
+    )
     for i, host in enumerate(HOSTS):
         ip("-n", host, "address", "add", f"10.99.0.{i + 1}/24", "dev", f"jaxcnn{i}")
         ip("-n", host, "link", "set", f"jaxcnn{i}", "up")

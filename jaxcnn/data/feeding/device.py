@@ -16,7 +16,7 @@ from jaxcnn.data.feeding.preparation import preparation
 from jaxcnn.data.feeding.selection import Selection, TrainSelection, eval_selection
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
-from jaxcnn.layout import Layout
+from jaxcnn.layout import Layout, abstract
 from jaxcnn.programs import made_once
 
 SHARE_OF_MEMORY = 0.8  # leaves the rest for the network
@@ -48,7 +48,7 @@ class DeviceFeed:
         seed: int,
     ):
         check_placement(dataset)
-        self.steps_per_dispatch = STEPS_PER_DISPATCH.get(jax.default_backend(), 16)
+        self.steps_per_dispatch = STEPS_PER_DISPATCH.get(layout.platform, 16)
         self.dataset, self.layout = dataset, layout
         examples = len(dataset.splits["train"])
         self._select = TrainSelection(examples, augmentations, batch_size, seed)
@@ -81,6 +81,13 @@ class DeviceFeed:
     def selections(self, start_step: int) -> Selection:
         """The selections for one dispatch, sharded over the devices."""
         return self._put(self._select(range(start_step, start_step + self.steps_per_dispatch)))
+
+    def abstract_inputs(self) -> tuple[DeviceSplit, Selection]:
+        """The shapes, dtypes and shardings of `split("train")` and of `selections`, without data."""
+        split, layout = self.dataset.splits["train"], self.layout
+        stored = DeviceSplit(split.images, split.labels)
+        selection = self._select(range(self.steps_per_dispatch))
+        return abstract(stored, layout.replicated), abstract(selection, layout.batches)
 
     def _put(self, selection: Selection) -> Selection:
         return self.layout.put(selection, self.layout.batches)
