@@ -11,7 +11,8 @@ def test_one_process_decides_by_itself(tmp_path):
     assert (hosts.count(), hosts.primary()) == (1, True)
     assert hosts.from_primary(lambda: {"answer": 42}) == {"answer": 42}
     assert hosts.each("mine") == ["mine"]
-    assert hosts.any_of(True) and not hosts.any_of(False)
+    assert hosts.any_of(True)
+    assert not hosts.any_of(False)
     hosts.barrier("here")
     hosts.check_equal("the config", "a")
     hosts.check_shared("workdir", tmp_path / "new")
