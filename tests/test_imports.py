@@ -10,7 +10,8 @@ pytestmark = pytest.mark.fast
 
 PACKAGE = ROOT / "jaxcnn"
 GROUND = (
-    "errors", "limits", "durations", "registry", "layout", "hosts", "files", "programs", "tensorflow",
+    "errors", "limits", "durations", "registry", "layout", "hosts", "files", "leases", "programs",
+    "tensorflow",
     "runtime", "cpu",
 )  # fmt: skip
 # From the top; the rooms of a storey may use each other as long as they make no circle.

@@ -11,17 +11,18 @@ from ml_collections import ConfigDict
 
 from jaxcnn.compare.estimate import step_seconds
 from jaxcnn.compare.halving import Halving, record_rung, rungs_of, steps_of_rungs
-from jaxcnn.compare.leases import Lease, LeaseLost, Leases
 from jaxcnn.compare.pack import PackLayout, align, train_pack
 from jaxcnn.compare.study import Study, Trial
 from jaxcnn.data.dataset import OF_FEEDING, Dataset, load_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
 from jaxcnn.layout import Layout
+from jaxcnn.leases import Lease, LeaseLost, Leases
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.judge import DivergedError
 from jaxcnn.train.observers import Observer
 from jaxcnn.train.observers.files import MetricsFile
+from jaxcnn.train.observers.holder import Holder
 from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.start import opened, run
 from jaxcnn.train.workdir import Workdir
@@ -201,29 +202,24 @@ class Worker:
         return dataset if trial.kind == "best" else dataset.without("test")
 
 
-class Watch(Observer):
+class Watch(Holder):
     """Ends a run if another worker has taken over its lease; times its evaluations."""
 
     def __init__(self, lease: Lease, directory: Workdir):
-        self._lease, self._directory = lease, directory
+        super().__init__(lease)
+        self._directory = directory
         self._evaluating, self._start = 0.0, time.perf_counter()
         self._last_step = self._start
 
-    def on_start(self, start) -> None:
-        self._lease.check()
-
     def on_steps(self, step: int) -> None:
-        self._lease.check()
+        super().on_steps(step)
         self._last_step = time.perf_counter()
-
-    def on_log(self, line: dict) -> None:
-        self._lease.check()
 
     def on_validation(self, line: dict) -> None:
         self._evaluating += time.perf_counter() - self._last_step
 
     def on_end(self, result: dict) -> None:
-        self._lease.check()
+        super().on_end(result)
         seconds = {
             "seconds": round(time.perf_counter() - self._start, 3),
             "evaluation": round(self._evaluating, 3),

@@ -31,6 +31,8 @@ _HEARD_WITHIN = (
 # A broken connection is seen before the death of the process behind it: heartbeats take 30 s.
 _KNOWN_WITHIN = 40
 
+_ending = threading.Lock()  # taken by the thread that ends this process, and says why; for ever
+
 _AGAIN = "the same command resumes the run"
 
 
@@ -60,10 +62,10 @@ def together(stuck_after: float | None = None) -> Iterator[None]:
         yield
         barrier("end")
         watch.over = True
-    except (UserError, KeyboardInterrupt, SystemExit) as error:
-        _fail(watch, str(error) or type(error).__name__)
+    except UserError as error:
+        _fail(watch, str(error))
         raise
-    except Exception as error:
+    except BaseException as error:
         if isinstance(error, RuntimeError):  # of a connection, perhaps: another process knows why
             time.sleep(_KNOWN_WITHIN)
         _fail(watch, f"{type(error).__name__}: {error}".splitlines()[0])
@@ -75,6 +77,7 @@ def together(stuck_after: float | None = None) -> Iterator[None]:
 def end(message: str, code: int) -> None:
     """Ends all processes at once with this code, and a message, which this one has said already."""
     if count() > 1:
+        _ending.acquire(blocking=False)
         told = _tell({"process": index(), "message": message, "code": code})
         leave(told["code"])
 
@@ -110,8 +113,9 @@ def _fail(watch: "_Watch", message: str) -> None:
     watch.over = True
     me = index()
     told = _tell({"process": me, "message": message, "code": _ERROR})
-    if told["process"] != me:
+    if told["process"] != me and not (primary() and told["message"] == message):
         _obey(told)
+    _ending.acquire()
     atexit.register(leave, _ERROR)  # before jax's own, which waits for the others
 
 
@@ -136,6 +140,7 @@ def _heard() -> int:
 
 def _obey(end: dict) -> None:
     """Ends this process as another one has told; the primary process says why."""
+    _ending.acquire()
     if primary():
         _say(f"{name_of(end['process'])}: {end['message']}")
     else:
@@ -236,6 +241,7 @@ def _replace_abort(reason: Callable[[], tuple[str, int] | None]) -> None:
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _handler(number: int) -> None:
     if end := _on_abort():
+        _ending.acquire()  # or waits for the thread that ends this process already
         message, code = end
         _say(message)
         leave(code)

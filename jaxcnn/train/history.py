@@ -25,6 +25,11 @@ class History:
         self._observers, self._length = list(observers), length
         self._on_steps = self._methods("on_steps")  # looked up once, for the loop
 
+    def follow(self, observer: Any) -> None:
+        """Adds an observer, before the start, that is told before the others."""
+        self._observers.insert(0, observer)
+        self._on_steps = self._methods("on_steps")
+
     def start(self, start: Start) -> bool:
         """Reports the start; returns whether an observer asks to stop the run."""
         return any(self._tell("on_start", start))

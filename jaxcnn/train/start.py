@@ -2,24 +2,26 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from jaxcnn import hosts
+from jaxcnn import hosts, leases
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
+from jaxcnn.leases import LeaseLost
 from jaxcnn.train.experiment import Experiment, check_trainable, resolve
 from jaxcnn.train.history import standard_observers
 from jaxcnn.train.logs import logged
 from jaxcnn.train.loop import Run
 from jaxcnn.train.observers import create_observers
+from jaxcnn.train.observers.holder import Holder
 from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.resuming import (
@@ -63,7 +65,10 @@ def train(
     config, directory, everyone = resolve(config), Workdir.of(workdir), []
     if hosts.primary():
         everyone = [*standard_observers(directory), *create_observers(config.observers), *observers]
-    return run(config, directory, everyone, dataset, overwrite)
+    try:
+        return run(config, directory, everyone, dataset, overwrite, held=_held)
+    except LeaseLost:
+        raise UserError(f"workdir={directory.path}: another process has taken it over") from None
 
 
 def run(
@@ -72,8 +77,13 @@ def run(
     observers: Iterable[Any],
     dataset: Dataset | None = None,
     overwrite: bool = False,
+    held: Callable[[Run], AbstractContextManager] = nullcontext,
 ) -> dict:
-    """Like `train`, for a resolved config and with only these observers."""
+    """Like `train`, for a resolved config and with only these observers.
+
+    Args:
+      held: the context in which only this run uses its directory; by default the caller sees to that.
+    """
     if jax.config.jax_disable_jit:
         raise UserError(
             "JAX_DISABLE_JIT=1: the training step is compiled before it runs; unset it, and call the "
@@ -97,7 +107,7 @@ def run(
         layout = Layout.over_all_devices()
         if resized:
             _check_continues(former, config, dataset.spec, layout)
-        with opened(config, directory, observers, dataset, layout, overwrite) as training:
+        with opened(config, directory, observers, dataset, layout, overwrite, held) as training:
             write_log_to(directory.log)
             training.begin()
             result = training.finish(training.train())
@@ -114,6 +124,7 @@ def opened(
     dataset: Dataset,
     layout: Layout,
     overwrite: bool = False,
+    held: Callable[[Run], AbstractContextManager] = nullcontext,
 ) -> Iterator[Run]:
     """A context with a run that is ready to begin. Its directory is created once all is checked.
 
@@ -124,11 +135,24 @@ def opened(
     check_trainable(config, experiment, dataset.spec, layout)
     resumes = not overwrite and hosts.from_primary(directory.has_checkpoint)
     pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
-    with closing(
-        Run(config, directory, dataset, layout, experiment, observers, pretrained)
-    ) as training:
+    with (
+        closing(
+            Run(config, directory, dataset, layout, experiment, observers, pretrained)
+        ) as training,
+        held(training),
+    ):
         hosts.from_primary(lambda: directory.create(config, overwrite))
         yield training
+
+
+@contextmanager
+def _held(training: Run) -> Iterator[None]:
+    """A context in which no other start of a run uses its directory."""
+    with ExitStack() as stack:
+        if hosts.primary():
+            lease = stack.enter_context(leases.held(training.directory.path))
+            training.history.follow(Holder(lease))
+        yield
 
 
 def _former(config: ConfigDict, directory: Workdir) -> ConfigDict | None:

@@ -8,12 +8,12 @@ import pytest
 
 from jaxcnn.compare import Arm, Choice, Comparison, LogUniform
 from jaxcnn.compare.estimate import estimate
-from jaxcnn.compare.leases import Lease, LeaseLost, Leases
 from jaxcnn.compare.study import Study
 from jaxcnn.compare.worker import Watch, Worker
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.errors import UserError
+from jaxcnn.leases import Lease, LeaseLost, Leases
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir

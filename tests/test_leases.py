@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jaxcnn.compare import leases
-from jaxcnn.compare.leases import EXPIRY, LeaseLost, Leases
+from jaxcnn import leases
+from jaxcnn.leases import EXPIRY, LeaseLost, Leases
 
 ELSEWHERE = {"host": "another machine", "process": 1, "started": 0.0, "released": False}
 

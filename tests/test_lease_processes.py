@@ -7,12 +7,12 @@ import random
 import signal
 import time
 
-from jaxcnn.compare import leases
-from jaxcnn.compare.leases import LeaseLost, Leases
-from tests.compare.test_leases import read_lease, wait_for
+from jaxcnn import leases
+from jaxcnn.leases import LeaseLost, Leases
+from tests.test_leases import read_lease, wait_for
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["jaxcnn.compare.leases"])  # imported once for all of them
+PROCESSES.set_forkserver_preload(["jaxcnn.leases"])  # imported once for all of them
 
 
 def work(directory):
