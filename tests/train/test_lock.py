@@ -11,7 +11,10 @@ from jaxcnn import UserError, leases, train
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import DIGITS, QUICK, start_jaxcnn
 
-LONG = ("--config.train.duration=1000000 steps", "--config.log.every=50 steps")
+LONG = (
+    "--config.train.duration=1000000 steps", "--config.log.every=50 steps",
+    "--config.eval.every=1000000 steps", "--config.checkpoint.every=100 steps",
+)  # fmt: skip
 
 
 def wait_for_lines(workdir, count=3):
@@ -38,7 +41,7 @@ def test_a_second_start_is_refused_and_a_dead_one_is_taken_over(tmp_path, error_
     assert [line["step"] for line in lines] == list(range(50, 50 * len(lines) + 1, 50))
     # The same command goes on, and says whose run it was.
     again = start_jaxcnn(*command)
-    wait_for_lines(tmp_path, len(lines) + 2)
+    wait_for_lines(tmp_path, len(lines) + 3)
     again.send_signal(signal.SIGTERM)
     output, _ = again.communicate()
     assert again.returncode == 75
