@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import flax.linen as nn
 import jax
 
-from jaxcnn.layers.conv import Conv
+from jaxcnn.layers.conv import Conv, conv_general_dilated, grouped_on
 from jaxcnn.layers.dense import WindowDense
+from jaxcnn.layout import Layout
 
 ZEROS = nn.initializers.zeros_init()
 
@@ -17,7 +18,8 @@ class LayerKit:
     """Makes a network's layers from the settings that they share; each block gets the kit.
 
     `act` and `norm` are what `activation` and `normalization` return. A convolution has a bias only
-    where the network has no normalisation, which would cancel it.
+    where the network has no normalisation, which would cancel it. `layout` is that of several devices
+    which share a batch; None on a single one.
     """
 
     act: Callable[[jax.Array], jax.Array]
@@ -27,6 +29,7 @@ class LayerKit:
     train: bool
     dtype: str
     param_dtype: str
+    layout: Layout | None = None
 
     def beginning_with(self, kernel_init: nn.initializers.Initializer) -> "LayerKit":
         """The same kit with another initialiser."""
@@ -46,6 +49,7 @@ class LayerKit:
     ) -> Conv:
         """A convolution to `width` channels; at stride 1, the default padding keeps the size."""
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        convolve = grouped_on(self.layout) if groups > 1 and self.layout else conv_general_dilated
         return Conv(
             width,
             kernel,
@@ -55,6 +59,7 @@ class LayerKit:
             use_bias=not self.has_norm if use_bias is None else use_bias,
             bias_init=bias_init,
             kernel_init=self.kernel_init,
+            conv_general_dilated=convolve,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=name,

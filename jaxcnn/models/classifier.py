@@ -13,6 +13,7 @@ from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.norm import BATCH_NORM_MODES, NORMS, normalization
 from jaxcnn.layers.pooling import POOLS, adaptive_average_pool
+from jaxcnn.layout import Layout
 from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, one_of
 
 DTYPES = ("float32", "bfloat16", "float64")
@@ -44,14 +45,23 @@ class Classifier(nn.Module):
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
     param_dtype: Annotated[str, one_of(PARAM_DTYPES)] = "float32"
     replicas: int | None = None  # how many devices share a batch; per_replica needs it in training
+    layout: Layout | None = None  # of the parameters and the batch, on several devices
 
     # Settings that leave what the weights compute in evaluation as it is. A subclass adds its own.
     TRAINING_ONLY: ClassVar[frozenset[str]] = frozenset(
         {
-            "num_classes", "parent", "name", "replicas", "dropout_rate", "dtype", "param_dtype",
-            "kernel_init", "head_init", "batch_norm_mode", "batch_norm_momentum", "ghost_batch_size",
+            "num_classes", "parent", "name", "replicas", "layout", "dropout_rate", "dtype",
+            "param_dtype", "kernel_init", "head_init", "batch_norm_mode", "batch_norm_momentum",
+            "ghost_batch_size",
         }
     )  # fmt: skip
+
+    @nn.nowrap
+    def apply(self, variables: Mapping, *arguments, **options) -> Any:
+        """`flax.linen.Module.apply`, to parameters that the layout gathers where they are sharded."""
+        if self.layout is not None:
+            variables = {**variables, "params": self.layout.gathered(variables["params"])}
+        return super().apply(variables, *arguments, **options)
 
     def evaluation_differences(self, other: "Classifier") -> list[str]:
         """The settings by which another network of this class computes something else in evaluation.
@@ -86,6 +96,7 @@ class Classifier(nn.Module):
             train=train,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            layout=self.layout,
         )
 
     def head(self, kit: LayerKit, features: jax.Array, name: str = "head") -> jax.Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -102,7 +103,7 @@ class Experiment:
         schedule = create_schedule(config.schedule.to_dict(), length)
         augmentations = tuple(create_augmentations(config.data.augment))
         check_augmentations(augmentations, spec.image_shape, pixels_of(spec))
-        model = _model_for(config, spec, layout.replicas)
+        model = _model_for(config, spec, layout)
         recipe, rules = _recipe_and_rules(config, model, spec, length, schedule)
 
         def every(section: str) -> Every:
@@ -144,7 +145,12 @@ def create_feed(
     Raises:
       UserError: the data cannot be stored on a device.
     """
-    feed = {"host": HostFeed, "device": DeviceFeed}[config.data.placement]
+    feeds = {
+        "host": HostFeed,
+        "device": DeviceFeed,
+        "device_sharded": partial(DeviceFeed, sharded=True),
+    }
+    feed = feeds[config.data.placement]
     batch_size = config.train.global_batch_size
     return feed(dataset, layout, experiment.augmentations, batch_size, configs.data_seed(config))
 
@@ -152,11 +158,13 @@ def create_feed(
 _ADVICE = "config.data.resize={size} scales the images"
 
 
-def _model_for(config: ConfigDict, spec: DataSpec, replicas: int) -> Classifier:
+def _model_for(config: ConfigDict, spec: DataSpec, layout: Layout) -> Classifier:
     """The config's model, checked against the image shape of the data."""
     fields = config.model.to_dict()
     name = fields.pop("name")
-    model = create_model(name, num_classes=spec.outputs, replicas=replicas, **fields)
+    model = create_model(name, num_classes=spec.outputs, replicas=layout.replicas, **fields)
+    if layout.replicas > 1:
+        model = model.clone(layout=layout)
     check_fits(name, model, spec.image_shape, _ADVICE)
     return model
 

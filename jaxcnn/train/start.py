@@ -89,7 +89,7 @@ def run(
         if dataset is None:
             log.info("loading the data: %s", config.data.source)
             dataset = load_dataset(config.data.to_dict())
-        layout = Layout.over_all_devices()
+        layout = Layout.over_all_devices(config.sharding)
         if resized:
             _check_continues(former, config, dataset.spec, layout)
         with opened(config, directory, observers, dataset, layout, overwrite) as training:
