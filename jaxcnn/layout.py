@@ -44,6 +44,11 @@ class Layout:
         return self.mesh.size
 
     @property
+    def platform(self) -> str:
+        """'cpu', 'gpu' or 'tpu', of the devices."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
     def replicated(self) -> NamedSharding:
         """A full copy of the array on every device."""
         return NamedSharding(self.mesh, PartitionSpec())

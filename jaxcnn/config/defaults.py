@@ -23,6 +23,10 @@ _DEFAULTS = {
     # Of parameters, optimizer state and averages over the devices: 'replicated', a copy on each; or
     # 'fsdp', a part of each large array on each.
     "sharding": "replicated",
+    # Of the network: 'float32'; 'tensorfloat32', where a GPU has it; or 'bfloat16', with parameters,
+    # statistics, logits and loss in float32. '': as model.dtype, and float32 is float32 everywhere.
+    "precision": "",
+    "deterministic": True,  # on a GPU: only operations that repeat their bits
     "model": {"name": "lenet5"},
     "data": {
         "source": "digits",
@@ -112,6 +116,7 @@ STATISTICS = ("train", "imagenet", "cifar10", "cifar100")
 LIMITS = {
     "seed": SEED,
     "init_from": PATH,
+    "precision": one_of(("", "float32", "tensorfloat32", "bfloat16")),
     "sharding": one_of(("replicated", "fsdp")),
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,

@@ -1,6 +1,7 @@
 """What all networks have in common: their settings, their head, the features they return."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar
 
@@ -46,22 +47,27 @@ class Classifier(nn.Module):
     param_dtype: Annotated[str, one_of(PARAM_DTYPES)] = "float32"
     replicas: int | None = None  # how many devices share a batch; per_replica needs it in training
     layout: Layout | None = None  # of the parameters and the batch, on several devices
+    precision: str | None = None  # of products, as `jax.default_matmul_precision`; None: as it is
 
     # Settings that leave what the weights compute in evaluation as it is. A subclass adds its own.
     TRAINING_ONLY: ClassVar[frozenset[str]] = frozenset(
         {
-            "num_classes", "parent", "name", "replicas", "layout", "dropout_rate", "dtype",
-            "param_dtype", "kernel_init", "head_init", "batch_norm_mode", "batch_norm_momentum",
-            "ghost_batch_size",
+            "num_classes", "parent", "name", "replicas", "layout", "precision", "dropout_rate",
+            "dtype", "param_dtype", "kernel_init", "head_init", "batch_norm_mode",
+            "batch_norm_momentum", "ghost_batch_size",
         }
     )  # fmt: skip
 
     @nn.nowrap
     def apply(self, variables: Mapping, *arguments, **options) -> Any:
-        """`flax.linen.Module.apply`, to parameters that the layout gathers where they are sharded."""
+        """`flax.linen.Module.apply` in the network's precision.
+
+        Parameters that are sharded over devices are gathered first.
+        """
         if self.layout is not None:
             variables = {**variables, "params": self.layout.gathered(variables["params"])}
-        return super().apply(variables, *arguments, **options)
+        with jax.default_matmul_precision(self.precision) if self.precision else nullcontext():
+            return super().apply(variables, *arguments, **options)
 
     def evaluation_differences(self, other: "Classifier") -> list[str]:
         """The settings by which another network of this class computes something else in evaluation.

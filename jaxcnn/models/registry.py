@@ -22,9 +22,12 @@ from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
 
-# `num_classes` comes from the data, `replicas` and `layout` from the devices; Flax adds `parent` and
-# `name`.
-MODELS = Registry("model", not_settings=("num_classes", "replicas", "layout", "parent", "name"))
+# `num_classes` comes from the data, `replicas`, `layout` and `precision` from the devices; Flax adds
+# `parent` and `name`.
+MODELS = Registry(
+    "model",
+    not_settings=("num_classes", "replicas", "layout", "precision", "parent", "name"),
+)
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

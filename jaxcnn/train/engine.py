@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -29,9 +29,14 @@ class Engine:
     """
 
     def __init__(
-        self, step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+        self,
+        step: TrainStep,
+        state: TrainState,
+        recipe: Recipe,
+        feed: HostFeed | DeviceFeed,
+        compiler_options: Mapping[str, Any] | None = None,
     ):
-        self.state, self.feed = state, feed
+        self.state, self.feed, self._options = state, feed, compiler_options
         self._step, self._recipe = step, jax.device_put(recipe, feed.layout.numbers)
         self._batches: Iterator[dict] | None = None
         self._metrics: TrainMetrics | None = None  # of all steps since the last `read`
@@ -42,7 +47,8 @@ class Engine:
         """Compiles the step ahead of time for the feed's batches."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
         jitted = jax.jit(self._step, donate_argnums=0, out_shardings=(shardings, None))
-        self._program = _compiled(jitted, self.state, self.feed.abstract_batch(), self._recipe)
+        inputs = self.state, self.feed.abstract_batch(), self._recipe
+        self._program = _compiled(jitted, self._options, *inputs)
 
     def start(self, step: int) -> None:
         """Starts the feed at the batch of that step."""
@@ -108,7 +114,7 @@ class DeviceEngine(Engine):
         steps = _several_steps(step, feed.batch)
         jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.numbers))
         inputs: Any = self.state, self._no_metrics, split, selections, self._count(1), self._recipe
-        self._program = _compiled(jitted, *inputs)
+        self._program = _compiled(jitted, self._options, *inputs)
 
     def start(self, step: int) -> None:
         self._next_step = step
@@ -129,11 +135,15 @@ class DeviceEngine(Engine):
 
 
 def create_engine(
-    step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+    step: TrainStep,
+    state: TrainState,
+    recipe: Recipe,
+    feed: HostFeed | DeviceFeed,
+    compiler_options: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """The engine for a feed."""
+    """The engine for a feed; the options are XLA's, for the step."""
     engine = DeviceEngine if isinstance(feed, DeviceFeed) else Engine
-    return engine(step, state, recipe, feed)
+    return engine(step, state, recipe, feed, compiler_options)
 
 
 @made_once
@@ -151,9 +161,9 @@ def _several_steps(step: TrainStep, batch: Callable[..., dict]) -> Callable:
     return steps
 
 
-def _compiled(jitted, *inputs: Any):
+def _compiled(jitted, options: Mapping[str, Any] | None, *inputs: Any):
     log.info("compiling the training step")
     start = time.perf_counter()
-    program = jitted.lower(*inputs).compile()
+    program = jitted.lower(*inputs).compile(options)
     log.info("compiled in %.1f s", time.perf_counter() - start)
     return program

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -27,11 +28,13 @@ from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.optim.schedule import Schedule
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
+from jaxcnn.programs import compiler_options
 from jaxcnn.train.consistency import check_together, deciding_metrics
 from jaxcnn.train.losses import LOSSES, OF_TARGETS, create_loss, losses_for
 from jaxcnn.train.metrics import means_for, metrics_of
 from jaxcnn.train.mixing import MIXES, create_mixes
 from jaxcnn.train.observers import OBSERVERS
+from jaxcnn.train.precision import precision_of_products, settle_precision
 from jaxcnn.train.recipe import Recipe, Scoring
 
 REGISTRIES = {
@@ -66,7 +69,9 @@ def resolve(config: ConfigDict, overrides: Mapping[str, str] | None = None) -> C
     Raises:
       UserError: a key, a type or a value is invalid.
     """
-    config = configs.resolve(config, overrides or {}, REGISTRIES)
+    overrides = overrides or {}
+    config = configs.resolve(config, overrides, REGISTRIES)
+    settle_precision(config, overrides)
     check_together(config)
     return config
 
@@ -80,6 +85,7 @@ class Experiment:
       augmentations: applied to training images, in order.
       rules: for the log, which parameters decay, are frozen or have a separate learning rate.
       log, eval, checkpoint: the steps at which each is due.
+      compiler_options: of the steps of training and evaluation.
     """
 
     model: Classifier
@@ -91,6 +97,7 @@ class Experiment:
     log: Every
     eval: Every
     checkpoint: Every
+    compiler_options: Mapping[str, Any] | None
 
     @classmethod
     def of(cls, config: ConfigDict, spec: DataSpec, layout: Layout) -> "Experiment":
@@ -119,6 +126,7 @@ class Experiment:
             log=every("log"),
             eval=every("eval"),
             checkpoint=every("checkpoint"),
+            compiler_options=compiler_options(config.deterministic, layout.platform),
         )
 
 
@@ -163,8 +171,10 @@ def _model_for(config: ConfigDict, spec: DataSpec, layout: Layout) -> Classifier
     fields = config.model.to_dict()
     name = fields.pop("name")
     model = create_model(name, num_classes=spec.outputs, replicas=layout.replicas, **fields)
-    if layout.replicas > 1:
-        model = model.clone(layout=layout)
+    model = model.clone(
+        layout=layout if layout.replicas > 1 else None,
+        precision=precision_of_products(config, layout.platform),
+    )
     check_fits(name, model, spec.image_shape, _ADVICE)
     return model
 

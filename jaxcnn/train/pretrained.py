@@ -57,7 +57,10 @@ def load_weights(directory: str | Path) -> Weights:
     variables = {name: tree for name, tree in run.variables.items() if tree}
     about = {"model": run.config.model.name, **run.spec.to_json()}
     return Weights(
-        run.model.clone(replicas=None, layout=None), variables, run.spec.class_names, about
+        run.model.clone(replicas=None, layout=None, precision=None),
+        variables,
+        run.spec.class_names,
+        about,
     )
 
 

@@ -3,6 +3,7 @@
 import errno
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -153,6 +154,7 @@ def environment() -> dict:
         "versions": versions,
         "devices": [device.device_kind for device in jax.devices()],
         "backend": jax.default_backend(),
+        "xla_flags": os.environ.get("XLA_FLAGS"),
         "processes": hosts.count(),
         "git_revision": _git_revision(),
     }
