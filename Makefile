@@ -1,11 +1,11 @@
 # make train | make test | make test-fast | make lint | make install | make test-torch | make test-slurm |
-# make bench. A second make does not install again.
+# make test-processes | make test-tpu | make bench. A second make does not install again.
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/digits_lenet
 
-.PHONY: install train test test-fast test-torch test-slurm golden lint bench many-runs
+.PHONY: install train test test-fast test-torch test-slurm test-processes test-tpu golden lint bench many-runs
 
 install: .venv/.installed
 
@@ -40,6 +40,17 @@ test-torch: install
 # Needs Debian or Ubuntu, and root. Three minutes.
 test-slurm: install
 	$(BIN)/python -m pytest -s tests/slurm/jobs.py
+
+# Signals, deaths and errors in one process of several, in each phase of a run; the same run over several
+# layouts; two hosts in network namespaces. Needs CIFAR-10 in TFDS_DATA_DIR, and root for the namespaces.
+# Forty minutes.
+test-processes: install
+	$(BIN)/python -m pytest -s tests/processes/faults.py tests/processes/places.py tests/processes/equality.py
+
+# Every family's training step, compiled for a TPU slice that is not there; libtpu is 250 MB.
+test-tpu: install
+	$(TORCH) -e '.[tpu]'
+	$(BIN)/python -m pytest -s tests/tpu/compile.py
 
 # What torchvision and torch.optim answer, kept for the tests that need no torch.
 golden: install

@@ -136,8 +136,12 @@ def device_name() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def save(name: str, result: dict) -> None:
-    """Writes results/NAME_PLATFORM.json with the device, the versions and the revision."""
+def save(name: str, result: dict, measured: bool = True) -> None:
+    """Writes results/NAME_PLATFORM.json with the device, the versions and the revision.
+
+    Args:
+      measured: False for what no device has run; the file is then NAME.json.
+    """
     surroundings = environment()
     result = {
         "benchmark": name,
@@ -147,11 +151,11 @@ def save(name: str, result: dict) -> None:
         **result,
     }
     platform_name = jax.devices()[0].platform
-    out = RESULTS / f"{name}_{platform_name}.json"
+    out = RESULTS / (f"{name}_{platform_name}.json" if measured else f"{name}.json")
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {os.path.relpath(out)}")
-    if platform_name == "cpu" and not (RESULTS / f"{name}_gpu.json").exists():
+    if measured and platform_name == "cpu" and not (RESULTS / f"{name}_gpu.json").exists():
         print("no GPU has been measured yet")
 
 

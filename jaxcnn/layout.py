@@ -1,7 +1,7 @@
 """Array placement: one mesh of all devices; batches are split evenly, the state is copied or split."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,9 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.mesh_utils import create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 _SMALL = 64 * 1024  # bytes; a smaller array is not worth the message that gathers it
+
+
+def abstract(tree: Any, sharding: NamedSharding) -> Any:
+    """The shapes and dtypes of numbers, arrays or their shapes, with this sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding, weak_type=leaf.weak_type
+        ),
+        jax.eval_shape(lambda leaves: leaves, tree),
+    )
 
 
 @dataclass(frozen=True)
@@ -29,9 +40,18 @@ class Layout:
 
     @classmethod
     def over_all_devices(cls, sharding: str = "replicated") -> "Layout":
-        """All devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
-        axis = {"axis_types": (AxisType.Auto,)}
-        return cls(jax.make_mesh((jax.device_count(),), ("data",), **axis), sharding)
+        """All devices of this machine."""
+        return cls.over(jax.devices(), sharding)
+
+    @classmethod
+    def over(cls, devices: Sequence[jax.Device], sharding: str = "replicated") -> "Layout":
+        """Devices along one axis of type Auto: Linen's Dropout fails under Explicit axes."""
+        axis, count = {"axis_types": (AxisType.Auto,)}, len(devices)
+        slices = len({getattr(device, "slice_index", 0) for device in devices})
+        if slices > 1:  # of TPUs, which `make_mesh` takes for one
+            ordered = create_hybrid_device_mesh((count // slices,), (slices,), devices)
+            return cls(Mesh(ordered, ("data",), **axis), sharding)
+        return cls(jax.make_mesh((count,), ("data",), devices=devices, **axis), sharding)
 
     @classmethod
     def on(cls, device: jax.Device) -> "Layout":
@@ -39,14 +59,14 @@ class Layout:
         return cls(Mesh(np.array([device]), ("data",), axis_types=(AxisType.Auto,)))
 
     @property
+    def platform(self) -> str:
+        """The platform of the devices: 'cpu', 'gpu' or 'tpu'."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
     def replicas(self) -> int:
         """The number of devices that share a batch."""
         return self.mesh.size
-
-    @property
-    def platform(self) -> str:
-        """'cpu', 'gpu' or 'tpu', of the devices."""
-        return self.mesh.devices.flat[0].platform
 
     @property
     def replicated(self) -> NamedSharding:
@@ -146,7 +166,21 @@ class Layout:
 
     def replicate(self, tree: Any) -> Any:
         """Copies arrays and numbers to every device."""
-        return jax.device_put(tree, self.replicated)
+        return self.put(tree, self.replicated)
+
+    def put(self, tree: Any, sharding: NamedSharding) -> Any:
+        """Copies arrays and numbers, which every process has whole, to the devices.
+
+        Each process copies its devices' parts; `device_put` would compare the processes' arrays.
+        """
+        if sharding.is_fully_addressable:
+            return jax.device_put(tree, sharding)
+
+        def parts(leaf: Any) -> jax.Array:
+            array = np.asarray(leaf)
+            return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+        return jax.tree.map(parts, tree)
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Copies this process's rows of a batch to its devices.

@@ -9,6 +9,7 @@ from jaxcnn.limits import (
     AT_LEAST_1,
     FRACTION,
     PATH,
+    POSITIVE,
     SEED,
     SEED_OR_AS_THE_RUN,
     UP_TO_1,
@@ -78,6 +79,10 @@ _DEFAULTS = {
     "log": {"every": "1 epoch"},
     "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
     "observers": [],  # a list of {"name": …, **settings}
+    "processes": {
+        # Of several, all end once they have waited for one of them for so many seconds.
+        "stuck_after": 1800.0,
+    },
 }
 
 
@@ -135,4 +140,5 @@ LIMITS = {
     "eval.global_batch_size": AT_LEAST_1,
     "early_stopping.patience": AT_LEAST_0,
     "early_stopping.min_delta": AT_LEAST_0,
+    "processes.stuck_after": POSITIVE,
 }

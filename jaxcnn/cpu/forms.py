@@ -1,31 +1,40 @@
 """Chooses the implementation of a layer to trace: XLA's, or the one that is faster on a CPU."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
 
 import jax
 import jax.numpy as jnp
 
-_plain = ContextVar("plain", default=False)
+# A part of the key of each of JAX's caches, so that no trace for one platform serves another.
+# None: the default backend's.
+_platform = jax.make_user_context(None)
+_PLAIN = "plain"
 
 
-@contextmanager
-def plain_forms() -> Iterator[None]:
-    """A context in which every layer is traced as XLA's operation, even on a CPU.
+def forms_for(platform: str) -> AbstractContextManager[None]:
+    """A context in which layers are traced for a platform: 'cpu', 'gpu' or 'tpu'.
+
+    It need not be the platform of this machine: a program is also compiled for others.
+    """
+    return _platform(platform)
+
+
+def plain_forms() -> AbstractContextManager[None]:
+    """A context in which every layer is traced as XLA's operation, whatever the platform.
 
     For programs that are inspected or differentiated twice.
     """
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
+    return _platform(_PLAIN)
 
 
 def use_cpu_forms() -> bool:
     """Whether layers should use the implementations that are faster on a CPU."""
-    return jax.default_backend() == "cpu" and not _plain.get()
+    return (_platform.value or jax.default_backend()) == "cpu"
+
+
+def use_accelerator_forms() -> bool:
+    """Whether layers should use the implementations that move fewer bytes on a GPU or TPU."""
+    return (_platform.value or jax.default_backend()) not in ("cpu", _PLAIN)
 
 
 def computed_once(x: jax.Array) -> jax.Array:

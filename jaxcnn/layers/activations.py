@@ -36,6 +36,15 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
 }
 
+# Those that never fall, so that they commute with a maximum.
+RISING = frozenset(
+    {
+        "celu", "elu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "log_sigmoid", "relu",
+        "relu6", "selu", "sigmoid", "soft_sign", "softplus", "sparse_plus", "sparse_sigmoid",
+        "squareplus", "tanh",
+    }
+)  # fmt: skip
+
 
 def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     """The activation of that name; it keeps shape and dtype.

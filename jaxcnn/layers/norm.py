@@ -47,31 +47,47 @@ class BatchNorm(nn.Module):
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, …, channels) floats → the same shape, in `dtype`."""
+    def __call__(
+        self, x: jax.Array, maxima: Callable[[jax.Array], jax.Array] | None = None
+    ) -> jax.Array:
+        """(batch, …, channels) floats → the same shape, in `dtype`.
+
+        Args:
+          maxima: takes the maximum over windows of pixels. The result is then `maxima` of the
+            normalised x, to rounding, although only the maxima of x are normalised: within a channel
+            that keeps the order, or reverses it where the scale is negative. There −x takes the
+            place of x. The gradient of a scale of zero is that of a positive one.
+        """
         channels = (x.shape[-1],)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
         scale = self.param("scale", self.scale_init, channels, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), channels, self.param_dtype)
 
+        rising = lax.stop_gradient(jnp.where(scale < 0, -1, 1))
+
+        def signed(array: jax.Array) -> jax.Array:
+            return array if maxima is None else array * rising.astype(array.dtype)
+
+        x, scale, chosen = signed(x), signed(scale), maxima or (lambda x: x)
+
         def normalized(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
             return ((x - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
 
         if not self.train or self.mode == "frozen":
-            return normalized(x, running_mean.value, running_var.value)
+            return normalized(chosen(x), signed(running_mean.value), running_var.value)
 
-        groups = self._groups(len(x))
+        groups, values = self._groups(len(x)), x.size // x.shape[-1]
         if groups == 1:
             mean, var = _statistics(x)
-            outputs = normalized(x, mean, var)
+            outputs = normalized(chosen(x), mean, var)
         else:
-            grouped = x.reshape(groups, -1, *x.shape[1:])
-            means, variances = jax.vmap(_statistics)(grouped)
-            outputs = jax.vmap(normalized)(grouped, means, variances).reshape(x.shape)
+            means, variances = jax.vmap(_statistics)(_grouped(x, groups))
+            x = chosen(x)
+            outputs = jax.vmap(normalized)(_grouped(x, groups), means, variances).reshape(x.shape)
             mean, var = means.mean(axis=0), variances.mean(axis=0)
 
-        values = x.size // (groups * x.shape[-1])
+        values //= groups
         if values == 1:
             raise UserError(
                 f"layer '{'/'.join(self.path)}': batch normalisation in training needs more than one "
@@ -79,7 +95,7 @@ class BatchNorm(nn.Module):
             )
         if not self.is_initializing():
             unbiased = var * (values / (values - 1))
-            for running, new in ((running_mean, mean), (running_var, unbiased)):
+            for running, new in ((running_mean, signed(mean)), (running_var, unbiased)):
                 running.value = self.momentum * running.value + (1 - self.momentum) * new
         return outputs
 
@@ -104,6 +120,11 @@ class BatchNorm(nn.Module):
                 f"batch_norm_mode='{self.mode}' cannot divide a batch of {batch} among {what}"
             )
         return divisor if self.mode == "per_replica" else batch // divisor
+
+
+def _grouped(x: jax.Array, groups: int) -> jax.Array:
+    """(batch, …) → (groups, batch/groups, …)."""
+    return x.reshape(groups, -1, *x.shape[1:])
 
 
 def _statistics(x: jax.Array) -> tuple[jax.Array, jax.Array]:

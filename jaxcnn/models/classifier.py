@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.activations import ACTIVATIONS, activation
+from jaxcnn.layers.activations import ACTIVATIONS, RISING, activation
 from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.norm import BATCH_NORM_MODES, NORMS, normalization
@@ -98,6 +98,7 @@ class Classifier(nn.Module):
                 param_dtype=self.param_dtype,
             ),
             has_norm=self.norm != "none",
+            keeps_order=self.norm in ("batch", "none") and self.activation in RISING,
             kernel_init=initializer(self.kernel_init),
             train=train,
             dtype=self.dtype,
@@ -110,6 +111,11 @@ class Classifier(nn.Module):
         head = kit.dense(self.num_classes, initializer(self.head_init), name=name)
         logits = head(features)
         return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether `features` asks, which needs every endpoint."""
+        return self.is_mutable_collection("intermediates")
 
     def endpoint(self, name: str, x: jax.Array) -> jax.Array:
         """Lets `features` return x under this name; returns x itself."""

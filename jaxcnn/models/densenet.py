@@ -66,8 +66,7 @@ class DenseNet(Classifier):
 
         x = resnet_stem(kit, images, self.stem_width, self.stem)
         if self.stem == "imagenet":
-            x = kit.act(kit.norm(name="stem_norm")(x))
-            x = pool(x, "max", 3, 2, padding=1, name="stem_pool")
+            x = kit.norm_act_maximum(x, "stem_norm", 3, 2, padding=1, name="stem_pool")
         self.endpoint("stem", x)
         for stage, size in enumerate(self.stage_sizes, start=1):
             for layer in range(1, size + 1):

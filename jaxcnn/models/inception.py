@@ -5,13 +5,14 @@ architecture for computer vision.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.layers.kit import LayerKit
+from jaxcnn.layers.kit import LayerKit, Maxima
 from jaxcnn.layers.pooling import adaptive_average_pool, global_average_pool, pool
 from jaxcnn.limits import AT_LEAST_0, FRACTION, POSITIVE
 from jaxcnn.models.classifier import Classifier, NormName
@@ -46,9 +47,15 @@ class ConvNorm(nn.Module):
     convolution: C
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, maxima: Maxima | None = None) -> jax.Array:
         x = self.kit.conv(*self.convolution, name="conv")(x)
-        return self.kit.act(self.kit.norm(name="norm")(x))
+        return self.kit.norm_act(x, "norm", maxima)
+
+
+def halved(layer: ConvNorm, x: jax.Array, ceil: bool = False, *, name: str) -> jax.Array:
+    """A layer and a 3×3/2 maximum of that name, in the order that `kit.pools_first` says."""
+    maxima = partial(pool, kind="max", window=3, stride=2, ceil=ceil, name=name)
+    return layer(x, maxima) if layer.kit.pools_first else maxima(layer(x))
 
 
 class Inception(nn.Module):
@@ -136,11 +143,11 @@ class GoogLeNet(AuxiliaryHeads):
             }
             return module_type(kit, branches, name=f"inception{name}")(x)
 
-        x = ConvNorm(kit, C(64, 7, 2), name="conv1")(images)
-        x = self.endpoint("stem", pool(x, "max", 3, 2, ceil=True, name="pool1"))
+        x = halved(ConvNorm(kit, C(64, 7, 2), name="conv1"), images, ceil=True, name="pool1")
+        self.endpoint("stem", x)
         x = ConvNorm(kit, C(64, 1), name="conv2")(x)
-        x = ConvNorm(kit, C(192, 3), name="conv3")(x)
-        x = self.endpoint("stage1", pool(x, "max", 3, 2, ceil=True, name="pool2"))
+        x = halved(ConvNorm(kit, C(192, 3), name="conv3"), x, ceil=True, name="pool2")
+        self.endpoint("stage1", x)
         x = inception(x, "3a", 64, 96, 128, 16, 32, 32)
         x = inception(x, "3b", 128, 128, 192, 32, 96, 64)
         x = self.endpoint("stage2", pool(x, "max", 3, 2, ceil=True, name="pool3"))
@@ -193,11 +200,11 @@ class InceptionV3(AuxiliaryHeads):
 
         x = ConvNorm(kit, C(32, 3, 2, padding=0), name="conv1a")(images)
         x = ConvNorm(kit, C(32, 3, padding=0), name="conv2a")(x)
-        x = ConvNorm(kit, C(64, 3), name="conv2b")(x)
-        x = self.endpoint("stem", pool(x, "max", 3, 2, name="pool1"))
+        x = halved(ConvNorm(kit, C(64, 3), name="conv2b"), x, name="pool1")
+        self.endpoint("stem", x)
         x = ConvNorm(kit, C(80, 1), name="conv3b")(x)
-        x = ConvNorm(kit, C(192, 3, padding=0), name="conv4a")(x)
-        x = self.endpoint("stage1", pool(x, "max", 3, 2, name="pool2"))
+        x = halved(ConvNorm(kit, C(192, 3, padding=0), name="conv4a"), x, name="pool2")
+        self.endpoint("stage1", x)
         for name, pooled in (("5b", 32), ("5c", 64), ("5d", 64)):
             x = inception(x, name, _figure_5(pooled))
         x = inception(self.endpoint("stage2", x), "6a", _REDUCTION_6A)

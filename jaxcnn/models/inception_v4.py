@@ -13,10 +13,10 @@ import jax
 
 from jaxcnn.errors import UserError
 from jaxcnn.layers.kit import LayerKit
-from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.layers.pooling import global_average_pool
 from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, each
 from jaxcnn.models.classifier import Classifier, NormName
-from jaxcnn.models.inception import Branch, C, ConvNorm, Inception, P
+from jaxcnn.models.inception import Branch, C, ConvNorm, Inception, P, halved
 
 _ROW, _COLUMN = (1, 7), (7, 1)
 _HALVED = [P("max", 3, 2, padding=0)]
@@ -126,11 +126,10 @@ class InceptionResNetV2(Classifier):
 
         x = ConvNorm(kit, C(32, 3, 2, padding=0), name="stem_conv1")(images)
         x = ConvNorm(kit, C(32, 3, padding=0), name="stem_conv2")(x)
-        x = ConvNorm(kit, C(64, 3), name="stem_conv3")(x)
-        x = pool(x, "max", 3, 2, name="stem_pool1")
+        x = halved(ConvNorm(kit, C(64, 3), name="stem_conv3"), x, name="stem_pool1")
         x = ConvNorm(kit, C(80, 1), name="stem_conv4")(x)
-        x = ConvNorm(kit, C(192, 3, padding=0), name="stem_conv5")(x)
-        x = self.endpoint("stem", pool(x, "max", 3, 2, name="stem_pool2"))
+        x = halved(ConvNorm(kit, C(192, 3, padding=0), name="stem_conv5"), x, name="stem_pool2")
+        self.endpoint("stem", x)
         x = Inception(kit, _RESNET_5B, name="mixed5b")(x)
         for block in range(1, first + 1):
             x = residual(x, f"stage1_block{block}", _BLOCK_35, 0.17)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError, check_choice
 from jaxcnn.layers.kit import LayerKit
-from jaxcnn.layers.pooling import global_average_pool, pool
+from jaxcnn.layers.pooling import global_average_pool
 from jaxcnn.limits import AT_LEAST_1, FRACTION, each, one_of
 from jaxcnn.models.classifier import Classifier, NormName
 
@@ -120,9 +120,10 @@ class ResNet(Classifier):
         block_type = nn.remat(block_type) if self.remat else block_type
 
         x = resnet_stem(kit, images, self.width, self.stem)
-        x = kit.act(kit.norm(name="stem_norm")(x))
         if self.stem == "imagenet":
-            x = pool(x, "max", 3, 2, padding=1, name="stem_pool")
+            x = kit.norm_act_maximum(x, "stem_norm", 3, 2, padding=1, name="stem_pool")
+        else:
+            x = kit.act(kit.norm(name="stem_norm")(x))
         self.endpoint("stem", x)
         done, blocks = 0, sum(self.stage_sizes)
         for stage, size in enumerate(self.stage_sizes, start=1):

@@ -25,10 +25,14 @@ class SimpleCNN(Classifier):
         x = images
         for i, width in enumerate(self.widths, start=1):
             x = kit.conv(width, 3, use_bias=True, name=f"conv{i}")(x)
-            x = kit.act(kit.norm(name=f"norm{i}")(x))
-            if i == 1:
-                self.endpoint("stem", x)
-            x = self.endpoint(f"stage{i}", pool(x, self.pooling, 2, name=f"pool{i}"))
+            if self.pooling == "max" and not (i == 1 and self.gives_features):
+                x = kit.norm_act_maximum(x, f"norm{i}", 2, name=f"pool{i}")
+            else:
+                x = kit.norm_act(x, f"norm{i}")
+                if i == 1:
+                    self.endpoint("stem", x)
+                x = pool(x, self.pooling, 2, name=f"pool{i}")
+            self.endpoint(f"stage{i}", x)
         x = x.reshape(x.shape[0], -1)
         x = kit.act(kit.dense(self.hidden, name="dense")(x))
         x = kit.dropout(self.endpoint("pre_logits", x), self.dropout_rate)

@@ -38,10 +38,16 @@ class VGG(FullyConnectedClassifier):
                 kernel = 1 if self.pointwise and i == 3 else 3
                 width = self.width * min(2 ** (stage - 1), 8)
                 x = kit.conv(width, kernel, use_bias=True, name=f"stage{stage}_conv{i}")(x)
-                x = kit.act(kit.norm(name=f"stage{stage}_norm{i}")(x))
-                if (stage, i) == (1, 1):
+                norm, pooled = f"stage{stage}_norm{i}", f"stage{stage}_pool"
+                is_stem, is_last = (stage, i) == (1, 1), i == size
+                if is_last and not is_stem:
+                    x = kit.norm_act_maximum(x, norm, 2, name=pooled)
+                    continue
+                x = kit.norm_act(x, norm)
+                if is_stem:
                     x = local_response_norm(x, name="lrn") if self.local_response else x
                     self.endpoint("stem", x)
-            x = self.endpoint(f"stage{stage}", pool(x, "max", 2, name=f"stage{stage}_pool"))
+                x = pool(x, "max", 2, name=pooled) if is_last else x
+            self.endpoint(f"stage{stage}", x)
         dense = kit.beginning_with(nn.initializers.normal(0.01))
         return self.fully_connected(dense, x, dropout_first=False)

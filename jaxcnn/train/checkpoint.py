@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from jaxcnn import hosts
 from jaxcnn.errors import UserError
 from jaxcnn.train.state import TrainState
 
@@ -49,12 +50,13 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int, read_only: bool = False):
         self.directory = directory.absolute()
         if not read_only:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            hosts.from_primary(lambda: self.directory.mkdir(parents=True, exist_ok=True))
         self._open = ExitStack()
         self._path = self._open.enter_context(_plain_path(self.directory))
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, read_only=read_only,
             create=False, save_interval_steps=0 if read_only else 1,
+            multiprocessing_options=_among_processes(directory.name),
         )  # fmt: skip
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
@@ -75,11 +77,11 @@ class Checkpoints:
 
     def notes(self, step: int) -> dict:
         """The notes of one checkpoint."""
-        args = ocp.args.Composite(notes=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=args)["notes"]
+        handler = ocp.JsonCheckpointHandler()
+        return handler.restore(self._path / str(step) / "notes", args=ocp.args.JsonRestore())
 
-    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
-        """The state of one step, with the shapes and shardings of `like`, and its notes.
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state of one step, with the shapes and shardings of `like`.
 
         Raises:
           UserError: the checkpoint is intact but cannot be read, or has a different structure.
@@ -87,14 +89,14 @@ class Checkpoints:
         """
         try:
             self._check_structure(step, like)
-            args = ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), notes=ocp.args.JsonRestore()
+            # Not by the manager, which would wait for processes whose part of it is damaged.
+            args = ocp.args.StandardRestore(like)
+            return ocp.StandardCheckpointHandler().restore(
+                self._path / str(step) / "state", args=args
             )
-            restored = self._manager.restore(step, args=args)
         except Exception as error:
             self._raise_if_out_of_reach(step, error)
             raise
-        return restored["state"], restored["notes"]
 
     def restore_parts(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
         """Some fields of the state of one step, such as {'params': …}; only these are read.
@@ -112,8 +114,9 @@ class Checkpoints:
         )
         try:
             self._check_structure(step, like, whole=False)
-            with ocp.PyTreeCheckpointer() as checkpointer:
-                return checkpointer.restore(self._path / str(step) / "state", args=args)
+            return ocp.PyTreeCheckpointHandler().restore(
+                self._path / str(step) / "state", args=args
+            )
         except Exception as error:
             self._raise_if_out_of_reach(step, error)
             raise
@@ -124,7 +127,7 @@ class Checkpoints:
         """The newest readable checkpoint, or None if there are no checkpoints.
 
         Damaged ones are logged and renamed to 'STEP.damaged', since the run will reach their steps
-        again.
+        again. A checkpoint is damaged if any process cannot read its part.
 
         Args:
           check: called with a checkpoint's notes before its state is read; raises UserError to
@@ -136,12 +139,14 @@ class Checkpoints:
             changed; or `check` raised it.
         """
         damaged = []
-        for step in reversed(self.steps()):
-            if (notes := self._unless_damaged(self.notes, step)) is not None:
+        for step in reversed(hosts.from_primary(self.steps)):
+            notes = hosts.from_primary(lambda step=step: self._unless_damaged(self.notes, step))
+            if notes is not None:
                 check(notes)
-                if (restored := self._unless_damaged(self.restore, step, like)) is not None:
+                state = self._unless_damaged(self.restore, step, like)
+                if not hosts.any_of(state is None):
                     self._set_aside(damaged)
-                    return restored
+                    return state, notes
             damaged.append(step)
         if damaged:
             raise DamagedError(
@@ -167,7 +172,7 @@ class Checkpoints:
 
     def set_all_aside(self) -> None:
         """Renames every checkpoint to 'STEP.damaged'."""
-        self._set_aside(self.steps())
+        self._set_aside(hosts.from_primary(self.steps))
 
     def wait(self) -> None:
         """Blocks until everything is on disk; raises any error of saving."""
@@ -178,10 +183,13 @@ class Checkpoints:
         self._open.close()
 
     def _set_aside(self, steps: list[int]) -> None:
-        for step in steps:
-            aside = self.directory / f"{step}.damaged"
-            shutil.rmtree(aside, ignore_errors=True)
-            (self.directory / str(step)).rename(aside)
+        def rename() -> None:
+            for step in steps:
+                aside = self.directory / f"{step}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.directory / str(step)).rename(aside)
+
+        hosts.from_primary(rename)
         self._manager.reload()
 
     def _check_structure(self, step: int, like: Any, whole: bool = True) -> None:
@@ -219,6 +227,15 @@ class Checkpoints:
         raise UserError(
             f"{self.directory / str(step)} cannot be read: {reason}; nothing was changed"
         ) from error
+
+
+def _among_processes(name: str) -> ocp.options.MultiprocessingOptions:
+    """Processes wait for each other by their service, not by a computation, which has no time limit."""
+    if hosts.count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        active_processes=set(range(hosts.count())), barrier_sync_key_prefix=name
+    )
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxcnn.cpu.forms import forms_for
 from jaxcnn.data.feeding.device import DeviceFeed
 from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.layout import abstract
 from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.programs import made_once
 from jaxcnn.train.metrics import Reading, TrainMetrics, merge
@@ -37,7 +39,7 @@ class Engine:
         compiler_options: Mapping[str, Any] | None = None,
     ):
         self.state, self.feed, self._options = state, feed, compiler_options
-        self._step, self._recipe = step, jax.device_put(recipe, feed.layout.numbers)
+        self._step, self._recipe = step, feed.layout.put(recipe, feed.layout.numbers)
         self._batches: Iterator[dict] | None = None
         self._metrics: TrainMetrics | None = None  # of all steps since the last `read`
         self._behind: TrainMetrics | None = None  # of the dispatch to wait for next
@@ -45,10 +47,25 @@ class Engine:
 
     def compile(self) -> None:
         """Compiles the step ahead of time for the feed's batches."""
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
-        jitted = jax.jit(self._step, donate_argnums=0, out_shardings=(shardings, None))
-        inputs = self.state, self.feed.abstract_batch(), self._recipe
-        self._program = _compiled(jitted, self._options, *inputs)
+        log.info("compiling the training step")
+        start = time.perf_counter()
+        lowered = self.lowered(self._step, self.state, self._recipe, self.feed)
+        self._program = lowered.compile(self._options)
+        log.info("compiled in %.1f s", time.perf_counter() - start)
+
+    @classmethod
+    def lowered(
+        cls, step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+    ) -> jax.stages.Lowered:
+        """The program of an engine, ready to be compiled for the devices of the feed's layout.
+
+        Args:
+          state, recipe: arrays on the devices, or their shapes, dtypes and shardings.
+        """
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+        with forms_for(feed.layout.platform):
+            return jitted.lower(state, feed.abstract_batch(), recipe)
 
     def start(self, step: int) -> None:
         """Starts the feed at the batch of that step."""
@@ -105,16 +122,20 @@ class DeviceEngine(Engine):
     feed: DeviceFeed
 
     def compile(self) -> None:
-        step, feed, layout = self._step, self.feed, self.feed.layout
-        split, selections = feed.split("train"), feed.selections(0)
-        batch = jax.eval_shape(feed.batch, split, selections)
-        _, metrics = jax.eval_shape(step, self.state, batch, self._recipe)
-        self._no_metrics = jax.device_put(TrainMetrics.none_yet(metrics), layout.numbers)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.state)
-        steps = _several_steps(step, feed.batch)
-        jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, layout.numbers))
-        inputs: Any = self.state, self._no_metrics, split, selections, self._count(1), self._recipe
-        self._program = _compiled(jitted, self._options, *inputs)
+        metrics = _abstract_metrics(self._step, self.state, self._recipe, self.feed)
+        self._no_metrics = jax.device_put(TrainMetrics.none_yet(metrics), self.feed.layout.numbers)
+        super().compile()
+
+    @classmethod
+    def lowered(cls, step, state, recipe, feed) -> jax.stages.Lowered:
+        numbers, steps = feed.layout.numbers, _several_steps(step, feed.batch)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+        jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, numbers))
+        metrics = _abstract_metrics(step, state, recipe, feed)
+        none_yet = abstract(jax.eval_shape(TrainMetrics.none_yet, metrics), numbers)
+        count = jax.ShapeDtypeStruct((), np.int32, sharding=numbers)
+        with forms_for(feed.layout.platform):
+            return jitted.lower(state, none_yet, *feed.abstract_inputs(), count, recipe)
 
     def start(self, step: int) -> None:
         self._next_step = step
@@ -142,8 +163,20 @@ def create_engine(
     compiler_options: Mapping[str, Any] | None = None,
 ) -> Engine:
     """The engine for a feed; the options are XLA's, for the step."""
-    engine = DeviceEngine if isinstance(feed, DeviceFeed) else Engine
-    return engine(step, state, recipe, feed, compiler_options)
+    return engine_for(feed)(step, state, recipe, feed, compiler_options)
+
+
+def engine_for(feed: HostFeed | DeviceFeed) -> type[Engine]:
+    """The class of the engine for a feed."""
+    return DeviceEngine if isinstance(feed, DeviceFeed) else Engine
+
+
+def _abstract_metrics(
+    step: TrainStep, state: TrainState, recipe: Recipe, feed: DeviceFeed
+) -> TrainMetrics:
+    with forms_for(feed.layout.platform):
+        batch = jax.eval_shape(feed.batch, *feed.abstract_inputs())
+        return jax.eval_shape(step, state, batch, recipe)[1]
 
 
 @made_once
@@ -159,11 +192,3 @@ def _several_steps(step: TrainStep, batch: Callable[..., dict]) -> Callable:
         return jax.lax.fori_loop(0, count, one, (state, metrics))
 
     return steps
-
-
-def _compiled(jitted, options: Mapping[str, Any] | None, *inputs: Any):
-    log.info("compiling the training step")
-    start = time.perf_counter()
-    program = jitted.lower(*inputs).compile(options)
-    log.info("compiled in %.1f s", time.perf_counter() - start)
-    return program

@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxcnn import hosts
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.layout import Layout
 from jaxcnn.train.engine import create_engine
@@ -68,26 +69,26 @@ class Run:
 
     def notify_start(self) -> None:
         """Tells the observers that the run begins."""
-        self.stopped = self.history.start(
-            Start.of(
-                self.config, self.directory.path, self.dataset, self.experiment.augmentations,
-                self.step, total_steps=self.length.steps, parameters=self.parameters,
-                devices=self.layout.replicas, rules=self.experiment.rules,
-            )
+        start = Start.of(
+            self.config, self.directory.path, self.dataset, self.experiment.augmentations,
+            self.step, total_steps=self.length.steps, parameters=self.parameters,
+            devices=self.layout.replicas, rules=self.experiment.rules,
         )  # fmt: skip
+        self.stopped = hosts.from_primary(lambda: self.history.start(start))
         self._since, self._since_step = time.perf_counter(), self.step
 
     def train(self) -> str:
         """Trains until the run ends or is stopped; returns its status."""
         with Preemption() as preemption:
+            vote = hosts.Vote()
             self.engine.start(self.step)
             self._since = time.perf_counter()
             while not self.over:
                 taken = self.engine.advance(self.next_event() - self.step)
-                if self.arrive(taken, preemption.requested):
+                if self.arrive(taken, vote.cast(preemption.requested)):
                     (reading,) = self.engine.read()
                     self.review(reading)
-            self.preempted = preemption.requested
+            self.preempted = hosts.any_of(preemption.requested)
         self.engine.close()
         return self.status()
 
@@ -124,16 +125,16 @@ class Run:
         speed = (self.step - self._since_step) * self.length.batch_size / seconds
         if reading.divergence:
             raise self._divergence("the loss", *reading.divergence)
-        if (save or validate) and (array := non_finite(engine.state)):
-            raise self._divergence(array, self.step, engine.learning_rate())
+        if save or validate:
+            for array in filter(None, hosts.each(non_finite(engine.state))):
+                raise self._divergence(array, self.step, engine.learning_rate())
         # A preempted run keeps the statistics of its last evaluation.
         if validate or (save and not self.preempted):
             engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
         metrics = self._validation() if validate else None
         with self._saved_if_an_observer_fails():
-            self.stopped = self.history.lines(
-                self.step, reading.values, speed, metrics, self.judge.scale
-            )
+            line = self.step, reading.values, speed, metrics, self.judge.scale
+            self.stopped = hosts.from_primary(lambda: self.history.lines(*line))
         if save or self.over:
             self.keeper.save_latest(self.step, engine.state)
         self._since, self._since_step = time.perf_counter(), self.step
@@ -151,6 +152,8 @@ class Run:
         try:
             yield
         except Exception:
+            if hosts.count() > 1:  # the others do not know, and a save is everyone's
+                raise
             self.keeper.save_latest(self.step, self.engine.state)
             self.keeper.wait()
             raise

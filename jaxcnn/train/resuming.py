@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 # Settings that do not affect the computation, but for rounding. Data at a new path is verified by its
 # fingerprint.
 LOCATIONS = ("data.root", "data.path", "data.data_dir")
-FREE = ("log.every", "checkpoint.every", "observers", "sharding", *LOCATIONS)
+FREE = (
+    "log.every", "checkpoint.every", "observers", "sharding", "processes.stuck_after", *LOCATIONS
+)  # fmt: skip
 
 
 def config_to_resume(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:

@@ -184,7 +184,7 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
 def load_state(workdir: str | Path, checkpoint: str = "latest") -> TrainState:
     """Loads the whole training state of a checkpoint; arguments and errors as `load_run`."""
     found = _Found.of(Workdir(workdir), checkpoint, sharded=True)
-    return found.read(lambda: found.checkpoints.restore(found.step, found.like)[0])
+    return found.read(lambda: found.checkpoints.restore(found.step, found.like))
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 """How a run starts: its config and workdir checked, its data loaded, a former run resumed."""
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -59,8 +60,9 @@ def train(
       DivergedError: the loss or the weights became NaN or infinite; the last good checkpoint is kept.
       Preempted: SIGTERM or Ctrl-C, after everything is saved; a KeyboardInterrupt.
     """
-    config, directory = resolve(config), Workdir(workdir)
-    everyone = [*standard_observers(directory), *create_observers(config.observers), *observers]
+    config, directory, everyone = resolve(config), Workdir.of(workdir), []
+    if hosts.primary():
+        everyone = [*standard_observers(directory), *create_observers(config.observers), *observers]
     return run(config, directory, everyone, dataset, overwrite)
 
 
@@ -72,16 +74,18 @@ def run(
     overwrite: bool = False,
 ) -> dict:
     """Like `train`, for a resolved config and with only these observers."""
-    hosts.require_one()
     if jax.config.jax_disable_jit:
         raise UserError(
             "JAX_DISABLE_JIT=1: the training step is compiled before it runs; unset it, and call the "
             "function of `make_train_step` itself to look into a step"
         )
-    with logged() as write_log_to:
-        former = None if overwrite else config_to_resume(config, directory)
+    with hosts.together(config.processes.stuck_after), logged() as write_log_to:
+        hosts.check_equal("the config", json.dumps(config.to_dict(), sort_keys=True))
+        hosts.check_shared("workdir", directory.path)
+        former = None if overwrite else _former(config, directory)
         resized = former is not None and former.train.duration != config.train.duration
-        if former is not None and not resized and (result := finished(directory)):
+        result = hosts.from_primary(lambda: finished(directory))
+        if former is not None and not resized and result:
             if changed := free_differences(former, config):
                 _change_finished(config, directory, changed, dataset)
             log.info("%s holds the finished run of this config; nothing to do", directory.path)
@@ -89,6 +93,7 @@ def run(
         if dataset is None:
             log.info("loading the data: %s", config.data.source)
             dataset = load_dataset(config.data.to_dict())
+        hosts.check_equal("the data", dataset.fingerprint())
         layout = Layout.over_all_devices(config.sharding)
         if resized:
             _check_continues(former, config, dataset.spec, layout)
@@ -117,13 +122,24 @@ def opened(
     """
     experiment = Experiment.of(config, dataset.spec, layout)
     check_trainable(config, experiment, dataset.spec, layout)
-    resumes = not overwrite and directory.has_checkpoint()
+    resumes = not overwrite and hosts.from_primary(directory.has_checkpoint)
     pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
     with closing(
         Run(config, directory, dataset, layout, experiment, observers, pretrained)
     ) as training:
-        directory.create(config, overwrite)
+        hosts.from_primary(lambda: directory.create(config, overwrite))
         yield training
+
+
+def _former(config: ConfigDict, directory: Workdir) -> ConfigDict | None:
+    """The config of the run to resume, as the primary process finds it; None if there is none."""
+
+    def found() -> dict | None:
+        former = config_to_resume(config, directory)
+        return former and former.to_dict()
+
+    former = hosts.from_primary(found)
+    return former and resolve(ConfigDict(former))
 
 
 def _change_finished(
@@ -138,7 +154,7 @@ def _change_finished(
         log.warning("%s is finished: %s has no effect", directory.path, "; ".join(changed))
         return
     dataset = dataset or load_dataset(config.data.to_dict())
-    if directory.has_checkpoint():
+    if hosts.from_primary(directory.has_checkpoint):
         former = load_run(directory.path, "latest").fingerprint
         check_same_data(former, dataset.fingerprint(), directory)
     directory.write_config(config)

@@ -77,14 +77,14 @@ def evaluation_parts(state: TrainState) -> dict[str, Any]:
 def non_finite(state: TrainState) -> str | None:
     """The path of the first weight, statistic or average with NaN or infinity; None if all are finite.
 
-    Checks them on the host: a program that reads the hundreds of arrays of a deep network takes a
-    minute to compile.
+    Checks what this process's devices hold, on the host: a program that reads the hundreds of arrays of
+    a deep network takes a minute to compile.
     """
     evaluated = evaluation_parts(state)
     evaluated.pop("opt_state", None)
     for path, leaf in jax.tree_util.tree_leaves_with_path(evaluated):
-        shards = [shard.data for shard in leaf.addressable_shards if shard.replica_id == 0]
-        if not all(np.isfinite(jax.device_get(shard)).all() for shard in shards):
+        parts = {str(shard.index): shard.data for shard in leaf.addressable_shards}
+        if not all(np.isfinite(jax.device_get(part)).all() for part in parts.values()):
             return jax.tree_util.keystr(path, simple=True, separator="/")
     return None
 
@@ -116,7 +116,7 @@ def init_state(
         return jax.device_put(init(key, pretrained, recipe), shardings)
     # Threefry's code is long; with less optimisation it compiles in a third of the time, to the
     # same bits.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    options = {"xla_backend_optimization_level": 1} if layout.platform == "cpu" else None
     compiled = jax.jit(init, out_shardings=shardings, compiler_options=options)
     return compiled(key, pretrained, recipe)
 

@@ -61,6 +61,11 @@ class Workdir:
         self.best = self.path / "checkpoints" / "best"
         self.curves = self.path / "plots" / "curves.png"
 
+    @classmethod
+    def of(cls, path: str | Path) -> "Workdir":
+        """The directory of a run of this process and perhaps others, of which only one writes it."""
+        return cls(path) if hosts.primary() else Onlooker(path)
+
     def check(self) -> None:
         """Refuses a path that cannot be a workdir.
 
@@ -137,6 +142,23 @@ class Workdir:
         if not self.metrics.exists():
             return []
         return list(map(json.loads, self.metrics.read_text().splitlines()))
+
+
+class Onlooker(Workdir):
+    """The directory of a run in a process that leaves its files to the primary one."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        self.log = Path(os.devnull)
+
+    def create(self, config: ConfigDict, overwrite: bool) -> None:
+        pass
+
+    def write_config(self, config: ConfigDict) -> None:
+        pass
+
+    def write_result(self, result: Mapping) -> None:
+        pass
 
 
 def environment() -> dict:

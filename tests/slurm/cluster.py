@@ -38,8 +38,8 @@ SlurmdParameters=config_overrides
 MpiDefault=none
 ReturnToService=2
 KillWait=60
-NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=all Nodes=node Default=YES MaxTime=INFINITE State=UP
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 """
 
 
@@ -98,7 +98,16 @@ def cluster(folder: Path, cpus: int) -> Iterator[Cluster]:
     }
     daemons = [
         ["slurmctld-wlm", "-D", "-f", config],
-        ["slurmd-wlm", "-D", "-f", config, "-N", "node", "-d", root / "usr/sbin/slurmstepd-wlm"],
+        [
+            "slurmd-wlm",
+            "-D",
+            "-f",
+            config,
+            "-N",
+            "localhost",
+            "-d",
+            root / "usr/sbin/slurmstepd-wlm",
+        ],
     ]
     with contextlib.ExitStack() as stack:
         for name, *arguments in daemons:

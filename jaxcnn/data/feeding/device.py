@@ -16,7 +16,7 @@ from jaxcnn.data.feeding.preparation import preparation
 from jaxcnn.data.feeding.selection import Selection, TrainSelection, eval_selection
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
-from jaxcnn.layout import Layout
+from jaxcnn.layout import Layout, abstract
 from jaxcnn.programs import made_once
 
 SHARE_OF_MEMORY = 0.8  # leaves the rest for the network
@@ -57,7 +57,7 @@ class DeviceFeed:
     ):
         self._sharded = sharded and layout.replicas > 1
         check_placement(dataset, layout.replicas if self._sharded else 1)
-        self.steps_per_dispatch = STEPS_PER_DISPATCH.get(jax.default_backend(), 16)
+        self.steps_per_dispatch = STEPS_PER_DISPATCH.get(layout.platform, 16)
         self.dataset, self.layout = dataset, layout
         examples = len(dataset.splits["train"])
         self._select = TrainSelection(examples, augmentations, batch_size, seed)
@@ -93,8 +93,19 @@ class DeviceFeed:
         """The selections for one dispatch, sharded over the devices."""
         return self._put(self._select(range(start_step, start_step + self.steps_per_dispatch)))
 
+    def abstract_inputs(self) -> tuple[DeviceSplit, Selection]:
+        """The shapes, dtypes and shardings of `split("train")` and of `selections`, without data."""
+        split, layout = self.dataset.splits["train"], self.layout
+        stored = abstract(DeviceSplit(split.images, split.labels), layout.replicated)
+        if self._sharded:
+            shape = (len(split) + -len(split) % layout.replicas, *split.images.shape[1:])
+            images = jax.ShapeDtypeStruct(shape, split.images.dtype, sharding=layout.batch)
+            stored = stored.replace(images=images)
+        selection = self._select(range(self.steps_per_dispatch))
+        return stored, abstract(selection, layout.batches)
+
     def _put(self, selection: Selection) -> Selection:
-        return jax.device_put(selection, self.layout.batches)
+        return self.layout.put(selection, self.layout.batches)
 
 
 @made_once
@@ -102,7 +113,6 @@ def _batch_maker(
     spec: DataSpec, augmentations: tuple[Augmentation, ...], layout: Layout, sharded: bool
 ) -> Callable[..., dict]:
     """(split, selections, number) → the batch of step `number` of the selections, from 0."""
-
     take = layout.take if sharded else _take
 
     @jax.jit

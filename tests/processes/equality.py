@@ -1,0 +1,65 @@
+"""The same run on any number of processes and devices: `make test-processes`."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcnn.train.workdir import Workdir
+from tests.processes.job import Job
+
+LAYOUTS = [(1, 1), (1, 8), (2, 4), (4, 2)]  # processes × devices
+SETTINGS = (
+    "--config=cifar10_resnet20",
+    "--config.model.dropout_rate=0.1",
+    "--config.averaging.name=ema",
+    "--config.train.duration=50 steps",
+    "--config.train.global_batch_size=64",
+    "--config.schedule.warmup=10 steps",
+    "--config.log.every=1 step",
+)
+
+
+@pytest.fixture(scope="module", params=["float64", "float32"])
+def runs(request, tmp_path_factory, tfds_dir):
+    """The workdirs of the same run over each layout, and its dtype."""
+    folder, dtype = tmp_path_factory.mktemp(request.param), request.param
+    for processes, devices in LAYOUTS:
+        name = f"{processes}x{devices}"
+        job = Job(
+            processes, devices, folder / f"logs of {name}", *SETTINGS, f"--workdir={folder / name}",
+            f"--config.model.dtype={dtype}", f"--config.model.param_dtype={dtype}",
+            f"--config.data.data_dir={tfds_dir}", JAX_ENABLE_X64=str(int(dtype == "float64")),
+        )  # fmt: skip
+        assert set(job.wait(1200)) == {0}, job.output()
+    return {layout: folder / f"{layout[0]}x{layout[1]}" for layout in LAYOUTS}, dtype
+
+
+def losses(workdir):
+    return np.array(
+        [line["loss"] for line in Workdir(workdir).read_metrics() if line["split"] == "train"]
+    )
+
+
+def test_every_layout_gives_the_losses_of_one_device(runs):
+    """In float64 to 1e-9; in float32 rounding grows from step to step, which is printed."""
+    workdirs, dtype = runs
+    one = losses(workdirs[1, 1])
+    assert len(one) == 50
+    for layout in LAYOUTS[1:]:
+        difference = np.abs(losses(workdirs[layout]) / one - 1)
+        at = ", ".join(f"{difference[:step].max():.1e}" for step in (1, 5, 10, 20, 50))
+        print(f"\n{dtype}, {layout[0]}×{layout[1]}: within 1, 5, 10, 20, 50 steps: {at}")
+        assert difference.max() < 1e-9 or dtype == "float32"
+        assert difference[0] < 1e-5
+
+
+def test_every_example_is_counted_and_every_line_written_once(runs):
+    for workdir in runs[0].values():
+        result = json.loads((workdir / "result.json").read_text())
+        assert result["final"]["test"]["count"] == 10_000
+        places = [(line["step"], line["split"]) for line in Workdir(workdir).read_metrics()]
+        assert places == [
+            *((step, "train") for step in range(1, 51)),
+            (50, "validation"),
+        ]
