@@ -15,7 +15,7 @@ from jaxcnn.config import default_config
 def get_config():
     config = default_config()
     config.model.name = "resnet50"
-    config.model.dtype = "bfloat16"
+    config.precision = "bfloat16"
     config.data.source = "tfds"
     config.data.name = "imagenet2012"
     config.data.resize = 224

@@ -6,8 +6,20 @@ therefore created only once: later runs with an equal model, data shape and opti
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 _FUNCTIONS = 16  # of each kind; the least recently used are dropped along with their programs
+
+
+def compiler_options(deterministic: bool, platform: str) -> dict[str, Any] | None:
+    """XLA's options for a program that runs on 'cpu', 'gpu' or 'tpu'; None: its defaults.
+
+    Args:
+      deterministic: whether the program must give the same bits each time that it is compiled and run.
+        On a GPU XLA then neither adds up in the order in which threads arrive, nor chooses
+        implementations by timing them. CPUs and TPUs do neither.
+    """
+    return {"xla_gpu_deterministic_ops": True} if deterministic and platform == "gpu" else None
 
 
 def made_once(make: Callable[..., Callable]) -> Callable[..., Callable]:

@@ -6,6 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
 
 from jaxcnn.layout import Layout
 from tests.conftest import ROOT
@@ -66,3 +67,22 @@ def test_a_mesh_may_order_its_devices_in_any_way():
     assert done.stdout.splitlines() == [
         "[0, 1, 2, 3, 4, 5, 6, 7] [2, 0, 3, 1]", "4 True 4", "[2, 0, 3, 1]",
     ], done.stderr  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "split"),
+    [
+        ((3, 3, 64, 128), "float32", PartitionSpec(None, None, None, "data")),
+        ((3, 3, 128, 64), "float32", PartitionSpec(None, None, "data")),
+        ((1, 1, 256, 256), "float32", PartitionSpec(None, None, "data")),  # the first of equals
+        ((160, 1001), "float32", PartitionSpec("data")),  # 8 does not divide the largest
+        ((129, 1001), "float32", PartitionSpec()),
+        ((128, 128), "float32", PartitionSpec()),  # exactly 64 KiB
+        ((128, 128), "float64", PartitionSpec("data")),
+        ((), "int32", PartitionSpec()),
+    ],
+)
+def test_large_arrays_of_a_sharded_state_are_split(shape, dtype, split):
+    mesh, leaf = AbstractMesh((8,), ("data",)), jax.ShapeDtypeStruct(shape, np.dtype(dtype))
+    assert Layout(mesh, "fsdp").of_state({"leaf": leaf})["leaf"].spec == split
+    assert Layout(mesh).of_state({"leaf": leaf})["leaf"].spec == PartitionSpec()

@@ -83,7 +83,8 @@ def pack_engine(
     state = jax.device_put(stacked(states), layout.numbers)
     recipe = stacked([run.experiment.recipe for run in runs])
     engine = DeviceEngine if on_device else Engine
-    return engine(packed_step(step, way, layout), state, recipe, feed)
+    options = runs[0].experiment.compiler_options
+    return engine(packed_step(step, way, layout), state, recipe, feed, options)
 
 
 def stacked(trees: Sequence[Any]) -> Any:

@@ -21,6 +21,13 @@ _DEFAULTS = {
     "imports": (),  # your modules that register models, optimizers, …
     "init_from": "",  # weights to start from: the directory of a converted model or a run
     "reinitialize": [],  # regexes of parameters not to take from init_from
+    # Of parameters, optimizer state and averages over the devices: 'replicated', a copy on each; or
+    # 'fsdp', a part of each large array on each.
+    "sharding": "replicated",
+    # Of the network: 'float32'; 'tensorfloat32', where a GPU has it; or 'bfloat16', with parameters,
+    # statistics, logits and loss in float32. '': as model.dtype, and float32 is float32 everywhere.
+    "precision": "",
+    "deterministic": True,  # on a GPU: only operations that repeat their bits
     "model": {"name": "lenet5"},
     "data": {
         "source": "digits",
@@ -35,7 +42,8 @@ _DEFAULTS = {
         "statistics": "train",
         "mean": (),
         "std": (),
-        # Where training batches are assembled: 'host', or 'device', with all the data in its memory.
+        # Where training batches are assembled: 'host'; 'device', with all the data in the memory of
+        # each; or 'device_sharded', with a share of the images in the memory of each.
         "placement": "host",
         # Lists of {"name": …, **settings}, for training only: augmentations, applied in order, and
         # mixes of a batch's images and labels, one of which is chosen for each batch.
@@ -113,13 +121,15 @@ STATISTICS = ("train", "imagenet", "cifar10", "cifar100")
 LIMITS = {
     "seed": SEED,
     "init_from": PATH,
+    "precision": one_of(("", "float32", "tensorfloat32", "bfloat16")),
+    "sharding": one_of(("replicated", "fsdp")),
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,
     "data.seed": SEED_OR_AS_THE_RUN,
     "data.split_seed": SEED,
     "data.statistics": one_of(STATISTICS),
-    "data.placement": one_of(("host", "device")),
+    "data.placement": one_of(("host", "device", "device_sharded")),
     "loss.l2_regularization": AT_LEAST_0,
     "optimizer.clip_norm": AT_LEAST_0,
     "optimizer.clip_value": AT_LEAST_0,

@@ -144,7 +144,8 @@ def dry_run(
       UserError: the config does not fit the data or the devices, or the step their memory.
     """
     config = resolve(config)
-    layout = Layout.over(topology.devices()) if topology else Layout.over_all_devices()
+    devices = topology.devices() if topology else jax.devices()
+    layout = Layout.over(devices, config.sharding)
     dataset = dataset or load_dataset(config.data.to_dict())
     spec = dataset.spec
     experiment = Experiment.of(config, spec, layout)
@@ -164,7 +165,7 @@ def dry_run(
         batch_size=config.train.global_batch_size,
         devices=layout.replicas,
         device_kind=layout.mesh.devices.flat[0].device_kind,
-        needs=Needs.of(_compiled(lowered, config.train.global_batch_size)),
+        needs=Needs.of(_compiled(lowered, experiment, config.train.global_batch_size)),
         topology=topology,
     )
 
@@ -178,9 +179,11 @@ def _amount(count: float, unit: str = "B") -> str:
     return f"{count:,.4g} T{unit}"
 
 
-def _compiled(lowered: jax.stages.Lowered, batch_size: int) -> jax.stages.Compiled:
+def _compiled(
+    lowered: jax.stages.Lowered, experiment: Experiment, batch_size: int
+) -> jax.stages.Compiled:
     try:
-        return lowered.compile()
+        return lowered.compile(experiment.compiler_options)
     except jax.errors.JaxRuntimeError as error:
         code, _, reason = str(error).partition(": ")
         if code != "RESOURCE_EXHAUSTED":

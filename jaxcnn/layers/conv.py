@@ -7,6 +7,7 @@ import jax
 
 from jaxcnn.cpu.conv import conv_general_dilated
 from jaxcnn.errors import UserError
+from jaxcnn.layout import Layout
 
 
 class EmptyLayerError(UserError):
@@ -20,6 +21,23 @@ def check_not_empty(layer: str, height: int, width: int) -> None:
     """Raises EmptyLayerError when a layer's output would have no pixels."""
     if height < 1 or width < 1:
         raise EmptyLayerError(layer, max(height, 0), max(width, 0))
+
+
+def grouped_on(layout: Layout) -> Callable:
+    """Returns `conv_general_dilated` for groups of channels, with each device computing its own images.
+
+    XLA's partitioner, on CPUs at least, does not split such a convolution by images: every device would
+    gather the whole batch.
+    """
+
+    def convolve(images: jax.Array, kernel: jax.Array, *window, **options) -> jax.Array:
+        def of_some(images: jax.Array, kernel: jax.Array) -> jax.Array:
+            return conv_general_dilated(images, kernel, *window, **options)
+
+        divides = len(images) % layout.replicas == 0  # not the one image of initialisation
+        return (layout.on_each_device(of_some) if divides else of_some)(images, kernel)
+
+    return convolve
 
 
 class Conv(nn.Conv):

@@ -8,9 +8,10 @@ import flax.linen as nn
 import jax
 
 from jaxcnn.cpu.forms import use_accelerator_forms
-from jaxcnn.layers.conv import Conv
+from jaxcnn.layers.conv import Conv, conv_general_dilated, grouped_on
 from jaxcnn.layers.dense import WindowDense
 from jaxcnn.layers.pooling import pool
+from jaxcnn.layout import Layout
 
 Maxima = Callable[[jax.Array], jax.Array]
 
@@ -24,7 +25,8 @@ class LayerKit:
     `act` and `norm` are what `activation` and `normalization` return. A convolution has a bias only
     where the network has no normalisation, which would cancel it. `keeps_order` says that norm and
     activation keep or reverse the order of each channel's values: the norm is by batch or there is
-    none, and the activation never falls.
+    none, and the activation never falls. `layout` is that of several devices which share a batch; None
+    on a single one.
     """
 
     act: Callable[[jax.Array], jax.Array]
@@ -35,6 +37,7 @@ class LayerKit:
     train: bool
     dtype: str
     param_dtype: str
+    layout: Layout | None = None
 
     def beginning_with(self, kernel_init: nn.initializers.Initializer) -> "LayerKit":
         """The same kit with another initialiser."""
@@ -54,6 +57,7 @@ class LayerKit:
     ) -> Conv:
         """A convolution to `width` channels; at stride 1, the default padding keeps the size."""
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        convolve = grouped_on(self.layout) if groups > 1 and self.layout else conv_general_dilated
         return Conv(
             width,
             kernel,
@@ -63,6 +67,7 @@ class LayerKit:
             use_bias=not self.has_norm if use_bias is None else use_bias,
             bias_init=bias_init,
             kernel_init=self.kernel_init,
+            conv_general_dilated=convolve,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=name,

@@ -1,6 +1,7 @@
 """What all networks have in common: their settings, their head, the features they return."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +14,7 @@ from jaxcnn.layers.initializers import initializer
 from jaxcnn.layers.kit import LayerKit
 from jaxcnn.layers.norm import BATCH_NORM_MODES, NORMS, normalization
 from jaxcnn.layers.pooling import POOLS, adaptive_average_pool
+from jaxcnn.layout import Layout
 from jaxcnn.limits import AT_LEAST_1, FRACTION, POSITIVE, one_of
 
 DTYPES = ("float32", "bfloat16", "float64")
@@ -44,14 +46,28 @@ class Classifier(nn.Module):
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
     param_dtype: Annotated[str, one_of(PARAM_DTYPES)] = "float32"
     replicas: int | None = None  # how many devices share a batch; per_replica needs it in training
+    layout: Layout | None = None  # of the parameters and the batch, on several devices
+    precision: str | None = None  # of products, as `jax.default_matmul_precision`; None: as it is
 
     # Settings that leave what the weights compute in evaluation as it is. A subclass adds its own.
     TRAINING_ONLY: ClassVar[frozenset[str]] = frozenset(
         {
-            "num_classes", "parent", "name", "replicas", "dropout_rate", "dtype", "param_dtype",
-            "kernel_init", "head_init", "batch_norm_mode", "batch_norm_momentum", "ghost_batch_size",
+            "num_classes", "parent", "name", "replicas", "layout", "precision", "dropout_rate",
+            "dtype", "param_dtype", "kernel_init", "head_init", "batch_norm_mode",
+            "batch_norm_momentum", "ghost_batch_size",
         }
     )  # fmt: skip
+
+    @nn.nowrap
+    def apply(self, variables: Mapping, *arguments, **options) -> Any:
+        """`flax.linen.Module.apply` in the network's precision.
+
+        Parameters that are sharded over devices are gathered first.
+        """
+        if self.layout is not None:
+            variables = {**variables, "params": self.layout.gathered(variables["params"])}
+        with jax.default_matmul_precision(self.precision) if self.precision else nullcontext():
+            return super().apply(variables, *arguments, **options)
 
     def evaluation_differences(self, other: "Classifier") -> list[str]:
         """The settings by which another network of this class computes something else in evaluation.
@@ -87,6 +103,7 @@ class Classifier(nn.Module):
             train=train,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            layout=self.layout,
         )
 
     def head(self, kit: LayerKit, features: jax.Array, name: str = "head") -> jax.Array:

@@ -22,8 +22,12 @@ from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
 
-# `num_classes` comes from the data and `replicas` from the devices; Flax adds `parent` and `name`.
-MODELS = Registry("model", not_settings=("num_classes", "replicas", "parent", "name"))
+# `num_classes` comes from the data, `replicas`, `layout` and `precision` from the devices; Flax adds
+# `parent` and `name`.
+MODELS = Registry(
+    "model",
+    not_settings=("num_classes", "replicas", "layout", "precision", "parent", "name"),
+)
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,9 +31,14 @@ class Engine:
     """
 
     def __init__(
-        self, step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+        self,
+        step: TrainStep,
+        state: TrainState,
+        recipe: Recipe,
+        feed: HostFeed | DeviceFeed,
+        compiler_options: Mapping[str, Any] | None = None,
     ):
-        self.state, self.feed = state, feed
+        self.state, self.feed, self._options = state, feed, compiler_options
         self._step, self._recipe = step, feed.layout.put(recipe, feed.layout.numbers)
         self._batches: Iterator[dict] | None = None
         self._metrics: TrainMetrics | None = None  # of all steps since the last `read`
@@ -44,7 +50,7 @@ class Engine:
         log.info("compiling the training step")
         start = time.perf_counter()
         lowered = self.lowered(self._step, self.state, self._recipe, self.feed)
-        self._program = lowered.compile()
+        self._program = lowered.compile(self._options)
         log.info("compiled in %.1f s", time.perf_counter() - start)
 
     @classmethod
@@ -150,10 +156,14 @@ class DeviceEngine(Engine):
 
 
 def create_engine(
-    step: TrainStep, state: TrainState, recipe: Recipe, feed: HostFeed | DeviceFeed
+    step: TrainStep,
+    state: TrainState,
+    recipe: Recipe,
+    feed: HostFeed | DeviceFeed,
+    compiler_options: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """The engine for a feed."""
-    return engine_for(feed)(step, state, recipe, feed)
+    """The engine for a feed; the options are XLA's, for the step."""
+    return engine_for(feed)(step, state, recipe, feed, compiler_options)
 
 
 def engine_for(feed: HostFeed | DeviceFeed) -> type[Engine]:

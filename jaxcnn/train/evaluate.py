@@ -53,8 +53,9 @@ class Evaluator:
         """`batch_size`: the maximum number of examples in an evaluation batch."""
         self._experiment, self._feed, self._batch_size = experiment, feed, batch_size
         self._scoring = feed.layout.replicate(experiment.recipe.scoring)
-        self._step = jax.jit(make_eval_step(experiment.model))
-        self._statistics_step = jax.jit(make_statistics_step(experiment.model))
+        model, options = experiment.model, experiment.compiler_options
+        self._step = jax.jit(make_eval_step(model), compiler_options=options)
+        self._statistics_step = jax.jit(make_statistics_step(model), compiler_options=options)
 
     def on(self, split: str, variables: Mapping) -> dict[str, float | int]:
         """Evaluates a split; returns each metric by name, and 'count'."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -26,11 +28,13 @@ from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
 from jaxcnn.optim.schedule import Schedule
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
+from jaxcnn.programs import compiler_options
 from jaxcnn.train.consistency import check_together, deciding_metrics
 from jaxcnn.train.losses import LOSSES, OF_TARGETS, create_loss, losses_for
 from jaxcnn.train.metrics import means_for, metrics_of
 from jaxcnn.train.mixing import MIXES, create_mixes
 from jaxcnn.train.observers import OBSERVERS
+from jaxcnn.train.precision import precision_of_products, settle_precision
 from jaxcnn.train.recipe import Recipe, Scoring
 
 REGISTRIES = {
@@ -65,7 +69,9 @@ def resolve(config: ConfigDict, overrides: Mapping[str, str] | None = None) -> C
     Raises:
       UserError: a key, a type or a value is invalid.
     """
-    config = configs.resolve(config, overrides or {}, REGISTRIES)
+    overrides = overrides or {}
+    config = configs.resolve(config, overrides, REGISTRIES)
+    settle_precision(config, overrides)
     check_together(config)
     return config
 
@@ -79,6 +85,7 @@ class Experiment:
       augmentations: applied to training images, in order.
       rules: for the log, which parameters decay, are frozen or have a separate learning rate.
       log, eval, checkpoint: the steps at which each is due.
+      compiler_options: of the steps of training and evaluation.
     """
 
     model: Classifier
@@ -90,6 +97,7 @@ class Experiment:
     log: Every
     eval: Every
     checkpoint: Every
+    compiler_options: Mapping[str, Any] | None
 
     @classmethod
     def of(cls, config: ConfigDict, spec: DataSpec, layout: Layout) -> "Experiment":
@@ -102,7 +110,7 @@ class Experiment:
         schedule = create_schedule(config.schedule.to_dict(), length)
         augmentations = tuple(create_augmentations(config.data.augment))
         check_augmentations(augmentations, spec.image_shape, pixels_of(spec))
-        model = _model_for(config, spec, layout.replicas)
+        model = _model_for(config, spec, layout)
         recipe, rules = _recipe_and_rules(config, model, spec, length, schedule)
 
         def every(section: str) -> Every:
@@ -118,6 +126,7 @@ class Experiment:
             log=every("log"),
             eval=every("eval"),
             checkpoint=every("checkpoint"),
+            compiler_options=compiler_options(config.deterministic, layout.platform),
         )
 
 
@@ -144,7 +153,12 @@ def create_feed(
     Raises:
       UserError: the data cannot be stored on a device.
     """
-    feed = {"host": HostFeed, "device": DeviceFeed}[config.data.placement]
+    feeds = {
+        "host": HostFeed,
+        "device": DeviceFeed,
+        "device_sharded": partial(DeviceFeed, sharded=True),
+    }
+    feed = feeds[config.data.placement]
     batch_size = config.train.global_batch_size
     return feed(dataset, layout, experiment.augmentations, batch_size, configs.data_seed(config))
 
@@ -152,11 +166,15 @@ def create_feed(
 _ADVICE = "config.data.resize={size} scales the images"
 
 
-def _model_for(config: ConfigDict, spec: DataSpec, replicas: int) -> Classifier:
+def _model_for(config: ConfigDict, spec: DataSpec, layout: Layout) -> Classifier:
     """The config's model, checked against the image shape of the data."""
     fields = config.model.to_dict()
     name = fields.pop("name")
-    model = create_model(name, num_classes=spec.outputs, replicas=replicas, **fields)
+    model = create_model(name, num_classes=spec.outputs, replicas=layout.replicas, **fields)
+    model = model.clone(
+        layout=layout if layout.replicas > 1 else None,
+        precision=precision_of_products(config, layout.platform),
+    )
     check_fits(name, model, spec.image_shape, _ADVICE)
     return model
 

@@ -10,7 +10,7 @@ from jaxcnn.layout import Layout
 from jaxcnn.train.checkpoint import Checkpoints, DamagedError
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.judge import Judge
-from jaxcnn.train.resuming import check_same_data
+from jaxcnn.train.resuming import check_same_data, check_same_replicas
 from jaxcnn.train.state import (
     TrainState,
     abstract_state,
@@ -40,15 +40,17 @@ class Keeper:
         self._best = Checkpoints(directory.best, keep=1)
         self._batch_size = experiment.length.batch_size
         model, recipe = experiment.model, experiment.recipe
+        self._model = model
         self._like = abstract_state(model, recipe, dataset.spec.image_shape, layout)
 
     def resumed(self) -> TrainState | None:
         """The newest readable state; None for a new run. Restores the judge with it.
 
         Raises:
-          UserError: the data has changed, or no checkpoint can be read.
+          UserError: the data has changed, or the number of devices where it must not; or no
+            checkpoint can be read.
         """
-        resumed = self._latest.restore_newest(self._like, self._check_data)
+        resumed = self._latest.restore_newest(self._like, self._check_notes)
         self._judge.best = self._metrics_of_best()
         if resumed is None:
             return None
@@ -120,10 +122,12 @@ class Keeper:
             "reactions": self._judge.state(),
             "data": self._spec.to_json(),
             "fingerprint": self._fingerprint,
+            "replicas": self._model.replicas,
         }
 
-    def _check_data(self, notes: dict) -> None:
+    def _check_notes(self, notes: dict) -> None:
         check_same_data(notes["fingerprint"], self._fingerprint, self._directory)
+        check_same_replicas(notes.get("replicas"), self._model, self._directory)
 
     def _metrics_of_best(self) -> dict | None:
         try:

@@ -51,7 +51,8 @@ class Run:
         """Restores or initialises the state, notifies the observers and compiles the step."""
         state = self.restored_or_new()
         step = make_train_step(self.experiment.model)
-        self.engine = create_engine(step, state, self.experiment.recipe, self.feed)
+        options = self.experiment.compiler_options
+        self.engine = create_engine(step, state, self.experiment.recipe, self.feed, options)
         self.notify_start()
         self.engine.compile()
 

@@ -56,7 +56,12 @@ def load_weights(directory: str | Path) -> Weights:
     run = load_run(directory)
     variables = {name: tree for name, tree in run.variables.items() if tree}
     about = {"model": run.config.model.name, **run.spec.to_json()}
-    return Weights(run.model.clone(replicas=None), variables, run.spec.class_names, about)
+    return Weights(
+        run.model.clone(replicas=None, layout=None, precision=None),
+        variables,
+        run.spec.class_names,
+        about,
+    )
 
 
 def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> dict | None:

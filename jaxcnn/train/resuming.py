@@ -9,14 +9,18 @@ from ml_collections import ConfigDict
 
 from jaxcnn.config import differences
 from jaxcnn.errors import UserError
+from jaxcnn.models.classifier import Classifier
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
 
-# Settings that do not affect the computation. Data at a new path is verified by its fingerprint.
+# Settings that do not affect the computation, but for rounding. Data at a new path is verified by its
+# fingerprint.
 LOCATIONS = ("data.root", "data.path", "data.data_dir")
-FREE = ("log.every", "checkpoint.every", "observers", "processes.stuck_after", *LOCATIONS)
+FREE = (
+    "log.every", "checkpoint.every", "observers", "sharding", "processes.stuck_after", *LOCATIONS
+)  # fmt: skip
 
 
 def config_to_resume(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
@@ -54,6 +58,24 @@ def check_same_data(former: str, fingerprint: str, workdir: Workdir) -> None:
         raise UserError(
             f"workdir={workdir.path} holds a run on other data: the images or labels of its source "
             "have changed; use another workdir, or overwrite=True to start anew"
+        )
+
+
+def check_same_replicas(former: int | None, model: Classifier, workdir: Workdir) -> None:
+    """Refuses another number of devices than a run had if each takes batch statistics of its own.
+
+    Args:
+      former: the number at the checkpoint; None if an earlier version wrote it, which did not say.
+
+    Raises:
+      UserError: it differs, and the statistics of a batch with it.
+    """
+    alone = model.norm == "batch" and model.batch_norm_mode == "per_replica"
+    if alone and former not in (None, model.replicas):
+        raise UserError(
+            f"config.model.batch_norm_mode='per_replica': the run in workdir={workdir.path} takes its "
+            f"statistics on each of {former} devices, and here the number is {model.replicas}; resume "
+            f"it on {former}"
         )
 
 

@@ -183,7 +183,7 @@ def load_run(workdir: str | Path, checkpoint: str = "best") -> SavedRun:
 
 def load_state(workdir: str | Path, checkpoint: str = "latest") -> TrainState:
     """Loads the whole training state of a checkpoint; arguments and errors as `load_run`."""
-    found = _Found.of(Workdir(workdir), checkpoint)
+    found = _Found.of(Workdir(workdir), checkpoint, sharded=True)
     return found.read(lambda: found.checkpoints.restore(found.step, found.like))
 
 
@@ -226,11 +226,13 @@ class _Found:
     like: TrainState
 
     @classmethod
-    def of(cls, directory: Workdir, checkpoint: str) -> "_Found":
+    def of(cls, directory: Workdir, checkpoint: str, sharded: bool = False) -> "_Found":
+        """`sharded`: as the run is; else every device gets a copy."""
         config = directory.read_config()
         checkpoints, step, steps = _located(directory, checkpoint)
         notes = _read(checkpoints, step, steps, lambda: checkpoints.notes(step))
-        spec, layout = spec_of(notes), Layout.over_all_devices()
+        spec = spec_of(notes)
+        layout = Layout.over_all_devices(config.sharding if sharded else "replicated")
         experiment = Experiment.of(config, spec, layout)
         model, recipe = experiment.model, experiment.recipe
         like = abstract_state(model, recipe, spec.image_shape, layout)

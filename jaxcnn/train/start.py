@@ -104,7 +104,7 @@ def run(
             log.info("loading the data: %s", config.data.source)
             dataset = load_dataset(config.data.to_dict())
         hosts.check_equal("the data", dataset.fingerprint())
-        layout = Layout.over_all_devices()
+        layout = Layout.over_all_devices(config.sharding)
         if resized:
             _check_continues(former, config, dataset.spec, layout)
         with opened(config, directory, observers, dataset, layout, overwrite, held) as training:

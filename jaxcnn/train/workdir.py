@@ -176,6 +176,7 @@ def environment() -> dict:
         "versions": versions,
         "devices": [device.device_kind for device in jax.devices()],
         "backend": jax.default_backend(),
+        "xla_flags": os.environ.get("XLA_FLAGS"),
         "processes": hosts.count(),
         "git_revision": _git_revision(),
     }

@@ -134,7 +134,11 @@ def test_an_optimizer_s_own_limits(name, setting, value, message):
         ("train.duration", "50%", "cannot be a percentage of it"),
         ("eval.every", "often", "config.eval.every='often' is not a duration"),
         ("loss.label_smoothing", "1", "must be at least 0 and less than 1"),
-        ("data.placement", "gpu", "config.data.placement='gpu' must be one of 'host', 'device'"),
+        (
+            "data.placement",
+            "gpu",
+            "config.data.placement='gpu' must be one of 'host', 'device', 'device_sharded'",
+        ),
         (
             "data.statistics",
             "imagenat",

@@ -127,3 +127,25 @@ def test_a_finished_run_whose_data_moved_knows_where_it_is_now(small_config, rng
     config.log.every = "7 steps"
     assert train(config, run.path) == result
     assert "is finished: config.log.every: '5 steps' → '7 steps' has no effect" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["sync", "per_replica"])
+def test_statistics_of_each_device_need_the_same_number_of_devices(
+    small_config, blobs, tmp_path, monkeypatch, mode
+):
+    """As if the run had begun on eight: its checkpoint says so."""
+    small_config.model.batch_norm_mode = mode
+    stopped_at_7(small_config, tmp_path, monkeypatch, dataset=blobs)
+    (notes,) = Workdir(tmp_path).latest.glob("*/notes/metadata")
+    said = json.loads(notes.read_text())
+    assert said["replicas"] == 1
+    notes.write_text(json.dumps({**said, "replicas": 8}))
+    if mode == "sync":
+        assert train(small_config, tmp_path, dataset=blobs)["status"] == "completed"
+        return
+    with pytest.raises(UserError) as error:
+        train(small_config, tmp_path, dataset=blobs)
+    assert str(error.value) == (
+        f"config.model.batch_norm_mode='per_replica': the run in workdir={tmp_path} takes its statistics "
+        "on each of 8 devices, and here the number is 1; resume it on 8"
+    )

@@ -26,7 +26,10 @@ STEPS_PER_DISPATCH = {"cpu": 1}
 
 
 class DeviceSplit(flax.struct.PyTreeNode):
-    """A split on each device: its images, uint8 or float32 as stored, and labels."""
+    """A split on the devices: its images, uint8 or float32 as stored, and labels.
+
+    Each device has all of them, or a share of the images.
+    """
 
     images: jax.Array
     labels: jax.Array
@@ -37,6 +40,10 @@ class DeviceFeed:
 
     The host sends only example indices and augmentation draws, for `steps_per_dispatch` steps at
     once. Trace `batch` into the program that runs the steps.
+
+    Args:
+      sharded: whether the images are split over the devices, and each batch is put together from all;
+        else each device has a copy of them.
     """
 
     def __init__(
@@ -46,8 +53,10 @@ class DeviceFeed:
         augmentations: Sequence[Augmentation],
         batch_size: int,
         seed: int,
+        sharded: bool = False,
     ):
-        check_placement(dataset)
+        self._sharded = sharded and layout.replicas > 1
+        check_placement(dataset, layout.replicas if self._sharded else 1)
         self.steps_per_dispatch = STEPS_PER_DISPATCH.get(layout.platform, 16)
         self.dataset, self.layout = dataset, layout
         examples = len(dataset.splits["train"])
@@ -55,8 +64,8 @@ class DeviceFeed:
         self._splits: dict[str, DeviceSplit] = {}
         spec = dataset.spec
         self.augmentations = tuple(augmentations)
-        self.batch = _batch_maker(spec, self.augmentations, layout)
-        self._eval_batch = _batch_maker(spec, (), layout)
+        self.batch = _batch_maker(spec, self.augmentations, layout, self._sharded)
+        self._eval_batch = _batch_maker(spec, (), layout, self._sharded)
 
     def train_batches(self, start_step: int) -> Iterator[dict]:
         """Endless training batches, starting at `start_step`."""
@@ -75,7 +84,9 @@ class DeviceFeed:
         """A split on the devices, copied there on first use."""
         if name not in self._splits:
             split = self.dataset.splits[name]
-            self._splits[name] = self.layout.replicate(DeviceSplit(split.images, split.labels))
+            put = self.layout.split_rows if self._sharded else self.layout.replicate
+            labels = self.layout.replicate(split.labels)
+            self._splits[name] = DeviceSplit(put(split.images), labels)
         return self._splits[name]
 
     def selections(self, start_step: int) -> Selection:
@@ -85,9 +96,13 @@ class DeviceFeed:
     def abstract_inputs(self) -> tuple[DeviceSplit, Selection]:
         """The shapes, dtypes and shardings of `split("train")` and of `selections`, without data."""
         split, layout = self.dataset.splits["train"], self.layout
-        stored = DeviceSplit(split.images, split.labels)
+        stored = abstract(DeviceSplit(split.images, split.labels), layout.replicated)
+        if self._sharded:
+            shape = (len(split) + -len(split) % layout.replicas, *split.images.shape[1:])
+            images = jax.ShapeDtypeStruct(shape, split.images.dtype, sharding=layout.batch)
+            stored = stored.replace(images=images)
         selection = self._select(range(self.steps_per_dispatch))
-        return abstract(stored, layout.replicated), abstract(selection, layout.batches)
+        return stored, abstract(selection, layout.batches)
 
     def _put(self, selection: Selection) -> Selection:
         return self.layout.put(selection, self.layout.batches)
@@ -95,17 +110,22 @@ class DeviceFeed:
 
 @made_once
 def _batch_maker(
-    spec: DataSpec, augmentations: tuple[Augmentation, ...], layout: Layout
+    spec: DataSpec, augmentations: tuple[Augmentation, ...], layout: Layout, sharded: bool
 ) -> Callable[..., dict]:
     """(split, selections, number) → the batch of step `number` of the selections, from 0."""
+    take = layout.take if sharded else _take
 
     @jax.jit
     def batch(split, selections, number=0):
         selection = jax.tree.map(lambda array: array[number], selections)
-        made = batch_of(split, selection, spec, augmentations)
+        made = batch_of(split, selection, spec, augmentations, take)
         return jax.lax.with_sharding_constraint(made, layout.batch)
 
     return batch
+
+
+def _take(array: jax.Array, index: jax.Array) -> jax.Array:
+    return jnp.take(array, index, axis=0)
 
 
 def batch_of(
@@ -113,46 +133,50 @@ def batch_of(
     selection: Selection,
     spec: DataSpec,
     augmentations: Sequence[Augmentation] = (),
+    take: Callable[[jax.Array, jax.Array], jax.Array] = _take,
 ) -> dict[str, jax.Array]:
     """The batch of one step, in the format of `host.train_batches`; traceable.
 
     Args:
       selection: for one step, arrays (batch, …) on the devices.
       spec: gives the normalisation.
+      take: (images, index) → the images at these places.
     """
-    images = jnp.take(split.images, selection.index, axis=0)
+    images = take(split.images, selection.index)
     for step in preparation(jax_arrays, spec, augmentations):
         # Without the barrier XLA fuses the steps into one loop that recomputes a lot.
         images = jax.lax.optimization_barrier(step(images, selection.draws))
     return {
         "image": images,
-        "label": jnp.take(split.labels, selection.index, axis=0),
+        "label": _take(split.labels, selection.index),
         "mask": selection.mask,
     }
 
 
-def check_placement(dataset: Dataset) -> None:
+def check_placement(dataset: Dataset, parts: int) -> None:
     """Rejects data that cannot be stored on the devices.
+
+    Args:
+      parts: into how many the images are split, each for a device; 1: each device gets all of them.
 
     Raises:
       UserError: the images stay on disk, or do not fit in device memory.
     """
-    needed = 0
+    needed, setting = 0, f"config.data.placement={'device' if parts == 1 else 'device_sharded'!r}"
     for split in dataset.splits.values():
         if not isinstance(split.images, np.ndarray):
             raise UserError(
-                "config.data.placement='device' is for images in memory, and these stay on disk; "
-                "valid: 'host'"
+                f"{setting} is for images in memory, and these stay on disk; valid: 'host'"
             )
-        needed += split.images.nbytes + split.labels.nbytes
+        needed += split.images.nbytes // parts + split.labels.nbytes
     device = jax.local_devices()[0]
     memory = device.memory_stats() or {}
     copies = jax.local_device_count() if device.platform == "cpu" else 1
     free = memory.get("bytes_limit", psutil.virtual_memory().available)
     free -= memory.get("bytes_in_use", 0)
     if needed * copies > SHARE_OF_MEMORY * free:
+        fewer = "'device_sharded' or " if parts == 1 and jax.device_count() > 1 else ""
         raise UserError(
-            f"config.data.placement='device': the images take {needed * copies / 1e9:.1f} GB, and "
-            f"{device.device_kind} has {free / 1e9:.1f} GB free, some of it needed by the network; "
-            "valid: 'host'"
+            f"{setting}: the images take {needed * copies / 1e9:.1f} GB, and {device.device_kind} has "
+            f"{free / 1e9:.1f} GB free, some of it needed by the network; valid: {fewer}'host'"
         )

@@ -12,6 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from jaxcnn.optim.chain import takes_mask
 from jaxcnn.train.observers.base import Observer, Start
+from jaxcnn.train.precision import precision_in_words
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Console(Observer):
             log.warning(remark)
         splits = ", ".join(f"{size:,} {name}" for name, size in spec.sizes.items())
         log.info(
-            "%s: %s parameters; %s images of %s, %s; %d %s device(s)",
+            "%s: %s parameters; %s images of %s, %s; %d %s device(s), %s",
             config.model.name,
             f"{start.parameters:,}",
             splits,
@@ -37,6 +38,7 @@ class Console(Observer):
             f"{spec.outputs} {'numbers' if spec.targets else 'classes'}",
             start.devices,
             jax.default_backend(),
+            precision_in_words(config, jax.default_backend()),
         )
         for section in ("optimizer", "schedule", "averaging"):
             if config[section].name != "none":
