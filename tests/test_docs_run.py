@@ -19,6 +19,7 @@ ELSEWHERE = {
     "resnet50": "weights of 100 MB, and photographs of 224 pixels: tests/transfer/test_convert.py",
     "resnet20-12fca82f.th": "a file of torch's: make test-torch",
     "weights/resnet20": "what that file was converted to",
+    "--topology": "XLA's compiler for TPUs: make test-tpu",
     "my_parts": "tests/test_package.py runs it, from an installed wheel",
     "jaxcnn sweep --config=ablations/optimizers_digits --workdir": "tests/compare/test_sweep.py",
 }

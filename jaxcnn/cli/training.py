@@ -95,7 +95,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
         return _dry_run(arguments)
     for flag in ("topology", "json"):
         refuse(getattr(arguments, flag), f"--{flag} needs --dry_run")
-    refuse(not arguments.workdir, f"--workdir is required; see {arguments.prog} --help")
+    refuse(not arguments.workdir, "--workdir is missing: it is the directory of the run")
     without = ", without --overwrite," if arguments.overwrite else ""
     again = f"the same command{without} resumes the run"
     ends_on_signals(again)

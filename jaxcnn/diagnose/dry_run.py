@@ -91,7 +91,7 @@ class DryRun:
         if not (bound := self.bound):
             return []
         chip, most = self.topology.chip, self.batch_size / bound.seconds
-        times = [f"{1e3 * seconds:.2f} ms" for seconds in (bound.compute, bound.memory)]
+        times = [f"{1e3 * seconds:.3g} ms" for seconds in (bound.compute, bound.memory)]
         speeds = _amount(chip.flops, "FLOP/s"), _amount(chip.bandwidth, "B/s")
         return [
             (

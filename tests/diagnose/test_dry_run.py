@@ -55,7 +55,7 @@ def test_on_the_command_line(run_cli, error_of, tmp_path, monkeypatch):
     assert json.loads(out)["devices"] == jax.device_count()
     assert list(tmp_path.iterdir()) == []
 
-    assert error_of(*command).startswith("--workdir is required; see jaxcnn train --help")
+    assert error_of(*command) == "--workdir is missing: it is the directory of the run"
     assert error_of(*command, "--json") == "--json needs --dry_run"
     assert error_of(*command, "--topology=v5e:2x2") == "--topology needs --dry_run"
     refused = error_of(*command, "--dry_run", "--topology=v5e:3x3")

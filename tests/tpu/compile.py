@@ -15,6 +15,7 @@ from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.diagnose.dry_run import dry_run
 from jaxcnn.diagnose.tpus import Topology
 from jaxcnn.layout import Layout
+from jaxcnn.models import MODELS
 from jaxcnn.models.classifier import abstract_variables
 from tests.conftest import DIGITS
 from tests.models.zoo import kinds, small
@@ -26,9 +27,7 @@ def config_of(name: str, **fields):
     """A config for a small model, and data for one batch of it."""
     model, shape = small(name, **fields)
     config = default_config()
-    settings = {key: getattr(model, key) for key in model.__dataclass_fields__}
-    for key in ("parent", "name", "num_classes", "replicas"):
-        settings.pop(key)
+    settings = {key: getattr(model, key) for key in MODELS.settings(name)}
     config.model.update({"name": name, **settings})
     config.train.update({"duration": "10 steps", "global_batch_size": 16})
     config.schedule.warmup = "0 steps"
