@@ -57,34 +57,72 @@ def test_frozen_statistics_are_used_and_stand_still(rng):
     jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
 
 
-PER_REPLICA = """
+ON_EIGHT_DEVICES = """
 import jax, numpy as np
 from jaxcnn.layers.norm import normalization
 from jaxcnn.layout import Layout
+from tests.layers.test_norm import in_numpy
 
-x = np.random.default_rng(0).normal(3, 2, size=(16, 3, 3, 2)).astype(np.float32)
-layer = normalization("batch", train=True, mode="per_replica", replicas=8)(name="norm")
-variables = layer.init(jax.random.key(0), x)
-apply = jax.jit(lambda x: layer.apply(variables, x, mutable=["batch_stats"]))
-shared = jax.device_put(x, Layout.over_all_devices().batch)
-outputs, _ = apply(shared)
-sync = normalization("batch", train=True)(name="norm")
-for share in range(8):
-    part = x[2 * share : 2 * share + 2]
-    alone, _ = sync.apply(variables, part, mutable=["batch_stats"])
-    np.testing.assert_allclose(outputs[2 * share : 2 * share + 2], alone, atol=1e-5)
+layout, rng = Layout.over_all_devices(), np.random.default_rng(0)
+assert layout.replicas == 8
+x, dy = rng.normal(3, 2, size=(2, 64, 3, 3, 2))
+modes = {
+    "sync": ({}, 1),
+    "per_replica": ({"replicas": 8}, 8),
+    "ghost, some on each device": ({"ghost_batch_size": 4}, 16),
+    "ghost, over several devices": ({"ghost_batch_size": 16}, 4),
+}
+for mode, (settings, groups) in modes.items():
+    norm = normalization("batch", train=True, mode=mode.partition(",")[0], dtype="float64", **settings)
+    layer = norm(name="norm")
+    variables = layer.init(jax.random.key(0), x)
+
+    def outputs_and_gradient(x, dy):
+        def apply(x):
+            return layer.apply(variables, x, mutable=["batch_stats"])
+
+        outputs, pull, changed = jax.vjp(apply, x, has_aux=True)
+        stats = changed["batch_stats"]
+        return outputs, *pull(dy), stats["mean"], stats["var"]
+
+    found = jax.jit(outputs_and_gradient)(*jax.device_put((x, dy), layout.batch))
+    for ours, expected in zip(found, in_numpy(x, dy, groups), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-6, err_msg=mode)
 try:
-    layer.init(jax.random.key(0), x[:12])
+    norm = normalization("batch", train=True, mode="per_replica", replicas=8)
+    norm(name="norm").init(jax.random.key(0), x[:12])
 except Exception as error:
     assert str(error) == "batch_norm_mode='per_replica' cannot divide a batch of 12 among 8 devices"
     print("equal")
 """
 
 
-def test_per_replica_statistics_are_those_of_each_device():
-    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32"}
+def in_numpy(x, dy, groups, momentum=0.9, epsilon=1e-5):
+    """Outputs, the gradient of the inputs, the running mean and the running variance.
+
+    By Ioffe & Szegedy's formulas, each of the groups by itself; the running ones begin at 0 and 1.
+    """
+    x, dy = (each.reshape(groups, -1, *each.shape[1:]) for each in (x, dy))
+    axes, values = (1, 2, 3), x[0].size // x.shape[-1]
+
+    def mean(array):
+        return array.mean(axes, keepdims=True)
+
+    deviation = np.sqrt(x.var(axes, keepdims=True) + epsilon)
+    outputs = (x - mean(x)) / deviation
+    gradient = (dy - mean(dy) - outputs * mean(dy * outputs)) / deviation
+    running_mean = (1 - momentum) * x.mean(axes).mean(0)
+    running_var = momentum + (1 - momentum) * x.var(axes).mean(0) * values / (values - 1)
+    shape = (-1, *x.shape[2:])
+    return outputs.reshape(shape), gradient.reshape(shape), running_mean, running_var
+
+
+def test_batch_norm_on_eight_devices_is_numpys_by_groups():
+    environment = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "32", "JAX_ENABLE_X64": "1",
+    }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", PER_REPLICA],
+        [sys.executable, "-c", ON_EIGHT_DEVICES],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,

@@ -24,7 +24,7 @@ from tests.models.zoo import QUICK, kinds, small
 
 BATCH_SIZE = 8
 # Bytes at most, besides: the loss, accuracies, counts, the norm of the gradient; and what the bands of
-# cpu/conv.py have more of than the kernels in them. The images of a batch are 32 KB or more.
+# cpu/conv.py have more of than the kernels in them.
 BESIDES = 4_000
 
 
