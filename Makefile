@@ -41,7 +41,7 @@ test-torch: install
 test-slurm: install
 	$(BIN)/python -m pytest -s tests/slurm/jobs.py
 
-# Every family's training step, compiled for a TPU slice that is not there; libtpu is 250 MB.
+# Every family's training step, compiled for a slice of TPUs that need not be there. libtpu takes 700 MB.
 test-tpu: install
 	$(TORCH) -e '.[tpu]'
 	$(BIN)/python -m pytest -s tests/tpu/compile.py
