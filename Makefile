@@ -47,7 +47,7 @@ test-slurm: install
 test-processes: install
 	$(BIN)/python -m pytest -s tests/processes/faults.py tests/processes/places.py tests/processes/equality.py
 
-# Every family's training step, compiled for a TPU slice that is not there; libtpu is 250 MB.
+# Every family's training step, compiled for a slice of TPUs that need not be there. libtpu takes 700 MB.
 test-tpu: install
 	$(TORCH) -e '.[tpu]'
 	$(BIN)/python -m pytest -s tests/tpu/compile.py

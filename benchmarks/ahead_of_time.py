@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import time
+from importlib.metadata import version
 
 import jax
 import numpy as np
@@ -74,8 +75,12 @@ def row(name: str, needs: Needs) -> str:
 def compare(model: str, batch_size: int, topology: Topology, contestants: list[str]) -> None:
     """Compiles the steps, prints their rows and writes them down beside those of other starts."""
     settings = {
-        "model": model, "topology": topology.name, "batch_size": batch_size, "dtype": DTYPE
-    }  # fmt: skip
+        "model": model,
+        "topology": topology.name,
+        "batch_size": batch_size,
+        "dtype": DTYPE,
+        "libtpu": version("libtpu"),
+    }
     name = f"ahead_of_time_{model}_{topology.name.replace(':', '_').replace('*', '_')}"
     kept = measure.RESULTS / f"{name}.json"
     former = json.loads(kept.read_text()) if kept.exists() else {}

@@ -145,7 +145,7 @@ def save(name: str, result: dict, measured: bool = True) -> None:
     surroundings = environment()
     result = {
         "benchmark": name,
-        "device": device_name(),
+        "device": device_name() if measured else None,
         "versions": surroundings["versions"] | {"torch": _torch_version()},
         "git_revision": surroundings["git_revision"],
         **result,

@@ -8,8 +8,10 @@ import sys
 import jax
 import pytest
 
-from benchmarks import loop, measure, train_step, very_deep
+from benchmarks import ahead_of_time, loop, measure, train_step, very_deep
 from benchmarks.contestants import with_flax
+from jaxcnn.diagnose.programs import Needs, Traffic
+from jaxcnn.diagnose.tpus import Topology
 from jaxcnn.models import PUBLISHED_FOR, count_parameters, create_model
 
 
@@ -36,6 +38,31 @@ def test_train_step(monkeypatch, tmp_path, capsys):
     assert rows.keys() == {"jaxcnn", "flax"}
     assert rows["jaxcnn"]["jaxcnn_is_faster_by"] == {"median": 1.0, "min": 1.0, "max": 1.0}
     assert 0 < rows["flax"]["fraction_of_peak"] < 1
+
+
+def test_ahead_of_time_keeps_the_row_of_the_other(monkeypatch, tmp_path, capsys):
+    """What the compiler says is made up here; `make test-tpu` asks it."""
+    sizes = {"arguments": 1, "outputs": 1, "temporaries": 4, "peak": 1, "total": 6}
+
+    def needs(gigabytes):
+        traffic = {"all-reduce": Traffic(3, 10**6)}
+        return lambda *_: Needs(1e12, gigabytes * 1e9, **sizes, collectives=traffic)
+
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    monkeypatch.setattr(ahead_of_time, "version", lambda package: "1.0")
+    monkeypatch.setattr(ahead_of_time, "CONTESTANTS", {"jaxcnn": needs(9), "flax": needs(10)})
+    for contestant in ("flax", "jaxcnn"):
+        ahead_of_time.compare("resnet18", 512, Topology.of("v5e:2x2"), [contestant])
+    out = capsys.readouterr().out
+    assert "bytes_accessed: 0.900× plain Flax's" in out
+    assert "3 all-reduce of 1.0 MB" in out
+    (written,) = tmp_path.iterdir()
+    assert written.name == "ahead_of_time_resnet18_v5e_2x2.json"
+    rows = json.loads(written.read_text())["per_chip"]
+    assert {name: row["bytes_accessed"] for name, row in rows.items()} == {
+        "flax": 1e10,
+        "jaxcnn": 9e9,
+    }
 
 
 def test_rounds_of_the_loop(monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from jaxcnn.layout import Layout
+from jaxcnn.layout import Layout, abstract
 from tests.conftest import ROOT
 
 
@@ -18,6 +18,25 @@ def test_one_process_has_all_rows_and_the_values_arrive():
     batch = layout.put_batch({"image": np.arange(6.0)})
     assert batch["image"].sharding == layout.batch
     assert batch["image"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_shapes_without_values():
+    """A number stays weakly typed: it takes the dtype of what it meets, as its array would."""
+    layout = Layout.over(jax.devices())
+    assert layout.platform == jax.default_backend()
+    assert layout.mesh == Layout.over_all_devices().mesh
+    tree = {"rate": 0.1, "labels": np.zeros((2, 3), np.int32), "none": None}
+    shapes = abstract(tree, layout.replicated)
+    arrays = jax.device_put(tree, layout.replicated)
+    assert jax.tree.structure(shapes) == jax.tree.structure(arrays)
+    for shape, array in zip(jax.tree.leaves(shapes), jax.tree.leaves(arrays), strict=True):
+        assert (shape.shape, shape.dtype, shape.sharding) == (
+            array.shape,
+            array.dtype,
+            array.sharding,
+        )
+        assert shape.weak_type == array.aval.weak_type
+    assert jax.tree.map(lambda leaf: leaf, abstract(shapes, layout.replicated)) == shapes
 
 
 class Sharding:

@@ -16,7 +16,7 @@ def forms_for(platform: str) -> AbstractContextManager[None]:
 
     It need not be the platform of this machine: a program is also compiled for others.
     """
-    return _platform(platform)
+    return _platform(None if platform == jax.default_backend() else platform)
 
 
 def plain_forms() -> AbstractContextManager[None]:

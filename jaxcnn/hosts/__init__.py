@@ -11,6 +11,7 @@ from jaxcnn.hosts.agreement import (
     check_shared,
     count,
     each,
+    first_of,
     from_primary,
     primary,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "count",
     "each",
     "end",
+    "first_of",
     "from_primary",
     "join",
     "primary",

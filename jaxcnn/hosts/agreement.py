@@ -87,6 +87,11 @@ def each(answer: Any) -> list:
     return [answer] if count() == 1 else _exchange(answer, True)
 
 
+def first_of(answer: Any) -> Any:
+    """The answer of the first process that has one, JSON; None if none has."""
+    return next((given for given in each(answer) if given is not None), None)
+
+
 def any_of(flag: bool) -> bool:
     """Whether the flag is up in any process."""
     return any(each(bool(flag)))

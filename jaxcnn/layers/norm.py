@@ -64,10 +64,10 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, channels, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), channels, self.param_dtype)
 
-        rising = lax.stop_gradient(jnp.where(scale < 0, -1, 1))
+        signs = None if maxima is None else lax.stop_gradient(jnp.where(scale < 0, -1, 1))
 
         def signed(array: jax.Array) -> jax.Array:
-            return array if maxima is None else array * rising.astype(array.dtype)
+            return array if signs is None else array * signs.astype(array.dtype)
 
         x, scale, chosen = signed(x), signed(scale), maxima or (lambda x: x)
 

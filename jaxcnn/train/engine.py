@@ -122,6 +122,7 @@ class DeviceEngine(Engine):
     feed: DeviceFeed
 
     def compile(self) -> None:
+        self.feed.split("train")  # on the devices before the first step is timed
         metrics = _abstract_metrics(self._step, self.state, self._recipe, self.feed)
         self._no_metrics = jax.device_put(TrainMetrics.none_yet(metrics), self.feed.layout.numbers)
         super().compile()

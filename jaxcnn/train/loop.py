@@ -125,9 +125,8 @@ class Run:
         speed = (self.step - self._since_step) * self.length.batch_size / seconds
         if reading.divergence:
             raise self._divergence("the loss", *reading.divergence)
-        if save or validate:
-            for array in filter(None, hosts.each(non_finite(engine.state))):
-                raise self._divergence(array, self.step, engine.learning_rate())
+        if (save or validate) and (array := hosts.first_of(non_finite(engine.state))):
+            raise self._divergence(array, self.step, engine.learning_rate())
         # A preempted run keeps the statistics of its last evaluation.
         if validate or (save and not self.preempted):
             engine.state = self.evaluator.with_batch_stats(engine.state, self.step)

@@ -94,8 +94,8 @@ def run(
         hosts.check_shared("workdir", directory.path)
         former = None if overwrite else _former(config, directory)
         resized = former is not None and former.train.duration != config.train.duration
-        result = hosts.from_primary(lambda: finished(directory))
-        if former is not None and not resized and result:
+        ended = former is not None and not resized
+        if ended and (result := hosts.from_primary(lambda: finished(directory))):
             if changed := free_differences(former, config):
                 _change_finished(config, directory, changed, dataset)
             log.info("%s holds the finished run of this config; nothing to do", directory.path)

@@ -92,7 +92,8 @@ class Workdir:
             if overwrite:
                 for name in self.CONTENTS:
                     entry = self.path / name
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+                    is_folder = entry.is_dir() and not entry.is_symlink()
+                    shutil.rmtree(entry) if is_folder else entry.unlink(missing_ok=True)
             self.write_config(config)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

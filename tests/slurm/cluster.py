@@ -13,10 +13,12 @@ PACKAGES = (
     "slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "libhwloc15", "liblua5.1-0",
     "libmunge2", "libltdl7", "libjson-c5", "liblz4-1", "libnuma1", "libyaml-0-2", "libdbus-1-3",
 )  # fmt: skip
+# A requeued job waits until its credential expires, by default for two minutes.
 CONFIG = """
 ClusterName=jaxcnn
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/none
+AuthInfo=cred_expire=10
 CredType=cred/none
 SlurmUser=root
 SlurmdUser=root

@@ -58,16 +58,6 @@ def until(condition, seconds=120):
         time.sleep(0.2)
 
 
-def restarted(slurm, job):
-    """Whether a job has been requeued; if so, ends the two minutes that it would have to wait."""
-    shown = slurm.run("scontrol", "show", "job", job)
-    if "Restarts=1" not in shown:
-        return False
-    if "JobState=PENDING" in shown:
-        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-    return "JobState=COMPLETING" not in shown
-
-
 def test_an_array_of_two_tasks_shares_four_trials(slurm, submit, tmp_path):
     file, study = study_of(tmp_path, FOUR_TRIALS)
     job = submit("--array=0-1", SWEEP, file, study)
@@ -87,7 +77,7 @@ def test_a_task_that_is_preempted_comes_back_and_one_that_is_cancelled_does_not(
     metrics = study / "trials" / "adam" / "default" / "metrics.jsonl"
     until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2)
     slurm.run("scancel", "--signal=TERM", f"{job}_0.0")  # to the step, as before a time limit
-    until(lambda: restarted(slurm, job))
+    until(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job))
     assert slurm.wait(job, 400) == {"COMPLETED"}, logs(tmp_path)
     starts = json.loads((metrics.parent / "environment.json").read_text())
     assert len(starts) == 2  # it was resumed
@@ -124,7 +114,7 @@ def test_a_run_that_is_requeued_ends_with_the_bits_of_an_undisturbed_one(
     metrics = requeued / "metrics.jsonl"
     until(lambda: metrics.exists() and '"step": 30,' in metrics.read_text())
     slurm.run("scancel", "--signal=TERM", f"{job}.0")  # to the step, as before a time limit
-    until(lambda: restarted(slurm, job))
+    until(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job))
     assert slurm.wait(job, 400) == {"COMPLETED"}, logs(tmp_path)
     starts = json.loads((requeued / "environment.json").read_text())
     assert [start["processes"] for start in starts] == [tasks, tasks]
@@ -175,7 +165,7 @@ def test_75_does_not_hide_the_error_of_another_task(slurm, submit, stand_in, tmp
 def test_restarts_have_a_limit(slurm, submit, stand_in, tmp_path):
     program = stand_in("save; exit 75")
     job = submit(TRAIN, "digits_lenet", tmp_path / "run", MAX_RESTARTS=1, **program)
-    until(lambda: restarted(slurm, job))
+    until(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job))
     assert slurm.wait(job, 120) == {"FAILED"}
     assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
     assert "train.sbatch: preempted again after 1 restarts" in logs(tmp_path)
