@@ -55,7 +55,9 @@ def check_job(spec, name):
     assert pod["terminationGracePeriodSeconds"] >= 60
     (container,) = pod["containers"]
     assert container["name"] == name
-    _parse([*container["command"][1:], *arguments_of(container)], [])
+    command = _parse([*container["command"][1:], *arguments_of(container)], [])
+    shared = container["volumeMounts"][0]["mountPath"]
+    assert str(command.workdir).startswith(f"{shared}/")
     assert [mount["name"] for mount in container["volumeMounts"]] == [
         volume["name"] for volume in pod["volumes"]
     ]
@@ -127,6 +129,7 @@ BROKEN_SWEEP = [
     ((*SWEEP, "terminationGracePeriodSeconds"), REMOVED),
     ((*SWEEP, "containers", 0, "comand"), ["jaxcnn"]),
     ((*SWEEP, "containers", 0, "command"), ["jaxcnn", "sweep", "--wroker"]),
+    ((*SWEEP, "containers", 0, "args", 1), "--workdir=/tmp/x"),
 ]
 BROKEN_TRAINING = [
     (("apiVersion",), "jobset.x-k8s.io/v1alpha1"),
@@ -164,7 +167,8 @@ BROKEN_TRAINING = [
     ((*POD, "volumes", 0, "name"), "other"),
     ((*CONTAINER, "comand"), ["jaxcnn"]),
     ((*CONTAINER, "args"), ["--config=x"]),
-    ((*CONTAINER, "args", 1), "--worrkdir=/runs"),
+    ((*CONTAINER, "args", 1), "--worrkdir=/runs/x"),
+    ((*CONTAINER, "args", 1), "--workdir=/tmp/x"),
     ((*CONTAINER, "resources", "limits"), {"cpu": "4"}),
 ]
 TPU = "cloud.google.com/gke-tpu-topology"
