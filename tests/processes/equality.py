@@ -14,7 +14,9 @@ SETTINGS = (
     "--config.model.dropout_rate=0.1",
     "--config.averaging.name=ema",
     "--config.train.duration=50 steps",
-    "--config.train.global_batch_size=64",
+    "--config.train.global_batch_size=32",
+    "--config.data.resize=16",  # a quarter of the time
+    "--config.data.validation_fraction=0.02",
     "--config.schedule.warmup=10 steps",
     "--config.log.every=1 step",
 )
