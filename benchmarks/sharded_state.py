@@ -4,7 +4,7 @@
 
 Compiles the training step of wide_resnet101_2 with Adam for eight virtual CPU devices, with
 config.sharding='replicated' and 'fsdp'; these steps are not run. The losses are those of five steps in
-float64 of the same network with an eighth of the channels. Takes a quarter of an hour on two cores.
+float64 of the same network with an eighth of the channels. Takes some minutes on two idle cores.
 Writes benchmarks/results/sharded_state_*.json.
 """
 

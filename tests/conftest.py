@@ -170,13 +170,18 @@ def on_a_small_disk(tmp_path):
     return run
 
 
-def start_jaxcnn(*arguments: object, **environment: str) -> subprocess.Popen:
-    """Starts a command in a process of its own."""
+def start_python(*arguments: object, **environment: str) -> subprocess.Popen:
+    """Starts Python in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "jaxcnn", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start_jaxcnn(*arguments: object, **environment: str) -> subprocess.Popen:
+    """Starts a command in a process of its own."""
+    return start_python("-m", "jaxcnn", *arguments, **environment)

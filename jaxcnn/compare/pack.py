@@ -21,7 +21,7 @@ from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.data.feeding.selection import Selection
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
-from jaxcnn.layout import Layout
+from jaxcnn.layout import Layout, abstract
 from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.programs import made_once
 from jaxcnn.train.engine import DeviceEngine, Engine
@@ -135,6 +135,10 @@ class _DevicePackFeed:
     def split(self, name: str) -> DeviceSplit:
         del name  # an engine asks for the training split only
         return self._train
+
+    def abstract_inputs(self) -> tuple[DeviceSplit, Selection]:
+        of_train = abstract(self._train, self.layout.replicated)
+        return of_train, abstract(self.selections(0), self.layout.numbers)
 
     def selections(self, start_step: int) -> Selection:
         each = [feed.selections(start_step) for feed in self.feeds]

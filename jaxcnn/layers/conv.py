@@ -23,12 +23,17 @@ def check_not_empty(layer: str, height: int, width: int) -> None:
         raise EmptyLayerError(layer, max(height, 0), max(width, 0))
 
 
-def grouped_on(layout: Layout) -> Callable:
-    """Returns `conv_general_dilated` for groups of channels, with each device computing its own images.
+def grouped_on(layout: Layout | None) -> Callable:
+    """Returns `conv_general_dilated` for groups of channels; each device computes its own images.
 
     XLA's partitioner, on CPUs at least, does not split such a convolution by images: every device would
-    gather the whole batch.
+    gather the whole batch. The compiler for TPUs does.
+
+    Args:
+      layout: of the devices that share a batch; None: a single one.
     """
+    if layout is None or layout.platform == "tpu":
+        return conv_general_dilated
 
     def convolve(images: jax.Array, kernel: jax.Array, *window, **options) -> jax.Array:
         def of_some(images: jax.Array, kernel: jax.Array) -> jax.Array:

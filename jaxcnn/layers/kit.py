@@ -57,7 +57,7 @@ class LayerKit:
     ) -> Conv:
         """A convolution to `width` channels; at stride 1, the default padding keeps the size."""
         kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-        convolve = grouped_on(self.layout) if groups > 1 and self.layout else conv_general_dilated
+        convolve = grouped_on(self.layout) if groups > 1 else conv_general_dilated
         return Conv(
             width,
             kernel,

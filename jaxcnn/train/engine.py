@@ -134,7 +134,7 @@ class DeviceEngine(Engine):
         jitted = jax.jit(steps, donate_argnums=0, out_shardings=(shardings, numbers))
         metrics = _abstract_metrics(step, state, recipe, feed)
         none_yet = abstract(jax.eval_shape(TrainMetrics.none_yet, metrics), numbers)
-        count = jax.ShapeDtypeStruct((), np.int32, sharding=numbers)
+        count = jax.ShapeDtypeStruct((), np.int32, sharding=feed.layout.replicated)
         with forms_for(feed.layout.platform):
             return jitted.lower(state, none_yet, *feed.abstract_inputs(), count, recipe)
 

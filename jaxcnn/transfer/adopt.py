@@ -63,7 +63,7 @@ def adopt(
 
     same_head, said = _same_head(source, model, class_names)
     if not same_head:
-        given = {path: value for path, value in given.items() if not path[1].endswith("head")}
+        given = _without_heads(given)
     if not getattr(model, "aux_heads", False):
         given = {path: value for path, value in given.items() if not path[1].startswith("aux")}
     for path, value in given.items():
@@ -74,9 +74,31 @@ def adopt(
             )
     matcher = Matcher(unflatten_dict(expected)["params"])
     anew = matcher.matched_by_any(list(reinitialize), "config.reinitialize", "reinitialised")
+    _check_complete(given, expected if same_head else _without_heads(expected), anew, setting)
     given = {path: value for path, value in given.items() if "/".join(path[1:]) not in anew}
     variables = unflatten_dict({path: np.asarray(value) for path, value in given.items()})
     return variables, [said, *matcher.rules]
+
+
+def _without_heads(variables: Mapping) -> dict:
+    return {path: value for path, value in variables.items() if not path[1].endswith("head")}
+
+
+def _check_complete(given: Mapping, expected: Mapping, anew: Iterable[str], setting: str) -> None:
+    """Refuses weights of which a part would be left out, random, or not a number."""
+    wanted = {path for path in expected if "/".join(path[1:]) not in anew}
+    problems = [
+        *(f"it lacks {'/'.join(path)}" for path in sorted(wanted - set(given))),
+        *(f"it also has {'/'.join(path)}" for path in sorted(set(given) - set(expected))),
+        *(
+            f"{'/'.join(path)} has NaN or infinity"
+            for path in sorted(wanted & set(given))
+            if not np.isfinite(np.asarray(given[path], np.float32)).all()
+        ),
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        raise UserError(f"{setting}: its weights are not whole: {problems[0]}{more}")
 
 
 def _same_head(

@@ -1,5 +1,6 @@
 """A directory with a model and its weights, without a run."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from jaxcnn.errors import UserError
 from jaxcnn.files import replacing
@@ -42,19 +43,20 @@ def save_converted(
     directory = Path(directory)
     refuse_existing(directory)
     flat = flatten_dict(variables, sep="/")
+    weights = save({key: np.ascontiguousarray(value) for key, value in flat.items()})
     described = {
         "model": name,
         "num_classes": num_classes,
         "fields": dict(fields),
         "source": source,
+        "sha256": hashlib.sha256(weights).hexdigest(),
         **{key: about[key] for key in ABOUT if about and key in about},
     }
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with replacing(directory) as partial:
             partial.mkdir()
-            contiguous = {key: np.ascontiguousarray(value) for key, value in flat.items()}
-            (partial / WEIGHTS_FILE).write_bytes(save(contiguous))
+            (partial / WEIGHTS_FILE).write_bytes(weights)
             (partial / MODEL_FILE).write_text(json.dumps(described, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"to={directory} cannot be written: {error.strerror}") from error
@@ -80,9 +82,14 @@ def load_converted(directory: str | Path) -> tuple[Classifier, dict, dict]:
             for key, value in described["fields"].items()
         }
         model = create_model(described["model"], num_classes=described["num_classes"], **fields)
-        variables = unflatten_dict(load_file(directory / WEIGHTS_FILE), sep="/")
+        weights = (directory / WEIGHTS_FILE).read_bytes()
+        variables = unflatten_dict(load(weights), sep="/")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, UserError) as error:
         raise UserError(
             f"{directory} holds no converted model that can be read ({type(error).__name__})"
         ) from error
+    if described.get("sha256", digest := hashlib.sha256(weights).hexdigest()) != digest:
+        raise UserError(
+            f"{directory / WEIGHTS_FILE} is damaged: its bytes are not those of model.json"
+        )
     return model, variables, {key: described[key] for key in ("model", *ABOUT) if key in described}

@@ -27,7 +27,7 @@ def small_comparison():
     config = default_config()
     config.model.update({"name": "simple_cnn", "widths": (4, 8), "hidden": 16, "dropout_rate": 0.2})
     config.data.update({"source": "synthetic", "train_images": 200, "test_images": 50})
-    config.data.update({"height": 12, "width": 12, "classes": 3})
+    config.data.update({"height": 12, "width": 12, "classes": 3, "placement": "device"})
     config.data.augment = [{"name": "horizontal_flip"}]
     config.schedule.warmup = "4 steps"
     config.train.update({"duration": "30 steps", "global_batch_size": 32})

@@ -148,8 +148,9 @@ def train(processes, devices, tmp_path, name="run", *arguments, **environment) -
     """Starts the config above in `tmp_path / name`."""
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
+    folder = tmp_path / f"logs of {name.replace('/', ' ')}"
     return Job(
-        processes, devices, tmp_path / f"logs of {name}", f"--config={config}",
+        processes, devices, folder, f"--config={config}",
         f"--workdir={tmp_path / name}", *arguments, **environment,
     )  # fmt: skip
 

@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn import create_model
 from jaxcnn.errors import UserError
 from jaxcnn.transfer.adopt import Weights, adopt
+from jaxcnn.transfer.converted import load_converted, save_converted
 
 SHAPE = (8, 8, 1)
 
@@ -66,3 +67,48 @@ def test_settings_of_training_alone_may_differ():
     adopted(weights(names), names, dropout_rate=0.7, batch_norm_momentum=0.5, dtype="bfloat16")
     with pytest.raises(UserError, match="another network: activation is relu there and tanh here"):
         adopted(weights(names), names, activation="tanh")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda flat: flat.pop("params/conv1/kernel"), "it lacks params/conv1/kernel"),
+        (lambda flat: flat.pop("batch_stats/norm1/var"), "it lacks batch_stats/norm1/var"),
+        (lambda flat: flat.update({"params/conv7/kernel": np.ones(3)}), "it also has params/conv7/kern"),
+        (
+            lambda flat: flat.update({"params/dense/bias": np.array([1.0, np.nan] * 4)}),
+            "params/dense/bias has NaN or infinity",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_whole_are_refused(change, said):
+    source = weights(("a", "b", "c"))
+    flat = flatten_dict(source.variables, sep="/")
+    change(flat)
+    with pytest.raises(
+        UserError, match=rf"config.init_from='w': its weights are not whole: {said}"
+    ):
+        adopted(source._replace(variables=unflatten_dict(flat, sep="/")), ("a", "b", "c"))
+
+
+def test_a_part_that_begins_anew_need_not_be_there():
+    source = weights(("a", "b", "c"))
+    flat = flatten_dict(source.variables, sep="/")
+    del flat["params/dense/kernel"], flat["params/dense/bias"]
+    whole = source._replace(variables=unflatten_dict(flat, sep="/"))
+    paths, _ = adopted(whole, ("a", "b", "c"), ["^dense/"])
+    assert "conv1/kernel" in paths
+
+
+def test_a_converted_directory_whose_bytes_changed_is_refused(tmp_path):
+    source = weights(("a", "b", "c"))
+    fields = {"widths": (4,), "hidden": 8}
+    save_converted(tmp_path / "w", "simple_cnn", 3, fields, source.variables, "somewhere")
+    _, variables, _ = load_converted(tmp_path / "w")
+    jax.tree.map(np.testing.assert_array_equal, variables, dict(source.variables))
+    file = tmp_path / "w" / "variables.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="variables.safetensors is damaged"):
+        load_converted(tmp_path / "w")
