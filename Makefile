@@ -37,7 +37,7 @@ test-torch: install
 	$(BIN)/python -m pytest -s tests/torch/compare.py tests/torch/torch_files.py
 
 # Jobs of launch/slurm on a SLURM of this machine, whose packages apt fetches; they are not installed.
-# Needs Debian or Ubuntu, and root. Three minutes.
+# Needs Debian or Ubuntu, and root. Ten minutes.
 test-slurm: install
 	$(BIN)/python -m pytest -s tests/slurm/jobs.py
 

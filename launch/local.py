@@ -16,6 +16,7 @@ import argparse
 import math
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parse(arguments)
     signals = _signals()
     program = shlex.split(os.environ.get("JAXCNN", "")) or [sys.executable, "-m", "jaxcnn"]
+    if shutil.which(program[0]) is None:
+        sys.exit(f"local.py: JAXCNN={program[0]} is not a program")
     address = f"127.0.0.1:{free_port()}"
     processes = []
     for i in range(given.n):
@@ -40,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     printers = [_printer(process, i) for i, process in enumerate(processes) if process.stdout]
     code = wait(processes, signals, given.grace)
     for printer in printers:
-        printer.join(
-            5
-        )  # not for ever: whatever a process has left running may hold its output open
+        printer.join(5)  # not longer: what a process has left running may hold its output open
     return code
 
 

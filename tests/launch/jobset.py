@@ -1,8 +1,8 @@
 """What JobSet's API, jobset.x-k8s.io/v1alpha2, says of the fields that launch/gke uses.
 
-A JSON schema in our own words of the part of JobSet 0.12 that the manifests need; other fields are
-refused, so that a misspelt one is found. The templates of Jobs are Kubernetes' own, and checked with its
-schemas.
+A JSON schema, in our own words, of the part of JobSet 0.12 that the manifests need. Other fields are
+refused, so that a misspelt one is found. The templates of Jobs are Kubernetes' own, and are checked with
+its schemas.
 """
 
 _TEXT = {"type": "string", "minLength": 1}

@@ -113,7 +113,8 @@ def test_a_signal_reaches_all(launch, number, fates):
     process = launch(*fates)
     process.stdout.readline(), process.stderr.readline()  # both are ready
     process.send_signal(number)
-    assert end(process)[0] == 75
+    code, _, err = end(process)
+    assert code == 75, err
 
 
 def test_ctrl_c_reaches_each_process_once(launch):
@@ -150,3 +151,11 @@ def test_mistakes_are_one_line(arguments, said):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
+
+
+def test_a_program_that_does_not_exist_is_one_line():
+    command = [sys.executable, ROOT / "launch" / "local.py", "-n", "2", "--", "train"]
+    environment = {**os.environ, "JAXCNN": "no-such-program"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "local.py: JAXCNN=no-such-program is not a program\n"
