@@ -24,14 +24,14 @@ from jaxcnn.errors import UserError
 from jaxcnn.hosts.agreement import PROGRESS, barrier, count, index, name_of, primary
 
 _RESUMABLE, _ERROR = 75, 1
-_PARTS_WITHIN = 300  # seconds: one may still draw its curves
-_HEARD_WITHIN = (
-    10  # seconds in which the others hear of an end; process 0 runs the service till then
-)
+# Seconds. When a run has ended well, process 0 may still draw its curves.
+_PARTS_WITHIN = 300
+# In which the others hear how the job ends: so long process 0, which runs the service, stays.
+_HEARD_WITHIN = 10
 # A broken connection is seen before the death of the process behind it: heartbeats take 30 s.
 _KNOWN_WITHIN = 40
 
-_ending = threading.Lock()  # taken by the thread that ends this process, and says why; for ever
+_ending = threading.Lock()  # the thread that ends this process, and says why, takes it for good
 
 _AGAIN = "the same command resumes the run"
 
