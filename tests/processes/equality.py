@@ -8,6 +8,8 @@ import pytest
 from jaxcnn.train.workdir import Workdir
 from tests.processes.job import Job
 
+pytestmark = pytest.mark.timeout(3600)
+
 LAYOUTS = [(1, 1), (1, 8), (2, 4), (4, 2)]  # processes × devices
 SETTINGS = (
     "--config=cifar10_resnet20",
