@@ -124,7 +124,8 @@ class DeviceEngine(Engine):
     def compile(self) -> None:
         self.feed.split("train")  # on the devices before the first step is timed
         metrics = _abstract_metrics(self._step, self.state, self._recipe, self.feed)
-        self._no_metrics = jax.device_put(TrainMetrics.none_yet(metrics), self.feed.layout.numbers)
+        layout = self.feed.layout
+        self._no_metrics = layout.put(TrainMetrics.none_yet(metrics), layout.numbers)
         super().compile()
 
     @classmethod
