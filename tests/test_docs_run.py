@@ -1,5 +1,6 @@
 """Every command of README and docs is run, in small; what they quote is said."""
 
+import json
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ ELSEWHERE = {
     "resnet20-12fca82f.th": "a file of torch's: make test-torch",
     "weights/resnet20": "what that file was converted to",
     "--topology": "XLA's compiler for TPUs: make test-tpu",
+    "--coordinator": "several processes: tests/test_several_processes.py",
     "my_parts": "tests/test_package.py runs it, from an installed wheel",
     "jaxcnn sweep --config=ablations/optimizers_digits --workdir": "tests/compare/test_sweep.py",
 }
@@ -76,8 +78,10 @@ def test_a_command_runs(command, place, run_cli, monkeypatch, tfds_dir):
     trains = words[0] == "train"
     code, out, err = run_cli(*words, *(IN_SMALL if trains else ()))
     assert code == 0, err
-    if trains:
+    if trains and "--dry_run" not in words:
         assert "workdir      runs/" in out
+    elif trains:
+        assert "61,706" in out or json.loads(out)["parameters"] == 61706
 
 
 def test_what_is_not_run_is_in_the_pages():
