@@ -1,4 +1,7 @@
-"""Paths that a user gives, and atomic writes: a file or directory appears complete or not at all."""
+"""Paths that a user gives, and atomic writes: a file or directory appears complete or not at all.
+
+That holds for a power cut too: content is on disk before it gets its name.
+"""
 
 import errno
 import os
@@ -42,7 +45,10 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
+        for entry in [*partial.rglob("*"), partial]:
+            sync(entry)
         os.replace(partial, path)
+        sync(path.parent)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
@@ -59,3 +65,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes text as UTF-8, like `write_bytes`."""
     write_bytes(path, text.encode())
+
+
+def sync(path: Path) -> None:
+    """Blocks until a file's content, or the names in a directory, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ from hypothesis import settings
 from jaxcnn.cli import main as cli
 from jaxcnn.config import default_config
 from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.plots.curves import draw_curves
 from jaxcnn.train.experiment import REGISTRIES
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +63,20 @@ def registries_as_before(monkeypatch):
                 monkeypatch.setattr(registry, name, dict(table))
 
 
+# To draw the curves of a run takes longer than such short runs do: a test that looks at them asks for them.
+@pytest.fixture(scope="session", autouse=True)
+def no_curves():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxcnn.train.observers.files.draw_curves", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """Runs of this process draw their curves."""
+    monkeypatch.setattr("jaxcnn.train.observers.files.draw_curves", draw_curves)
+
+
 @pytest.fixture(scope="session")
 def tfds_dir() -> str:
     """A prepared TFDS directory; the tests that need it skip where there is none."""
@@ -89,8 +104,13 @@ def blobs():
 
 @pytest.fixture
 def small_config():
-    """40 steps of a small CNN with batch normalisation, dropout, momentum and augmentation."""
+    """40 steps of a small CNN with batch normalisation, dropout, momentum and augmentation.
+
+    Batches are made on the device, as tf.data takes longer to set up than these steps take; tests of
+    what may depend on the placement ask for the host too.
+    """
     config = default_config()
+    config.data.placement = "device"
     config.model.update({"name": "simple_cnn", "widths": (4, 8), "hidden": 16, "dropout_rate": 0.2})
     config.data.augment = [{"name": "horizontal_flip"}, {"name": "pad_and_crop", "padding": 1}]
     config.optimizer.update({"name": "nesterov", "learning_rate": 0.05})

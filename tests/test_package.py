@@ -68,7 +68,7 @@ def test_own_parts_train_resume_evaluate_and_predict(jaxcnn, tmp_path):
     train = (
         "train", "--config=digits_lenet", "--workdir=run", "--config.imports=['my_parts']",
         "--config.model.name=two_layers", "--config.optimizer.name=slow_start",
-        "--config.train.duration=2000 steps", "--config.checkpoint.every=20 steps",
+        "--config.train.duration=600 steps", "--config.checkpoint.every=20 steps",
         "--config.eval.every=100 steps", "--config.log.every=20 steps",
     )  # fmt: skip
     process = jaxcnn(*train)
@@ -77,7 +77,7 @@ def test_own_parts_train_resume_evaluate_and_predict(jaxcnn, tmp_path):
     while not (metrics.exists() and '"step": 60' in metrics.read_text()):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     output = finished(jaxcnn(*train))

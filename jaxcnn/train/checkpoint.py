@@ -1,7 +1,7 @@
 """Checkpoints: the latest ones, to resume from, and separately the best one.
 
-Only this module uses Orbax. Saving is asynchronous; a checkpoint appears under its final name only
-once it is complete.
+Only this module and `seal` use Orbax. Saving is asynchronous; a checkpoint appears under its final name
+only once it is complete.
 """
 
 import logging
@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 
 from jaxcnn import hosts
 from jaxcnn.errors import UserError
+from jaxcnn.train.seal import FORMAT, BrokenSeal, SealedPath, check_format, check_seal
 from jaxcnn.train.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep, read_only=read_only,
             create=False, save_interval_steps=0 if read_only else 1,
+            temporary_path_class=SealedPath,
             multiprocessing_options=_among_processes(directory.name),
         )  # fmt: skip
         self._manager = ocp.CheckpointManager(self._path, options=options)
@@ -70,24 +72,35 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), notes=ocp.args.JsonSave(notes)
+                    state=ocp.args.StandardSave(state),
+                    notes=ocp.args.JsonSave({"format": FORMAT, **notes}),
                 ),
                 force=True,
             )
 
     def notes(self, step: int) -> dict:
-        """The notes of one checkpoint."""
+        """The notes of one checkpoint.
+
+        Raises:
+          UserError: a later version wrote the checkpoint.
+          Exception: BrokenSeal, or any error that Orbax raises for a damaged checkpoint.
+        """
+        directory = self._path / str(step)
+        check_seal(directory, "notes")
         handler = ocp.JsonCheckpointHandler()
-        return handler.restore(self._path / str(step) / "notes", args=ocp.args.JsonRestore())
+        notes = handler.restore(directory / "notes", args=ocp.args.JsonRestore())
+        check_format(directory, notes.pop("format", 1))
+        return notes
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state of one step, with the shapes and shardings of `like`.
 
         Raises:
           UserError: the checkpoint is intact but cannot be read, or has a different structure.
-          Exception: any error that Orbax raises for a damaged checkpoint.
+          Exception: BrokenSeal, or any error that Orbax raises for a damaged checkpoint.
         """
         try:
+            check_seal(self._path / str(step), "state")
             self._check_structure(step, like)
             # Not by the manager, which would wait for processes whose part of it is damaged.
             args = ocp.args.StandardRestore(like)
@@ -113,6 +126,7 @@ class Checkpoints:
             partial_restore=True,
         )
         try:
+            check_seal(self._path / str(step), "state")
             self._check_structure(step, like, whole=False)
             return ocp.PyTreeCheckpointHandler().restore(
                 self._path / str(step) / "state", args=args
@@ -166,7 +180,7 @@ class Checkpoints:
             log.warning(
                 "checkpoint %s is damaged (%s); going back to the one before it",
                 self.directory / str(step),
-                type(error).__name__,
+                what_is_wrong(error),
             )
             return None
 
@@ -227,6 +241,11 @@ class Checkpoints:
         raise UserError(
             f"{self.directory / str(step)} cannot be read: {reason}; nothing was changed"
         ) from error
+
+
+def what_is_wrong(error: Exception) -> str:
+    """Why a checkpoint is damaged, for a message."""
+    return str(error) if isinstance(error, BrokenSeal) else type(error).__name__
 
 
 def _among_processes(name: str) -> ocp.options.MultiprocessingOptions:

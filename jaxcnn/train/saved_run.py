@@ -16,7 +16,7 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
-from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.checkpoint import Checkpoints, what_is_wrong
 from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
@@ -274,6 +274,6 @@ def _read(checkpoints: Checkpoints, step: int, steps: list[int], function):
         raise
     except Exception as error:
         raise UserError(
-            f"{checkpoints.directory / str(step)} is damaged ({type(error).__name__}); "
+            f"{checkpoints.directory / str(step)} is damaged ({what_is_wrong(error)}); "
             f"choose checkpoint best, latest, or one of the steps {', '.join(map(str, steps))}"
         ) from error

@@ -25,7 +25,7 @@ def photos(tmp_path, rng):
     return root
 
 
-def test_train_eval_predict(run_cli, tmp_path, photos):
+def test_train_eval_predict(run_cli, tmp_path, photos, curves):
     code, out, _ = run_cli(
         "train", f"--config={ROOT / 'configs' / 'folder.py'}", f"--workdir={tmp_path / 'run'}",
         f"--config.data.root={photos}", "--config.data.resize=8", *QUICK,

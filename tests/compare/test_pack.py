@@ -80,7 +80,7 @@ def alone(tmp_path_factory):
     def train_alone(network):
         folder = tmp_path_factory.mktemp(network)
         directories = []
-        for number, config in enumerate(configs_of(network, "host")):
+        for number, config in enumerate(configs_of(network, "device")):
             directories.append(Workdir(folder / str(number)))
             with contextlib.suppress(DivergedError):
                 run(config, directories[-1], [MetricsFile(directories[-1])], images_for(network))

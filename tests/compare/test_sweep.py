@@ -78,38 +78,48 @@ def workers_of(process):
         return []
 
 
+def ended(path):
+    return len(list(path.glob("trials/*/*/result.json")))
+
+
+def wait_for_trials(process, path, number):
+    """Until so many trials have ended."""
+    while ended(path) < number:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+
+
 def test_two_workers_that_are_killed_find_what_one_finds(file, one_worker, tmp_path):
     path = tmp_path / "study"
     process = start_jaxcnn("sweep", f"--config={file}", f"--workdir={path}", "--workers=2")
-    chance, kills = random.Random(0), 0
-    while process.poll() is None and kills < 4:
-        time.sleep(chance.uniform(3.0, 6.0))
-        for worker in workers_of(process)[:1]:
-            worker.kill()
-            kills += 1
+    chance = random.Random(0)
+    for number in (1, 5):
+        wait_for_trials(process, path, number)
+        time.sleep(chance.uniform(0.0, 0.5))  # anywhere in the next trial
+        workers_of(process)[0].kill()
     output, code = finish(process)
     assert code == 0, output
-    assert output.count("a worker was killed (SIGKILL)") == kills > 0
+    assert output.count("a worker was killed (SIGKILL)") == 2
     assert record(file, path) == one_worker
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_sweep_and_the_same_command_goes_on(file, one_worker, tmp_path, number):
-    command = "sweep", f"--config={file}", f"--workdir={tmp_path / 'study'}", "--workers=2"
-    process = start_jaxcnn(*command)
-    while not list((tmp_path / "study").glob("trials/*/*/result.json")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    workers = workers_of(process)
-    process.send_signal(number)
-    output, code = finish(process)
-    assert (code, output.splitlines()[-1]) == (
-        75, "stopped by a signal; everything is saved, and the same command resumes the sweep",
-    )  # fmt: skip
-    assert not any(worker.is_running() for worker in workers)
+def test_a_signal_ends_a_sweep_and_the_same_command_goes_on(file, one_worker, tmp_path):
+    """SIGTERM; then, in what is left of the sweep, SIGINT."""
+    path = tmp_path / "study"
+    command = "sweep", f"--config={file}", f"--workdir={path}", "--workers=2"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start_jaxcnn(*command)
+        wait_for_trials(process, path, ended(path) + 1)
+        workers = workers_of(process)
+        process.send_signal(number)
+        output, code = finish(process)
+        assert (code, output.splitlines()[-1]) == (
+            75, "stopped by a signal; everything is saved, and the same command resumes the sweep",
+        )  # fmt: skip
+        assert not any(worker.is_running() for worker in workers)
     output, code = finish(start_jaxcnn(*command))
     assert code == 0, output
-    assert record(file, tmp_path / "study") == one_worker
+    assert record(file, path) == one_worker
 
 
 def test_workers_that_are_started_by_hand_share_a_study(file, one_worker, tmp_path):
@@ -164,7 +174,7 @@ def test_a_custom_optimizer_takes_part(file, tmp_path):
     text = text.replace("    return", '    base.imports = ("my_optimizers",)\n    return')
     (tmp_path / "mine.py").write_text(text)
     process = subprocess.run(
-        [sys.executable, "-m", "jaxcnn", "sweep", "--config=mine.py", "--workdir=study", "--workers=2"],
+        [sys.executable, "-m", "jaxcnn", "sweep", "--config=mine.py", "--workdir=study"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr

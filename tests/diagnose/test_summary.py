@@ -1,3 +1,4 @@
+import functools
 import json
 
 import jax
@@ -11,6 +12,7 @@ from jaxcnn.models import PUBLISHED_FOR
 from tests.models.zoo import COUNTS, small
 
 
+@functools.cache
 def published(name, **fields):
     shape, classes = PUBLISHED_FOR[name]
     return summarize(name, create_model(name, num_classes=classes, **fields), shape)

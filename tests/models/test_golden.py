@@ -11,6 +11,7 @@ from jaxcnn import create_model
 from jaxcnn.transfer.state_dict import from_state_dict, to_state_dict
 from tests.golden import weights
 from tests.golden.make_torchvision_logits import FILE, NETWORKS
+from tests.models.zoo import QUICK
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -30,9 +31,7 @@ def test_logits_and_statistics_are_torchvisions(name):
         trained, changed = model.apply(variables, images, train=True, mutable=["batch_stats"])
         return model.apply(variables, images, train=False), trained, changed
 
-    # Half the compile time, for programs that run once.
-    options = {"xla_backend_optimization_level": 0}
-    evaluated, trained, changed = jax.jit(both).lower(variables).compile(options)(variables)
+    evaluated, trained, changed = jax.jit(both).lower(variables).compile(QUICK)(variables)
     assert relative_error(evaluated, golden[f"{name}/eval"]) <= 1e-4
     assert relative_error(trained, golden[f"{name}/train"]) <= 1e-4
     if f"{name}/statistics" in golden:

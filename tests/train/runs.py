@@ -15,14 +15,24 @@ from jaxcnn.train.workdir import Workdir
 
 def final_state(workdir):
     """The state that a run resumes from, as NumPy arrays."""
+    return as_numpy(load_state(workdir))
+
+
+def as_numpy(state):
+    """A state with NumPy arrays; a random key becomes its integers."""
     return jax.tree.map(
         lambda leaf: np.asarray(
             jax.random.key_data(leaf)
             if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
             else leaf
         ),
-        load_state(workdir),
+        state,
     )
+
+
+def is_same(one, other):
+    """Whether two states have the same bits."""
+    return jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), one, other))
 
 
 def assert_same_bits(one, other):

@@ -64,12 +64,14 @@ def stacked(trees):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@pytest.mark.parametrize("placement", ["host", "device"])
 @pytest.mark.parametrize(
-    "model",
+    ("placement", "model"),
     [
-        {"model.name": "lenet5", "data.resize": "16"},
-        {"model.name": "resnet20_cifar", "model.width": "4", "model.stage_sizes": "(1, 1, 1)"},
+        ("host", {"model.name": "lenet5", "data.resize": "16"}),
+        (
+            "device",
+            {"model.name": "resnet20_cifar", "model.width": "4", "model.stage_sizes": "(1, 1, 1)"},
+        ),
     ],
 )
 def test_a_vmap_over_seeds_gives_each_seed_its_own_run(small_config, placement, model):

@@ -23,7 +23,7 @@ from tests.train.runs import (
 )
 
 
-def test_what_a_run_leaves(small_config, blobs, tmp_path):
+def test_what_a_run_leaves(small_config, blobs, tmp_path, curves):
     result = train(small_config, tmp_path / "run", dataset=blobs)
     workdir = Workdir(tmp_path / "run")
     assert result == json.loads(workdir.result.read_text())

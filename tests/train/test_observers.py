@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 
 import jax
 import psutil
@@ -183,6 +184,8 @@ def test_many_runs_in_one_process_leave_nothing_behind(small_config, blobs, tmp_
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     loggers, paths, process = list(logging.getLogger().handlers), list(sys.path), psutil.Process()
     sizes, threads, files, objects, arrays = [], [], [], [], []
+    gc.collect()
+    gc.freeze()  # the objects of other tests are not searched again after each run
     for number in range(12):
         small_config.seed = number
         train(small_config, tmp_path / str(number), dataset=blobs)
@@ -192,6 +195,7 @@ def test_many_runs_in_one_process_leave_nothing_behind(small_config, blobs, tmp_
         files.append(process.num_fds())
         objects.append(len(gc.get_objects()))
         arrays.append(len(jax.live_arrays()))
+    gc.unfreeze()
     assert {number: signal.getsignal(number) for number in handlers} == handlers
     assert list(logging.getLogger().handlers) == loggers
     assert sys.path == paths
@@ -212,6 +216,10 @@ def test_weights_and_biases_offline(small_config, blobs, tmp_path, monkeypatch):
     train(small_config, tmp_path / "run", dataset=blobs)
     files = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(files) == 1
+    # A process of wandb's own writes the file, and may still do so when the run has ended.
+    deadline = time.monotonic() + 60
+    while files[0].stat().st_size < 1000 and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert files[0].stat().st_size > 1000
     small_config.observers[0]["mode"] = "on a good day"
     with pytest.raises(UserError, match="mode='on a good day'"):
