@@ -182,6 +182,10 @@ class Lane:
             lambda leaf, new: _with_trial(leaf, self._number, new), self._engine.state, state
         )
 
+    def peek(self) -> list[Reading]:
+        """Returns the trial's metrics since they were read last."""
+        return [self._engine.peek()[self._number]]
+
     def learning_rate(self) -> float:
         """Returns the learning rate of the trial's last step."""
         used = hyperparameters(self._engine.state.opt_state)["learning_rate"]
@@ -248,6 +252,7 @@ def train_pack(runs: Sequence[Run], way: str, layout: PackLayout, size: int) -> 
         run.engine = Lane(engine, number, run.layout)
         run.notify_start()
     engine.compile()
+    engine.go_on_from([runs[i].keeper.parts for i in lanes])
     with Preemption() as preemption, closing(engine):
         engine.start(runs[0].step)
         live = dict(enumerate(runs))

@@ -28,6 +28,9 @@ _DEFAULTS = {
     # statistics, logits and loss in float32. '': as model.dtype, and float32 is float32 everywhere.
     "precision": "",
     "deterministic": True,  # on a GPU: only operations that repeat their bits
+    # When a run is resumed on other devices, cores or versions, which may change its bits: 'warn', or
+    # 'strict', to refuse.
+    "reproducible": "warn",
     "model": {"name": "lenet5"},
     "data": {
         "source": "digits",
@@ -123,6 +126,7 @@ LIMITS = {
     "init_from": PATH,
     "precision": one_of(("", "float32", "tensorfloat32", "bfloat16")),
     "sharding": one_of(("replicated", "fsdp")),
+    "reproducible": one_of(("warn", "strict")),
     "data.resize": AT_LEAST_0,
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -50,6 +50,7 @@ class Engine:
         log.info("compiling the training step")
         start = time.perf_counter()
         lowered = self.lowered(self._step, self.state, self._recipe, self.feed)
+        self._metrics_like = lowered.out_info[1]
         self._program = lowered.compile(self._options)
         log.info("compiled in %.1f s", time.perf_counter() - start)
 
@@ -83,10 +84,20 @@ class Engine:
         self._behind = self._metrics
         return taken
 
+    def peek(self) -> list[Reading]:
+        """Transfers the metrics of the steps since the last `read` from the device."""
+        return self._metrics.read()
+
     def read(self) -> list[Reading]:
-        """Transfers the metrics of the steps since the last call from the device."""
-        metrics, self._metrics = self._metrics, None
-        return metrics.read()
+        """Like `peek`; begins new metrics."""
+        readings, self._metrics = self.peek(), None
+        return readings
+
+    def go_on_from(self, parts: Sequence[Sequence[float] | None]) -> None:
+        """Goes on with metrics that a checkpoint has: `Reading.parts` of each trial; None: none."""
+        if None not in parts:
+            metrics = TrainMetrics.of_parts(parts, self._metrics_like)
+            self._metrics = self.feed.layout.put(metrics, self.feed.layout.numbers)
 
     def learning_rate(self) -> float:
         """The learning rate of the last step; transfers it from the device."""

@@ -34,6 +34,7 @@ class Keeper:
         judge: Judge,
     ):
         self.seconds = 0.0  # of training, over all starts of the run
+        self.parts: list[float] | None = None  # of a training line that the checkpoint interrupts
         self._directory, self._judge, self._spec = directory, judge, dataset.spec
         self._fingerprint = dataset.fingerprint()
         self._latest = Checkpoints(directory.latest, keep=2)
@@ -55,14 +56,16 @@ class Keeper:
         if resumed is None:
             return None
         state, notes = resumed
-        self.seconds = notes["seconds"]
+        self.seconds, self.parts = notes["seconds"], notes.get("metrics")
         self._judge.restore(notes["reactions"])
         log.info("resuming %s at step %d", self._directory.path, int(state.step))
         return state
 
-    def save_latest(self, step: int, state: TrainState) -> None:
-        """Starts to save a state to resume from."""
-        self._latest.save(step, state, self._notes())
+    def save_latest(self, step: int, state: TrainState, parts: list[float] | None = None) -> None:
+        """Starts to save a state to resume from, and the parts of a training line yet to be written."""
+        self._directory.sync_metrics()
+        notes = self._notes()
+        self._latest.save(step, state, notes if parts is None else {**notes, "metrics": parts})
 
     def save_best(self, step: int, state: TrainState, values: Mapping) -> None:
         """Saves the state with the best validation metrics so far; returns once it is on disk.

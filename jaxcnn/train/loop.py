@@ -55,6 +55,7 @@ class Run:
         self.engine = create_engine(step, state, self.experiment.recipe, self.feed, options)
         self.notify_start()
         self.engine.compile()
+        self.engine.go_on_from([self.keeper.parts])
 
     def restored_or_new(self) -> TrainState:
         """The state of the newest checkpoint, or that of step 0."""
@@ -109,9 +110,10 @@ class Run:
         with self._saved_if_an_observer_fails():
             self.history.steps(self.step)
         is_last = self.step == self.length.steps
-        self._save = preempted or is_last or self.experiment.checkpoint.due(self.step)
+        self._save = is_last or self.experiment.checkpoint.due(self.step)
         self._validate = is_last or self.experiment.eval.due(self.step)
-        return self._save or self._validate or self.experiment.log.due(self.step)
+        self._report = self._save or self._validate or self.experiment.log.due(self.step)
+        return self._report or preempted
 
     def review(self, reading: Reading) -> None:
         """Checks, evaluates, reports and saves, as due after the last steps.
@@ -119,7 +121,7 @@ class Run:
         Raises:
           DivergedError: the loss or the weights are no longer finite; the result says so.
         """
-        engine, save, validate = self.engine, self._save, self._validate
+        engine, save, validate = self.engine, self._save or self.preempted, self._validate
         seconds = time.perf_counter() - self._since
         self.keeper.seconds += seconds
         speed = (self.step - self._since_step) * self.length.batch_size / seconds
@@ -131,11 +133,14 @@ class Run:
         if validate or (save and not self.preempted):
             engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
         metrics = self._validation() if validate else None
-        with self._saved_if_an_observer_fails():
-            line = self.step, reading.values, speed, metrics, self.judge.scale
-            self.stopped = hosts.from_primary(lambda: self.history.lines(*line))
+        if self._report:
+            with self._saved_if_an_observer_fails():
+                line = self.step, reading.values, speed, metrics, self.judge.scale
+                self.stopped = hosts.from_primary(lambda: self.history.lines(*line))
         if save or self.over:
-            self.keeper.save_latest(self.step, engine.state)
+            self.keeper.save_latest(
+                self.step, engine.state, None if self._report else reading.parts
+            )
         self._since, self._since_step = time.perf_counter(), self.step
 
     def status(self) -> str:

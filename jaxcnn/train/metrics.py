@@ -1,11 +1,12 @@
 """Metrics, accumulated on the device and transferred only for a log line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from clu import metrics
 from jax.tree_util import Partial
 
@@ -138,10 +139,17 @@ class Divergence(metrics.Metric):
 
 
 class Reading(NamedTuple):
-    """The numbers of a training line, by name, and (step, learning rate) of a divergence."""
+    """The metrics of one trial, on the host.
+
+    Attributes:
+      values: the numbers of a training line, by name.
+      divergence: (step, learning rate), or None.
+      parts: what `TrainMetrics.of_parts` takes, for a checkpoint between two training lines.
+    """
 
     values: dict[str, float]
     divergence: tuple[int, float] | None
+    parts: list[float]
 
 
 @flax.struct.dataclass
@@ -162,6 +170,18 @@ class TrainMetrics:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
         never = jnp.full_like(zeros.divergence.step, NEVER)
         return zeros.replace(divergence=zeros.divergence.replace(step=never))
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Sequence[float]], like: "TrainMetrics") -> "TrainMetrics":
+        """The metrics that were read as these parts, of each trial; NumPy arrays.
+
+        Args:
+          like: metrics with the same structure, shapes and dtypes.
+        """
+        leaves, structure = jax.tree.flatten(like)
+        of_leaf = zip(leaves, zip(*parts, strict=True), strict=True)
+        arrays = [np.array(trials, leaf.dtype).reshape(leaf.shape) for leaf, trials in of_leaf]
+        return jax.tree.unflatten(structure, arrays)
 
     def merge(self, other: "TrainMetrics") -> "TrainMetrics":
         """The metrics of these steps followed by those of `other`."""
@@ -189,7 +209,7 @@ def _reading(metrics: TrainMetrics) -> Reading:
     values |= {name: float(value) for name, value in metrics.last_step.items()}
     step = int(metrics.divergence.step)
     diverged = None if step == NEVER else (step, float(metrics.divergence.learning_rate))
-    return Reading(values, diverged)
+    return Reading(values, diverged, [leaf.item() for leaf in jax.tree.leaves(metrics)])
 
 
 merge = jax.jit(lambda old, new: old.merge(new))

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxcnn.config import differences
 from jaxcnn.errors import UserError
 from jaxcnn.models.classifier import Classifier
+from jaxcnn.train.environment import environment, other_conditions
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.workdir import Workdir
 
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 # fingerprint.
 LOCATIONS = ("data.root", "data.path", "data.data_dir")
 FREE = (
-    "log.every", "checkpoint.every", "observers", "sharding", "processes.stuck_after", *LOCATIONS
+    "log.every", "checkpoint.every", "observers", "sharding", "reproducible",
+    "processes.stuck_after", *LOCATIONS,
 )  # fmt: skip
 
 
@@ -77,6 +79,25 @@ def check_same_replicas(former: int | None, model: Classifier, workdir: Workdir)
             f"statistics on each of {former} devices, and here the number is {model.replicas}; resume "
             f"it on {former}"
         )
+
+
+def check_conditions(config: ConfigDict, workdir: Workdir) -> None:
+    """Warns if a run is resumed where it may get other bits than where it began.
+
+    Raises:
+      UserError: it may, and config.reproducible is 'strict'.
+    """
+    former = workdir.read_environments()
+    others = other_conditions(former[-1], environment()) if former else []
+    if not others:
+        return
+    said = "; ".join(others)
+    if config.reproducible == "strict":
+        raise UserError(
+            f"config.reproducible='strict': the run in workdir={workdir.path} would go on under other "
+            f"conditions ({said}); resume it under the former ones, or with config.reproducible=warn"
+        )
+    log.warning("resuming under other conditions, so that numbers may differ by rounding: %s", said)
 
 
 def _differences(former: ConfigDict, config: ConfigDict) -> list[str]:

@@ -38,7 +38,7 @@ class SealedPath(AtomicRenameTemporaryPath):
 
 def seal(directory: Path) -> None:
     """Writes the digests of all files in a directory into it, and syncs all of it to disk."""
-    entries = sorted(directory.rglob("*"))
+    entries = sorted(path for path in directory.rglob("*") if path.name != _SEAL)
     files = {str(path.relative_to(directory)): _digest(path) for path in entries if path.is_file()}
     content = {"format": FORMAT, "files": files}
     for path in entries:

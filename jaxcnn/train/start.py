@@ -26,6 +26,7 @@ from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.resuming import (
     LOCATIONS,
+    check_conditions,
     check_continues,
     check_same_data,
     config_to_resume,
@@ -134,6 +135,8 @@ def opened(
     experiment = Experiment.of(config, dataset.spec, layout)
     check_trainable(config, experiment, dataset.spec, layout)
     resumes = not overwrite and hosts.from_primary(directory.has_checkpoint)
+    if resumes:
+        hosts.from_primary(lambda: check_conditions(config, directory))
     pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
     with (
         closing(

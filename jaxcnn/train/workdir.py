@@ -1,28 +1,23 @@
 """The directory of a run: config, environment, metrics, checkpoints and result."""
 
 import errno
-import importlib.metadata
 import json
+import logging
 import os
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from jaxcnn import hosts
 from jaxcnn.errors import UserError
-from jaxcnn.files import usable_path, write_text
+from jaxcnn.files import sync, usable_path, write_bytes, write_text
+from jaxcnn.train.environment import environment
 from jaxcnn.train.experiment import resolve
 
-_PACKAGES = (
-    "jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "ml-collections", "numpy",
-    "tensorflow", "tensorflow-cpu", "tensorflow-datasets", "scikit-learn",
-)  # fmt: skip
+log = logging.getLogger(__name__)
 
 
 class Workdir:
@@ -34,6 +29,7 @@ class Workdir:
         "result.json",
         "checkpoints",
         "metrics.jsonl",
+        "metrics.damaged",
         "tensorboard",
         "plots",
         "wandb",
@@ -54,6 +50,7 @@ class Workdir:
         self.config = self.path / "config.json"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.damaged_metrics = self.path / "metrics.damaged"
         self.result = self.path / "result.json"
         self.log = self.path / "log.txt"
         self.tensorboard = self.path / "tensorboard"
@@ -105,7 +102,7 @@ class Workdir:
         """The environment at each start of the run, in order."""
         if not self.environment.exists():
             return []
-        stored = json.loads(self.environment.read_text())
+        stored = _read_json(self.environment, list | dict)
         return [stored] if isinstance(stored, dict) else stored  # version 0.1.0 kept only the last
 
     def read_config(self) -> ConfigDict:
@@ -116,13 +113,7 @@ class Workdir:
         """
         if not self.config.exists():
             raise UserError(f"workdir={self.path} holds no run (there is no config.json in it)")
-        try:
-            stored = json.loads(self.config.read_text())
-        except ValueError as error:
-            raise UserError(f"{self.config} cannot be read: {error}") from error
-        if not isinstance(stored, dict):
-            raise UserError(f"{self.config} must hold a dictionary, not {type(stored).__name__}")
-        return resolve(ConfigDict(stored))
+        return resolve(ConfigDict(_read_json(self.config, dict)))
 
     def write_config(self, config: ConfigDict) -> None:
         _write_json(self.config, config.to_dict())
@@ -135,14 +126,56 @@ class Workdir:
         _write_json(self.result, result)
 
     def read_result(self) -> dict | None:
-        """The result of the run, or None if it has not ended."""
-        return json.loads(self.result.read_text()) if self.result.exists() else None
+        """The result of the run, or None if it has not ended.
+
+        Raises:
+          UserError: result.json cannot be read.
+        """
+        if not self.result.exists():
+            return None
+        result = _read_json(self.result, dict)
+        if "status" not in result:
+            raise UserError(f"{self.result} is not the result of a run: it has no 'status'")
+        return result
 
     def read_metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl, in order."""
+        """The lines of metrics.jsonl, in order; logs a warning if some cannot be read."""
         if not self.metrics.exists():
             return []
-        return list(map(json.loads, self.metrics.read_text().splitlines()))
+        lines, damaged = metric_lines(self.metrics.read_bytes())
+        if damaged:
+            count = len(lines) + len(damaged)
+            log.warning("%s: %d of %d lines cannot be read", self.metrics, len(damaged), count)
+        return [line for _, line in lines]
+
+    def sync_metrics(self) -> None:
+        """Blocks until the lines so far are on disk: a checkpoint relies on those before it."""
+        if self.metrics.exists():
+            sync(self.metrics)
+            sync(self.path)
+
+    def rewind_metrics(self, step: int) -> None:
+        """Removes the lines of metrics.jsonl after a step, and moves damaged ones to metrics.damaged.
+
+        A run that resumes writes the lines after its checkpoint again.
+        """
+        if not self.metrics.exists():
+            if step:
+                log.warning("%s is missing: the lines up to step %d are lost", self.metrics, step)
+            return
+        lines, damaged = metric_lines(self.metrics.read_bytes())
+        if damaged:
+            with self.damaged_metrics.open("ab") as file:
+                file.writelines(damaged)
+            log.warning(
+                "%s: %d of %d lines are damaged; moved to %s",
+                self.metrics,
+                len(damaged),
+                len(lines) + len(damaged),
+                self.damaged_metrics.name,
+            )
+        before = [raw for raw, line in lines if line["step"] <= step]
+        write_bytes(self.metrics, b"".join(before))
 
 
 class Onlooker(Workdir):
@@ -161,37 +194,39 @@ class Onlooker(Workdir):
     def write_result(self, result: Mapping) -> None:
         pass
 
+    def sync_metrics(self) -> None:
+        pass
 
-def environment() -> dict:
-    """The environment as JSON: versions, devices, git revision, command line."""
-    versions = {}
-    for package in _PACKAGES:
+
+def metric_lines(content: bytes) -> tuple[list[tuple[bytes, dict]], list[bytes]]:
+    """The lines of metrics.jsonl, each as it is stored and as a dictionary; and the damaged ones."""
+    lines, damaged = [], []
+    for raw in content.splitlines(keepends=True):
         try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-        "devices": [device.device_kind for device in jax.devices()],
-        "backend": jax.default_backend(),
-        "xla_flags": os.environ.get("XLA_FLAGS"),
-        "processes": hosts.count(),
-        "git_revision": _git_revision(),
-    }
+            line = json.loads(raw.decode())
+            whole = raw.endswith(b"\n") and type(line["step"]) is int and "split" in line
+        except (ValueError, TypeError, KeyError):
+            whole = False
+        if whole:
+            lines.append((raw, line))
+        else:
+            damaged.append(raw)
+    return lines, damaged
 
 
-def _git_revision() -> str | None:
-    """The commit of the checkout, with '-dirty' if files differ; None outside a checkout."""
-    folder = str(Path(__file__).parent)
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+def _read_json(path: Path, kind: type) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      UserError: it is damaged.
+    """
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
+        stored = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}; nothing was changed") from error
+    if not isinstance(stored, kind):
+        raise UserError(f"{path} must hold a dictionary, not {type(stored).__name__}")
+    return stored
 
 
 def _write_json(path: Path, value: Mapping | list) -> None:

@@ -55,8 +55,7 @@ def outcome(directory, like, states, log):
     try:
         restored = checkpoints.restore_newest(like)
     except UserError as error:
-        assert "\n" not in str(error)
-        return "refused"
+        return "refused" if "\n" not in str(error) else "refused at length"
     finally:
         checkpoints.close()
     state, notes = restored
@@ -90,5 +89,5 @@ def outcomes_of_flips(count, config, data, folder, log):
 def test_no_flipped_bit_is_silent(small_config, blobs, tmp_path, caplog):
     table = outcomes_of_flips(FLIPS, small_config, blobs, tmp_path, caplog)
     print(f"\n{FLIPS} flips: {dict(table)}")
-    assert table["SILENTLY WRONG"] == 0
+    assert table.keys() <= {"whole", "the one before it", "refused"}
     assert sum(table.values()) == FLIPS

@@ -1,3 +1,7 @@
+import functools
+import json
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,7 +38,7 @@ def train_metrics(step, loss, finite=True):
 
 def test_means_run_over_all_examples_that_count():
     merged = merge(train_metrics(1, [1.0, 2.0, 99.0]), train_metrics(2, [3.0, 6.0, 99.0]))
-    ((values, divergence),) = merged.read()
+    ((values, divergence, parts),) = merged.read()
     assert values == {
         "loss": 3.0,
         "accuracy": 0.5,
@@ -42,13 +46,27 @@ def test_means_run_over_all_examples_that_count():
         "grad_norm": 2.0,
     }
     assert divergence is None
+    assert len(parts) == len(jax.tree.leaves(merged))
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_metrics_that_are_read_and_made_of_their_parts_go_on_with_the_same_bits(trials):
+    first = [train_metrics(number, [0.1 * number, 0.7, 99.0]) for number in range(1, 4)]
+    second = train_metrics(4, [1 / 3, 1 / 7, 99.0])
+    if trials > 1:
+        first = [jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, 3 * leaf]), m) for m in first]
+        second = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), second)
+    so_far = functools.reduce(merge, first)
+    parts = json.loads(json.dumps([reading.parts for reading in so_far.read()]))
+    again = TrainMetrics.of_parts(parts, jax.eval_shape(lambda: second))
+    assert merge(again, second).read() == merge(so_far, second).read()
 
 
 def test_the_first_step_that_is_not_finite_is_kept():
     merged = train_metrics(1, [1.0, 2.0, 3.0])
     for step in (2, 3, 4):
         merged = merge(merged, train_metrics(step, [1.0, 2.0, 3.0], finite=step == 2))
-    ((_, divergence),) = merged.read()
+    ((_, divergence, _),) = merged.read()
     assert divergence == (3, pytest.approx(0.3))
 
 

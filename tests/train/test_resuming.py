@@ -8,6 +8,7 @@ import pytest
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.seal import seal
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
@@ -140,6 +141,7 @@ def test_statistics_of_each_device_need_the_same_number_of_devices(
     said = json.loads(notes.read_text())
     assert said["replicas"] == 1
     notes.write_text(json.dumps({**said, "replicas": 8}))
+    seal(notes.parent.parent)
     if mode == "sync":
         assert train(small_config, tmp_path, dataset=blobs)["status"] == "completed"
         return

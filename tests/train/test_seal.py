@@ -27,7 +27,9 @@ def test_no_flipped_bit_is_silent(small_config, blobs, tmp_path, caplog):
 
 def test_every_file_is_sealed(sealed):
     content = json.loads((sealed / "3" / "seal.json").read_text())
-    files = {str(path.relative_to(sealed / "3")) for path in (sealed / "3").rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(sealed / "3")) for path in (sealed / "3").rglob("*") if path.is_file()
+    }
     # Orbax adds a file that says only that it is there.
     assert files - set(content["files"]) == {"seal.json", "commit_success.txt"}
     assert content["format"] == FORMAT

@@ -8,7 +8,7 @@ from jaxcnn.train.experiment import resolve
 from jaxcnn.train.observers import Start
 from jaxcnn.train.observers.files import MetricsFile
 from jaxcnn.train.resuming import check_same_run
-from jaxcnn.train.workdir import Workdir, environment
+from jaxcnn.train.workdir import Workdir
 
 pytestmark = pytest.mark.fast
 
@@ -64,17 +64,56 @@ def test_the_metrics_after_a_resumed_step_are_removed(workdir):
     assert workdir.read_metrics()[1] == {"step": 2, "epoch": 0.2, "split": "train", "loss": 0.5}
 
 
-def test_environment():
-    values = environment()
-    assert values["versions"]["flax"]
-    assert values["devices"]
-    assert values["command"]
-    json.dumps(values)
+BAD_LINES = [
+    b'{"step": 2, "epoch": 0.2, "spl',
+    b"\0\0\0\0\0\0\n",
+    b'{"step": 2, "split": "tr\xff\xfein"}\n',
+    b"[1, 2]\n",
+    b'{"step": "2", "split": "train"}\n',
+    b'{"split": "train"}\n',
+    b"\n",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+def test_a_bad_line_is_set_aside_and_the_run_goes_on(workdir, caplog, bad):
+    good = [b'{"step": %d, "split": "train", "loss": 1.0}\n' % step for step in (1, 2, 3)]
+    lines = [good[0], bad, *good[1:]] if bad.endswith(b"\n") else [*good, bad]
+    workdir.metrics.write_bytes(b"".join(lines))
+    assert [line["step"] for line in workdir.read_metrics()] == [1, 2, 3]
+    assert f"{workdir.metrics}: 1 of 4 lines cannot be read" in caplog.text
+    writer = MetricsFile(workdir)
+    writer.on_start(start_at(2))
+    writer.close()
+    assert workdir.metrics.read_bytes() == good[0] + good[1]
+    assert workdir.damaged_metrics.read_bytes() == bad
+    assert f"{workdir.metrics}: 1 of 4 lines are damaged; moved to metrics.damaged" in caplog.text
+
+
+def test_lost_metrics_are_missed(workdir, caplog):
+    MetricsFile(workdir).on_start(start_at(0))
+    assert not caplog.text
+    workdir.metrics.unlink()
+    MetricsFile(workdir).on_start(start_at(20))
+    assert f"{workdir.metrics} is missing: the lines up to step 20 are lost" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"3", b"\xff\0", b"[" * 100_000])
+@pytest.mark.parametrize("name", ["config", "result", "environment"])
+def test_a_garbled_file_is_one_line_and_nothing_is_removed(workdir, name, content):
+    path = getattr(workdir, name)
+    path.write_bytes(content)
+    read = getattr(workdir, "read_environments" if name == "environment" else f"read_{name}")
+    with pytest.raises(UserError, match=f"^{path} (cannot be read|must hold)") as raised:
+        read()
+    assert "\n" not in str(raised.value)
+    assert path.read_bytes() == content
 
 
 def test_a_config_of_an_earlier_version_is_completed(small_config, tmp_path):
     """As it was before `data.placement` and `data.statistics` were settings."""
     workdir = Workdir(tmp_path / "run")
+    small_config.data.placement = "host"
     config = resolve(small_config)
     workdir.create(config, overwrite=False)
     stored = json.loads(workdir.config.read_text())

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from jaxcnn.files import write_text
 from jaxcnn.plots.curves import draw_curves
 from jaxcnn.train.observers.base import Observer, Start
 from jaxcnn.train.workdir import Workdir
@@ -17,13 +16,8 @@ class MetricsFile(Observer):
 
     def on_start(self, start: Start) -> None:
         """Removes the lines after the starting step, which the run writes again."""
-        path = self._workdir.metrics
-        if path.exists():
-            lines = path.read_text().splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]
-            before = [line for line in whole if json.loads(line)["step"] <= start.step]
-            write_text(path, "".join(before))
-        self._file = path.open("a")
+        self._workdir.rewind_metrics(start.step)
+        self._file = self._workdir.metrics.open("a")
 
     def on_log(self, line: dict) -> None:
         self._write(line)
