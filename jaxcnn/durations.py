@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -82,6 +83,35 @@ class Every:
     def next_after(self, step: int) -> int:
         """The next step at which it is due."""
         return max(step + 1, math.ceil((step // self.period + 1) * self.period))
+
+
+class Due(NamedTuple):
+    """What is due after a step; a training line is, whenever one of the others is."""
+
+    line: bool
+    validation: bool
+    save: bool
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """When a run of so many steps writes a training line, evaluates and saves."""
+
+    steps: int
+    log: Every
+    eval: Every
+    checkpoint: Every
+
+    def next_after(self, step: int) -> int:
+        """The next step after which something is due."""
+        events = self.log, self.eval, self.checkpoint
+        return min(self.steps, *(event.next_after(step) for event in events))
+
+    def due(self, step: int) -> Due:
+        """What is due after a step; everything after the last one."""
+        last = step == self.steps
+        validation, save = (last or event.due(step) for event in (self.eval, self.checkpoint))
+        return Due(validation or save or self.log.due(step), validation, save)
 
 
 @dataclass(frozen=True)

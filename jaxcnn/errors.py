@@ -8,8 +8,10 @@ class UserError(Exception):
     """An error that the user can fix.
 
     The message is one line that names the setting or file, its value and the valid values. The
-    command line prints it without a traceback and exits with code 1.
+    command line prints it without a traceback and exits with `exit_code`.
     """
+
+    exit_code = 1
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:

@@ -15,18 +15,23 @@ _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0 success, 75 preempted and resumable, 1 error."""
+    """Runs a command; returns the exit code.
+
+    0: success. 1: an error. 75: preempted, the same command resumes the run. 76: the run diverged, and
+    the same command would repeat that.
+    """
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in any encoding
         stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jaxcnn").setLevel(logging.INFO)
     options: list[str] = []  # of the command, filled in by _parse
+    code = 1
     try:
         arguments = _parse(sys.argv[1:] if argv is None else argv, options)
         _set_loudness(arguments)
         return arguments.command(arguments) or 0
     except UserError as error:
-        message = _with_dashes(str(error), options)
+        message, code = _with_dashes(str(error), options), error.exit_code
     except BrokenPipeError:  # as in `jaxcnn optimizers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -40,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         message = f"the disk is full ({reason}); free some space, then run this again"
     # In one piece: a library's thread may write to the terminal at the same moment.
     sys.stderr.write(f"jaxcnn: error: {message}\n")
-    return 1
+    return code
 
 
 def _set_loudness(arguments: argparse.Namespace) -> None:

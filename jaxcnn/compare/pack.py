@@ -183,8 +183,8 @@ class Lane:
         )
 
     def peek(self) -> list[Reading]:
-        """Returns the trial's metrics since they were read last."""
-        return [self._engine.peek()[self._number]]
+        """Returns the trial's metrics since they were read last; [] if there are none."""
+        return self._engine.peek()[self._number : self._number + 1]
 
     def learning_rate(self) -> float:
         """Returns the learning rate of the trial's last step."""
@@ -242,6 +242,11 @@ def train_pack(runs: Sequence[Run], way: str, layout: PackLayout, size: int) -> 
     Raises:
       UserError: the checkpoints are of different steps.
     """
+    if any(run.config.train.on_divergence == "rollback" for run in runs):
+        raise UserError(
+            f"config.train.on_divergence='rollback': a trial of way={way!r} cannot go back without the "
+            "others of its program; use way='sequential', or on_divergence='stop'"
+        )
     states = [run.restored_or_new() for run in runs]
     if len({run.step for run in runs}) > 1:
         steps = ", ".join(f"{run.directory.path}: {run.step}" for run in runs)
@@ -270,10 +275,11 @@ def _ends(run: Run, reading: Reading) -> bool:
     """Reviews a run after a step with an event; finishes the run if it is over."""
     try:
         run.review(reading)
-    except DivergedError:  # its result is already written
+        if run.over:
+            run.finish(run.status())
+    except DivergedError:
+        run.finish("diverged")
         return True
-    if run.over:
-        run.finish(run.status())
     return run.over
 
 

@@ -72,6 +72,10 @@ _DEFAULTS = {
         "duration": "10 epochs",
         "global_batch_size": 128,
         "microbatches": 1,  # parts of a batch, processed one after the other
+        # When the loss or the weights become NaN or infinite: 'stop', or 'rollback', to the newest
+        # checkpoint with half the learning rate, at most max_rollbacks times.
+        "on_divergence": "stop",
+        "max_rollbacks": 3,
     },
     "eval": {"every": "1 epoch", "global_batch_size": 500},
     "early_stopping": {
@@ -141,6 +145,8 @@ LIMITS = {
     "optimizer.lookahead_step_size": UP_TO_1,
     "train.global_batch_size": AT_LEAST_1,
     "train.microbatches": AT_LEAST_1,
+    "train.on_divergence": one_of(("stop", "rollback")),
+    "train.max_rollbacks": AT_LEAST_0,
     "eval.global_batch_size": AT_LEAST_1,
     "early_stopping.patience": AT_LEAST_0,
     "early_stopping.min_delta": AT_LEAST_0,

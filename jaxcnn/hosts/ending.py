@@ -1,7 +1,7 @@
 """How processes end together: what happens to one is told to all, and none waits for one that is gone.
 
-Exit codes are those of the command line: 1 after an error; 75 where the same command resumes the run,
-after a signal, or because another process is gone or stuck.
+Exit codes are those of the command line: 1 after an error, 76 after a divergence; 75 where the same
+command resumes the run, after a signal, or because another process is gone or stuck.
 """
 
 import atexit
@@ -63,7 +63,7 @@ def together(stuck_after: float | None = None) -> Iterator[None]:
         barrier("end")
         watch.over = True
     except UserError as error:
-        _fail(watch, str(error))
+        _fail(watch, str(error), error.exit_code)
         raise
     except BaseException as error:
         if isinstance(error, RuntimeError):  # of a connection, perhaps: another process knows why
@@ -108,15 +108,15 @@ def part() -> None:
     jax.distributed.shutdown()
 
 
-def _fail(watch: "_Watch", message: str) -> None:
+def _fail(watch: "_Watch", message: str, code: int = _ERROR) -> None:
     """Tells the others of this process's error, or obeys if another one was first."""
     watch.over = True
     me = index()
-    told = _tell({"process": me, "message": message, "code": _ERROR})
+    told = _tell({"process": me, "message": message, "code": code})
     if told["process"] != me and not (primary() and told["message"] == message):
         _obey(told)
     _ending.acquire()
-    atexit.register(leave, _ERROR)  # before jax's own, which waits for the others
+    atexit.register(leave, code)  # before jax's own, which waits for the others
 
 
 def _tell(end: dict) -> dict:

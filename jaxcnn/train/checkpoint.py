@@ -8,8 +8,9 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import orbax.checkpoint as ocp
 
 from jaxcnn import hosts
 from jaxcnn.errors import UserError
-from jaxcnn.train.seal import FORMAT, BrokenSeal, SealedPath, check_format, check_seal
+from jaxcnn.train.damage import DamagedError, raise_if_out_of_reach, what_is_wrong
+from jaxcnn.train.seal import FORMAT, SealedPath, check_format, check_seal
 from jaxcnn.train.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -36,26 +38,30 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 logging.getLogger("absl").addFilter(_is_news)
 
-# What a storage that is out of reach says. A damaged checkpoint lacks files, or has others in them.
-_OUT_OF_REACH = ("PERMISSION_DENIED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
-_OF_DAMAGE = FileNotFoundError, NotADirectoryError, IsADirectoryError
-
-
-class DamagedError(UserError):
-    """No checkpoint of a run can be read."""
-
 
 class Checkpoints:
-    """The checkpoints in one directory, each a state and its notes (a JSON dictionary)."""
+    """The checkpoints in one directory, each a state and its notes (a JSON dictionary).
 
-    def __init__(self, directory: Path, keep: int, read_only: bool = False):
-        self.directory = directory.absolute()
+    Args:
+      keep: how many of the newest.
+      scheduled: whether a step's checkpoint is one that the config asks for, and not due to an
+        interruption; the newest of these is kept too.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        keep: int,
+        read_only: bool = False,
+        scheduled: Callable[[int], bool] = lambda step: True,
+    ):
+        self.directory, self._scheduled = directory.absolute(), scheduled
         if not read_only:
             hosts.from_primary(lambda: self.directory.mkdir(parents=True, exist_ok=True))
         self._open = ExitStack()
         self._path = self._open.enter_context(_plain_path(self.directory))
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep, read_only=read_only,
+            preservation_policy=None if read_only else _Kept(keep, scheduled), read_only=read_only,
             create=False, save_interval_steps=0 if read_only else 1,
             temporary_path_class=SealedPath,
             multiprocessing_options=_among_processes(directory.name),
@@ -65,6 +71,10 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps that have a complete checkpoint, in order."""
         return sorted(self._manager.all_steps())
+
+    def last_scheduled(self) -> int | None:
+        """The newest step whose checkpoint the config asks for; None if there is none."""
+        return max(filter(self._scheduled, self.steps()), default=None)
 
     def save(self, step: int, state: TrainState, notes: dict) -> None:
         """Starts to save; an existing checkpoint of this step, which is equal, is not replaced."""
@@ -108,7 +118,7 @@ class Checkpoints:
                 self._path / str(step) / "state", args=args
             )
         except Exception as error:
-            self._raise_if_out_of_reach(step, error)
+            raise_if_out_of_reach(self.directory / str(step), error)
             raise
 
     def restore_parts(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +142,7 @@ class Checkpoints:
                 self._path / str(step) / "state", args=args
             )
         except Exception as error:
-            self._raise_if_out_of_reach(step, error)
+            raise_if_out_of_reach(self.directory / str(step), error)
             raise
 
     def restore_newest(
@@ -176,7 +186,7 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as error:
-            self._raise_if_out_of_reach(step, error)
+            raise_if_out_of_reach(self.directory / str(step), error)
             log.warning(
                 "checkpoint %s is damaged (%s); going back to the one before it",
                 self.directory / str(step),
@@ -187,6 +197,16 @@ class Checkpoints:
     def set_all_aside(self) -> None:
         """Renames every checkpoint to 'STEP.damaged'."""
         self._set_aside(hosts.from_primary(self.steps))
+
+    def discard_after(self, step: int) -> None:
+        """Removes the checkpoints of later steps, which a run that goes back will reach otherwise."""
+
+        def remove() -> None:
+            for later in filter(lambda known: known > step, self.steps()):
+                shutil.rmtree(self.directory / str(later))
+
+        hosts.from_primary(remove)
+        self._manager.reload()
 
     def wait(self) -> None:
         """Blocks until everything is on disk; raises any error of saving."""
@@ -227,25 +247,19 @@ class Checkpoints:
                 "it was not changed"
             )
 
-    def _raise_if_out_of_reach(self, step: int, error: Exception) -> None:
-        """Raises UserError if a checkpoint may be intact but cannot be read at present."""
-        said = str(error)
-        if (isinstance(error, OSError) and not isinstance(error, _OF_DAMAGE)) or isinstance(
-            error, MemoryError
-        ):
-            reason = getattr(error, "strerror", None) or said or type(error).__name__
-        elif any(word in said for word in _OUT_OF_REACH):
-            reason = next(word for word in _OUT_OF_REACH if word in said).replace("_", " ").lower()
-        else:
-            return
-        raise UserError(
-            f"{self.directory / str(step)} cannot be read: {reason}; nothing was changed"
-        ) from error
 
+@dataclass(frozen=True)
+class _Kept:
+    """Which checkpoints Orbax keeps (its `PreservationPolicy`): the newest, and the last scheduled."""
 
-def what_is_wrong(error: Exception) -> str:
-    """Why a checkpoint is damaged, for a message."""
-    return str(error) if isinstance(error, BrokenSeal) else type(error).__name__
+    newest: int
+    scheduled: Callable[[int], bool]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*sorted(steps)[-self.newest :], max(filter(self.scheduled, steps), default=None)}
+        return [step in kept for step in steps]
 
 
 def _among_processes(name: str) -> ocp.options.MultiprocessingOptions:

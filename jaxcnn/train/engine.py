@@ -85,8 +85,8 @@ class Engine:
         return taken
 
     def peek(self) -> list[Reading]:
-        """Transfers the metrics of the steps since the last `read` from the device."""
-        return self._metrics.read()
+        """Transfers the metrics of the steps since the last `read` from the device; [] of none."""
+        return self._metrics.read() if self._metrics is not None else []
 
     def read(self) -> list[Reading]:
         """Like `peek`; begins new metrics."""

@@ -16,7 +16,7 @@ from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.data.feeding.preparation import pixels_of
 from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.data.spec import DataSpec
-from jaxcnn.durations import Every, RunLength
+from jaxcnn.durations import Agenda, Every, RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.models import MODELS, create_model
@@ -84,7 +84,7 @@ class Experiment:
       recipe: how the model is trained.
       augmentations: applied to training images, in order.
       rules: for the log, which parameters decay, are frozen or have a separate learning rate.
-      log, eval, checkpoint: the steps at which each is due.
+      agenda: the steps at which something is due.
       compiler_options: of the steps of training and evaluation.
     """
 
@@ -94,9 +94,7 @@ class Experiment:
     augmentations: tuple
     length: RunLength
     rules: tuple[str, ...]
-    log: Every
-    eval: Every
-    checkpoint: Every
+    agenda: Agenda
     compiler_options: Mapping[str, Any] | None
 
     @classmethod
@@ -123,9 +121,7 @@ class Experiment:
             augmentations=augmentations,
             length=length,
             rules=rules,
-            log=every("log"),
-            eval=every("eval"),
-            checkpoint=every("checkpoint"),
+            agenda=Agenda(length.steps, every("log"), every("eval"), every("checkpoint")),
             compiler_options=compiler_options(config.deterministic, layout.platform),
         )
 

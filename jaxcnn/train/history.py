@@ -73,6 +73,11 @@ class History:
             raise errors[0]
         return any(answers)
 
+    def rollback(self, step: int, diverged_at: int, scale: float) -> None:
+        """Reports that a run which diverged goes back to a step."""
+        found = {"diverged_at": diverged_at, "learning_rate_scale": scale}
+        self._tell("on_rollback", self._line(step, "rollback", found))
+
     def end(self, result: dict) -> None:
         self._tell("on_end", result)
 

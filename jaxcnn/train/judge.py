@@ -1,5 +1,7 @@
 """Decisions from validation metrics: best checkpoint, plateau reductions, early stopping."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -13,7 +15,17 @@ from jaxcnn.train.metrics import HIGHER_IS_BETTER, is_better
 
 
 class DivergedError(UserError):
-    """The loss, the gradient or the weights are no longer finite."""
+    """The loss, the gradient or the weights are no longer finite.
+
+    Attributes:
+      step: the first at which this was seen.
+    """
+
+    exit_code = 76  # a scheduler that restarts on 75 does not repeat it
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 class Verdict(NamedTuple):
@@ -74,6 +86,12 @@ class Judge:
             self._plateau = ReduceOnPlateau(**state["plateau"])
         if self._stopping:
             self._stopping = EarlyStopping(**state["early_stopping"])
+
+
+def non_finite_loss(evaluated: Mapping[str, Mapping]) -> str | None:
+    """'the validation loss', or that of another split, if it is not finite."""
+    wrong = (split for split, values in evaluated.items() if not math.isfinite(values["loss"]))
+    return next((f"the {split} loss" for split in wrong), None)
 
 
 def divergence_advice(what: str, step: int, learning_rate: float, saved: int | None) -> str:

@@ -1,15 +1,19 @@
 """The checkpoints of a run: latest and best states, with notes for using them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from jaxcnn import hosts
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.layout import Layout
-from jaxcnn.train.checkpoint import Checkpoints, DamagedError
+from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.damage import DamagedError
+from jaxcnn.train.engine import Engine
 from jaxcnn.train.experiment import Experiment
-from jaxcnn.train.judge import Judge
+from jaxcnn.train.judge import DivergedError, Judge, divergence_advice
 from jaxcnn.train.resuming import check_same_data, check_same_replicas
 from jaxcnn.train.state import (
     TrainState,
@@ -35,9 +39,12 @@ class Keeper:
     ):
         self.seconds = 0.0  # of training, over all starts of the run
         self.parts: list[float] | None = None  # of a training line that the checkpoint interrupts
+        self.rollbacks = 0  # so far
         self._directory, self._judge, self._spec = directory, judge, dataset.spec
         self._fingerprint = dataset.fingerprint()
-        self._latest = Checkpoints(directory.latest, keep=2)
+        self._latest = Checkpoints(
+            directory.latest, keep=2, scheduled=lambda step: experiment.agenda.due(step).save
+        )
         self._best = Checkpoints(directory.best, keep=1)
         self._batch_size = experiment.length.batch_size
         model, recipe = experiment.model, experiment.recipe
@@ -57,6 +64,7 @@ class Keeper:
             return None
         state, notes = resumed
         self.seconds, self.parts = notes["seconds"], notes.get("metrics")
+        self.rollbacks = notes.get("rollbacks", 0)
         self._judge.restore(notes["reactions"])
         log.info("resuming %s at step %d", self._directory.path, int(state.step))
         return state
@@ -67,6 +75,19 @@ class Keeper:
         notes = self._notes()
         self._latest.save(step, state, notes if parts is None else {**notes, "metrics": parts})
 
+    @contextmanager
+    def saved_on_error(self, step: int, engine: Engine) -> Iterator[None]:
+        """A context for the observers: an exception in it leaves a checkpoint of the step."""
+        try:
+            yield
+        except Exception:
+            if hosts.count() > 1:  # the others do not know, and a save is everyone's
+                raise
+            parts = next((reading.parts for reading in engine.peek()), None)
+            self.save_latest(step, engine.state, parts)
+            self.wait()
+            raise
+
     def save_best(self, step: int, state: TrainState, values: Mapping) -> None:
         """Saves the state with the best validation metrics so far; returns once it is on disk.
 
@@ -74,6 +95,24 @@ class Keeper:
         """
         self._best.save(step, state, {**self._notes(), "validation": dict(values)})
         self._best.wait()
+
+    def discard_after_scheduled(self) -> None:
+        """Removes what is newer than the newest checkpoint that the config asks for."""
+        self.wait()
+        step = self._latest.last_scheduled() or 0
+        for checkpoints in (self._latest, self._best):
+            checkpoints.discard_after(step)
+
+    @property
+    def learning_rate_scale(self) -> float | None:
+        """The factor of a plateau and of rollbacks on the schedule; None without either."""
+        if self._judge.scale is None and not self.rollbacks:
+            return None
+        return (self._judge.scale or 1.0) * 0.5**self.rollbacks
+
+    def divergence(self, what: str, step: int, learning_rate: float) -> DivergedError:
+        """The error for a loss or array that is no longer finite."""
+        return DivergedError(divergence_advice(what, step, learning_rate, self.latest_step()), step)
 
     def latest_step(self) -> int | None:
         steps = self._latest.steps()
@@ -122,6 +161,7 @@ class Keeper:
         """The notes of a checkpoint: everything needed to use it without the data."""
         return {
             "seconds": self.seconds,
+            "rollbacks": self.rollbacks,
             "reactions": self._judge.state(),
             "data": self._spec.to_json(),
             "fingerprint": self._fingerprint,

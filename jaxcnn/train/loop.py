@@ -1,9 +1,7 @@
 """The training loop."""
 
-import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,11 +13,12 @@ from jaxcnn.train.engine import create_engine
 from jaxcnn.train.evaluate import Evaluator
 from jaxcnn.train.experiment import Experiment, create_feed
 from jaxcnn.train.history import History
-from jaxcnn.train.judge import DivergedError, Judge, divergence_advice
+from jaxcnn.train.judge import DivergedError, Judge, non_finite_loss
 from jaxcnn.train.keeping import Keeper
 from jaxcnn.train.metrics import Reading
 from jaxcnn.train.observers import Start
 from jaxcnn.train.preemption import Preemption
+from jaxcnn.train.rollback import roll_back
 from jaxcnn.train.state import TrainState, evaluation_variables, init_state, non_finite
 from jaxcnn.train.step import make_train_step
 from jaxcnn.train.workdir import Workdir
@@ -39,13 +38,11 @@ class Run:
         pretrained: Mapping | None = None,
     ):
         self.config, self.dataset, self.experiment = config, dataset, experiment
-        self.pretrained = pretrained
-        self.layout, self.directory, self.length = layout, directory, experiment.length
+        self.layout, self.directory, self.pretrained = layout, directory, pretrained
         self.feed = create_feed(config, dataset, experiment, layout)
         self.evaluator = Evaluator(experiment, self.feed, config.eval.global_batch_size)
-        self.judge = Judge(config, experiment.schedule)
         self.history = History(observers, experiment.length)
-        self.preempted = self.stopped = False
+        self.length, self.preempted, self.stopped = experiment.length, False, False
 
     def begin(self) -> None:
         """Restores or initialises the state, notifies the observers and compiles the step."""
@@ -60,6 +57,7 @@ class Run:
     def restored_or_new(self) -> TrainState:
         """The state of the newest checkpoint, or that of step 0."""
         experiment, spec, layout = self.experiment, self.dataset.spec, self.layout
+        self.judge = Judge(self.config, experiment.schedule)
         self.keeper = Keeper(self.directory, self.dataset, experiment, layout, self.judge)
         state = self.keeper.resumed()
         if state is None:
@@ -76,19 +74,38 @@ class Run:
             devices=self.layout.replicas, rules=self.experiment.rules,
         )  # fmt: skip
         self.stopped = hosts.from_primary(lambda: self.history.start(start))
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Measures the speed from this step on."""
         self._since, self._since_step = time.perf_counter(), self.step
+
+    def complete(self) -> dict:
+        """Trains, evaluates the weights and writes the result, which it returns.
+
+        Raises:
+          DivergedError: the loss or the weights are no longer finite; the result says so.
+        """
+        try:
+            return self.finish(self.train())
+        except DivergedError:
+            self.finish("diverged")
+            raise
 
     def train(self) -> str:
         """Trains until the run ends or is stopped; returns its status."""
         with Preemption() as preemption:
             vote = hosts.Vote()
             self.engine.start(self.step)
-            self._since = time.perf_counter()
+            self.restart_clock()
             while not self.over:
                 taken = self.engine.advance(self.next_event() - self.step)
                 if self.arrive(taken, vote.cast(preemption.requested)):
                     (reading,) = self.engine.read()
-                    self.review(reading)
+                    try:
+                        self.review(reading)
+                    except DivergedError as error:
+                        roll_back(self, error)
             self.preempted = hosts.any_of(preemption.requested)
         self.engine.close()
         return self.status()
@@ -101,47 +118,42 @@ class Run:
 
     def next_event(self) -> int:
         """The next step at which something is due."""
-        events = self.experiment.log, self.experiment.eval, self.experiment.checkpoint
-        return min(self.length.steps, *(event.next_after(self.step) for event in events))
+        return self.experiment.agenda.next_after(self.step)
 
     def arrive(self, taken: int, preempted: bool) -> bool:
-        """Counts steps that were taken; returns whether anything is due after them."""
+        """Counts steps that were taken; returns whether anything is to be done after them."""
         self.step, self.preempted = self.step + taken, preempted
-        with self._saved_if_an_observer_fails():
+        with self.keeper.saved_on_error(self.step, self.engine):
             self.history.steps(self.step)
-        is_last = self.step == self.length.steps
-        self._save = is_last or self.experiment.checkpoint.due(self.step)
-        self._validate = is_last or self.experiment.eval.due(self.step)
-        self._report = self._save or self._validate or self.experiment.log.due(self.step)
-        return self._report or preempted
+        self._due = self.experiment.agenda.due(self.step)
+        return self._due.line or preempted
 
     def review(self, reading: Reading) -> None:
         """Checks, evaluates, reports and saves, as due after the last steps.
 
         Raises:
-          DivergedError: the loss or the weights are no longer finite; the result says so.
+          DivergedError: the loss or the weights are no longer finite.
         """
-        engine, save, validate = self.engine, self._save or self.preempted, self._validate
+        engine, due, save = self.engine, self._due, self._due.save or self.preempted
         seconds = time.perf_counter() - self._since
         self.keeper.seconds += seconds
         speed = (self.step - self._since_step) * self.length.batch_size / seconds
         if reading.divergence:
-            raise self._divergence("the loss", *reading.divergence)
-        if (save or validate) and (array := hosts.first_of(non_finite(engine.state))):
-            raise self._divergence(array, self.step, engine.learning_rate())
+            raise self.keeper.divergence("the loss", *reading.divergence)
+        if (save or due.validation) and (array := hosts.first_of(non_finite(engine.state))):
+            raise self.keeper.divergence(array, self.step, engine.learning_rate())
         # A preempted run keeps the statistics of its last evaluation.
-        if validate or (save and not self.preempted):
+        if due.validation or (save and not self.preempted):
             engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
-        metrics = self._validation() if validate else None
-        if self._report:
-            with self._saved_if_an_observer_fails():
-                line = self.step, reading.values, speed, metrics, self.judge.scale
+        metrics = self._validation() if due.validation else None
+        if due.line:
+            with self.keeper.saved_on_error(self.step, self.engine):
+                line = self.step, reading.values, speed, metrics, self.keeper.learning_rate_scale
                 self.stopped = hosts.from_primary(lambda: self.history.lines(*line))
         if save or self.over:
-            self.keeper.save_latest(
-                self.step, engine.state, None if self._report else reading.parts
-            )
-        self._since, self._since_step = time.perf_counter(), self.step
+            parts = None if due.line else reading.parts
+            self.keeper.save_latest(self.step, engine.state, parts)
+        self.restart_clock()
 
     def status(self) -> str:
         """Waits for the checkpoints; returns why training ended."""
@@ -151,17 +163,6 @@ class Run:
         early = self.judge.should_stop
         return "early_stopped" if early else "stopped" if self.stopped else "preempted"
 
-    @contextmanager
-    def _saved_if_an_observer_fails(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception:
-            if hosts.count() > 1:  # the others do not know, and a save is everyone's
-                raise
-            self.keeper.save_latest(self.step, self.engine.state)
-            self.keeper.wait()
-            raise
-
     def _validation(self) -> tuple[dict, bool] | None:
         """Evaluates on the validation split; returns the metrics and whether they are the best."""
         if "validation" not in self.dataset.splits:
@@ -170,7 +171,7 @@ class Run:
         self._require_finite({"validation": values})
         verdict = self.judge.judge(values, self.step > self.length.warmup)
         if verdict.reduce:
-            self.engine.scale_learning_rate(self.judge.scale)
+            self.engine.scale_learning_rate(self.keeper.learning_rate_scale)
         if verdict.best:
             self.keeper.save_best(self.step, self.engine.state, values)
         return values, verdict.best
@@ -195,11 +196,5 @@ class Run:
                 getattr(self, part).close()
 
     def _require_finite(self, evaluated: Mapping[str, dict]) -> None:
-        for split, values in evaluated.items():
-            if not math.isfinite(values["loss"]):
-                rate = self.engine.learning_rate()
-                raise self._divergence(f"the {split} loss", self.step, rate)
-
-    def _divergence(self, what: str, step: int, rate: float) -> DivergedError:
-        self.finish("diverged")
-        return DivergedError(divergence_advice(what, step, rate, self.keeper.latest_step()))
+        if what := non_finite_loss(evaluated):
+            raise self.keeper.divergence(what, self.step, self.engine.learning_rate())

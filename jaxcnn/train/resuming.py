@@ -12,6 +12,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.train.environment import environment, other_conditions
 from jaxcnn.train.experiment import Experiment
+from jaxcnn.train.judge import DivergedError
 from jaxcnn.train.workdir import Workdir
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 LOCATIONS = ("data.root", "data.path", "data.data_dir")
 FREE = (
     "log.every", "checkpoint.every", "observers", "sharding", "reproducible",
-    "processes.stuck_after", *LOCATIONS,
+    "train.on_divergence", "train.max_rollbacks", "processes.stuck_after", *LOCATIONS,
 )  # fmt: skip
 
 
@@ -43,6 +44,25 @@ def finished(workdir: Workdir) -> dict | None:
     """The result of the run in a workdir if it has finished, else None."""
     result = workdir.read_result()
     return result if result and result["status"] in ("completed", "early_stopped") else None
+
+
+def check_not_diverged(former: ConfigDict, config: ConfigDict, workdir: Workdir) -> None:
+    """Refuses to repeat a run that diverged, unless it may go back further now.
+
+    Raises:
+      DivergedError: it would diverge again.
+    """
+    result = workdir.read_result()
+    if result is None or result["status"] != "diverged":
+        return
+    settings = [(each.train.on_divergence, each.train.max_rollbacks) for each in (former, config)]
+    if settings[0] == settings[1]:
+        raise DivergedError(
+            f"workdir={workdir.path} holds a run that diverged at step {result['steps']}, as it would "
+            "again; change the config and use another workdir, or overwrite=True, or go on from its "
+            "newest checkpoint with config.train.on_divergence=rollback",
+            result["steps"],
+        )
 
 
 def free_differences(former: ConfigDict, config: ConfigDict) -> list[str]:
@@ -136,7 +156,7 @@ def check_continues(former: Experiment, longer: Experiment, config: ConfigDict) 
             "a duration can only be increased"
         )
     reason = None
-    if former.eval != longer.eval:
+    if former.agenda.eval != longer.agenda.eval:
         reason = f"config.eval.every={config.eval.every!r} means different steps in a longer run"
     elif not _same_schedule(former, longer, steps):
         reason = f"schedule '{config.schedule.name}' would have differed from the start"

@@ -16,7 +16,8 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
-from jaxcnn.train.checkpoint import Checkpoints, what_is_wrong
+from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.damage import what_is_wrong
 from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of

@@ -28,12 +28,14 @@ class SealedPath(AtomicRenameTemporaryPath):
 
     async def finalize(self) -> None:
         """Seals the checkpoint, syncs it and gives it its name; only the primary process calls this."""
+        if not self.get_final().name.isdigit():  # a part of a checkpoint, in its folder
+            return await super().finalize()
         if self._checkpoint_metadata_store is not None:
             await asyncio.to_thread(self._checkpoint_metadata_store.wait_until_finished)
             self._checkpoint_metadata_store = None  # it would write the time into a sealed file
         await asyncio.to_thread(seal, Path(self.get()))
         await super().finalize()
-        await asyncio.to_thread(sync, Path(self.get_final()).parent)
+        return await asyncio.to_thread(sync, Path(self.get_final()).parent)
 
 
 def seal(directory: Path) -> None:

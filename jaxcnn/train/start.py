@@ -28,6 +28,7 @@ from jaxcnn.train.resuming import (
     LOCATIONS,
     check_conditions,
     check_continues,
+    check_not_diverged,
     check_same_data,
     config_to_resume,
     finished,
@@ -101,6 +102,8 @@ def run(
                 _change_finished(config, directory, changed, dataset)
             log.info("%s holds the finished run of this config; nothing to do", directory.path)
             return result
+        if ended:
+            hosts.from_primary(lambda: check_not_diverged(former, config, directory))
         if dataset is None:
             log.info("loading the data: %s", config.data.source)
             dataset = load_dataset(config.data.to_dict())
@@ -111,7 +114,7 @@ def run(
         with opened(config, directory, observers, dataset, layout, overwrite, held) as training:
             write_log_to(directory.log)
             training.begin()
-            result = training.finish(training.train())
+            result = training.complete()
     if training.preempted:
         raise Preempted(result)
     return result

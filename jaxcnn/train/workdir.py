@@ -154,10 +154,12 @@ class Workdir:
             sync(self.metrics)
             sync(self.path)
 
-    def rewind_metrics(self, step: int) -> None:
+    def rewind_metrics(self, step: int, resumes: bool = False) -> None:
         """Removes the lines of metrics.jsonl after a step, and moves damaged ones to metrics.damaged.
 
-        A run that resumes writes the lines after its checkpoint again.
+        Args:
+          resumes: the run is at the checkpoint of this step as it was saved, and will come to the
+            rollbacks that led back to it.
         """
         if not self.metrics.exists():
             if step:
@@ -174,7 +176,12 @@ class Workdir:
                 len(lines) + len(damaged),
                 self.damaged_metrics.name,
             )
-        before = [raw for raw, line in lines if line["step"] <= step]
+
+        def stays(line: dict) -> bool:
+            last = step - 1 if resumes and line["split"] == "rollback" else step
+            return line["step"] <= last
+
+        before = [raw for raw, line in lines if stays(line)]
         write_bytes(self.metrics, b"".join(before))
 
 

@@ -34,7 +34,7 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss(batch):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), new.params, expected
     )
-    ((values, divergence),) = metrics.read()
+    ((values, divergence, _),) = metrics.read()
     norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
     assert values["grad_norm"] == pytest.approx(norm, rel=1e-5)
     assert values["learning_rate"] == pytest.approx(0.1)

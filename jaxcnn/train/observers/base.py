@@ -81,6 +81,12 @@ class Observer:
         The line also has 'best', whether this evaluation is the best so far.
         """
 
+    def on_rollback(self, line: dict) -> None:
+        """Called when a run that diverged goes back; its next lines follow the step of this one.
+
+        The line also has 'diverged_at', a step, and 'learning_rate_scale'. Its split is 'rollback'.
+        """
+
     def on_end(self, result: dict) -> None:
         """Called at the end, whatever the status, with the content of `result.json`."""
 

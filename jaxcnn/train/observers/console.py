@@ -67,6 +67,14 @@ class Console(Observer):
             remarks += f"  (learning rate × {line['learning_rate_scale']:g})"
         log.info("validation       %s%s", in_words(line), remarks)
 
+    def on_rollback(self, line: dict) -> None:
+        log.warning(
+            "diverged at step %d; back to step %d, with the learning rate × %g",
+            line["diverged_at"],
+            line["step"],
+            line["learning_rate_scale"],
+        )
+
     def on_end(self, result: dict) -> None:
         if result["status"] == "early_stopped":
             log.info("stopped early, at step %d", result["steps"])
@@ -95,6 +103,10 @@ class ProgressBar(Observer):
 
     def on_steps(self, step: int) -> None:
         self._bar.update(step * self._batch_size - self._bar.n)
+
+    def on_rollback(self, line: dict) -> None:
+        self._bar.reset()
+        self.on_steps(line["step"])
 
     def close(self) -> None:
         self._open.close()

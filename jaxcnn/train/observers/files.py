@@ -16,7 +16,7 @@ class MetricsFile(Observer):
 
     def on_start(self, start: Start) -> None:
         """Removes the lines after the starting step, which the run writes again."""
-        self._workdir.rewind_metrics(start.step)
+        self._workdir.rewind_metrics(start.step, resumes=True)
         self._file = self._workdir.metrics.open("a")
 
     def on_log(self, line: dict) -> None:
@@ -24,6 +24,13 @@ class MetricsFile(Observer):
 
     def on_validation(self, line: dict) -> None:
         self._write({key: value for key, value in line.items() if key != "best"})
+
+    def on_rollback(self, line: dict) -> None:
+        """Removes the lines of the steps that the run takes again."""
+        self._file.close()
+        self._workdir.rewind_metrics(line["step"])
+        self._file = self._workdir.metrics.open("a")
+        self._write(line)
 
     def _write(self, line: dict) -> None:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")

@@ -1,5 +1,6 @@
 """An observer for Weights & Biases."""
 
+import logging
 import uuid
 from typing import Annotated
 
@@ -7,6 +8,8 @@ from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
 from jaxcnn.limits import one_of
 from jaxcnn.train.observers.base import Observer, Start
+
+log = logging.getLogger(__name__)
 
 Mode = Annotated[str, one_of(("online", "offline"))]
 
@@ -47,6 +50,9 @@ class WeightsAndBiases(Observer):
 
     def on_validation(self, line: dict) -> None:
         self._log(line)
+
+    def on_rollback(self, line: dict) -> None:
+        log.warning("Weights & Biases takes no line up to step %d again", line["diverged_at"])
 
     def _log(self, line: dict) -> None:
         split = line["split"]
