@@ -5,6 +5,7 @@ That holds for a power cut too: content is on disk before it gets its name.
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,3 +75,24 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# What a storage says, and no bug of a program.
+_OF_STORAGE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
+    errno.ENOTCONN, errno.ETIMEDOUT, errno.EFBIG,
+)  # fmt: skip
+_FULL = errno.ENOSPC, errno.EDQUOT
+
+
+def storage_problem(error: BaseException) -> tuple[str, bool] | None:
+    """Why a file could not be written, and whether the disk is full; None for another error.
+
+    Libraries report it by exceptions of their own: TensorStore by a text with os_error_code='28'.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if said := re.search(r"os_error_code='(\d+)'", str(error)):
+        number = int(said[1])
+    elif number is None:
+        number = next((n for n in _FULL if os.strerror(n) in str(error)), None)
+    return (os.strerror(number), number in _FULL) if number in _OF_STORAGE else None

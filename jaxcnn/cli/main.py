@@ -1,25 +1,44 @@
 """The entry point of the command line, and its error messages."""
 
 import argparse
+import atexit
 import logging
 import os
 import re
 import sys
+from contextlib import suppress
 
 import jaxcnn
 from jaxcnn.cli import checkpoints, comparing, lists, networks, pictures, runs, training
 from jaxcnn.cli.flags import Parser, overrides_of
 from jaxcnn.errors import UserError
-
-_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+from jaxcnn.files import storage_problem
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns the exit code.
+    """Runs a command; returns the exit code, or ends the program with it if that is an error.
 
     0: success. 1: an error. 75: preempted, the same command resumes the run. 76: the run diverged, and
     the same command would repeat that.
     """
+    if argv is not None:
+        return _run(argv)
+    try:
+        code = _run(sys.argv[1:])
+    except Exception:  # a bug
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if code in (0, 75):
+        return code
+    # Threads of libraries may wait for what has failed, and Python would wait for them.
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+def _run(argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text in any encoding
         stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -27,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     options: list[str] = []  # of the command, filled in by _parse
     code = 1
     try:
-        arguments = _parse(sys.argv[1:] if argv is None else argv, options)
+        arguments = _parse(argv, options)
         _set_loudness(arguments)
         return arguments.command(arguments) or 0
     except UserError as error:
@@ -38,14 +57,28 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         message = "interrupted"
     except Exception as error:
-        # A full disk is not a bug, but every library reports it with a different exception.
-        reason = next((text for text in _DISK_FULL if text in str(error)), None)
-        if reason is None:
+        message = _of_the_machine(error)
+        if message is None:
             raise
-        message = f"the disk is full ({reason}); free some space, then run this again"
     # In one piece: a library's thread may write to the terminal at the same moment.
     sys.stderr.write(f"jaxcnn: error: {message}\n")
     return code
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """The message for an error that is the disk's or the memory's, and no bug; None for another."""
+    if problem := storage_problem(error):
+        reason, full = problem
+        where = f": {error.filename}" if getattr(error, "filename", None) else ""
+        if full:
+            return f"the disk is full ({reason}{where}); free some space, then run this again"
+        return f"a file cannot be read or written ({reason}{where}); mend that, then run this again"
+    if "RESOURCE_EXHAUSTED" in str(error) and "memory" in str(error):
+        return (
+            f"the device is out of memory ({str(error).splitlines()[0][:200]}); a smaller "
+            "config.train.global_batch_size, or more config.train.microbatches, needs less"
+        )
+    return None
 
 
 def _set_loudness(arguments: argparse.Namespace) -> None:

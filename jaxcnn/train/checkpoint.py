@@ -1,7 +1,7 @@
 """Checkpoints: the latest ones, to resume from, and separately the best one.
 
-Only this module and `seal` use Orbax. Saving is asynchronous; a checkpoint appears under its final name
-only once it is complete.
+Only this module, `saving` and `seal` use Orbax. Saving is asynchronous; a checkpoint appears under its
+final name only once it is complete.
 """
 
 import logging
@@ -20,23 +20,11 @@ import orbax.checkpoint as ocp
 from jaxcnn import hosts
 from jaxcnn.errors import UserError
 from jaxcnn.train.damage import DamagedError, raise_if_out_of_reach, what_is_wrong
+from jaxcnn.train.saving import Saving
 from jaxcnn.train.seal import FORMAT, SealedPath, check_format, check_seal
 from jaxcnn.train.state import TrainState
 
 log = logging.getLogger(__name__)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a log line of Orbax tells something.
-
-    It warns of every directory that is opened to be read. The threads that save log their errors with
-    tracebacks, although `wait` raises them.
-    """
-    of_a_thread = record.exc_info and "orbax" in record.pathname
-    return not of_a_thread and "Given directory is read only" not in str(record.msg)
-
-
-logging.getLogger("absl").addFilter(_is_news)
 
 
 class Checkpoints:
@@ -67,6 +55,7 @@ class Checkpoints:
             multiprocessing_options=_among_processes(directory.name),
         )  # fmt: skip
         self._manager = ocp.CheckpointManager(self._path, options=options)
+        self._saving = Saving(self.directory, self._manager)
 
     def steps(self) -> list[int]:
         """The steps that have a complete checkpoint, in order."""
@@ -77,16 +66,18 @@ class Checkpoints:
         return max(filter(self._scheduled, self.steps()), default=None)
 
     def save(self, step: int, state: TrainState, notes: dict) -> None:
-        """Starts to save; an existing checkpoint of this step, which is equal, is not replaced."""
-        if step not in self.steps():
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    notes=ocp.args.JsonSave({"format": FORMAT, **notes}),
-                ),
-                force=True,
-            )
+        """Starts to save; an existing checkpoint of this step, which is equal, is not replaced.
+
+        If the disk is full, an attempt follows once the older checkpoints are removed.
+
+        Raises:
+          UserError: this checkpoint, or the one before it, cannot be written.
+        """
+        if step in self.steps():
+            return
+        notes = ocp.args.JsonSave({"format": FORMAT, **notes})
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), notes=notes)
+        self._saving.start(step, args)
 
     def notes(self, step: int) -> dict:
         """The notes of one checkpoint.
@@ -209,11 +200,15 @@ class Checkpoints:
         self._manager.reload()
 
     def wait(self) -> None:
-        """Blocks until everything is on disk; raises any error of saving."""
-        self._manager.wait_until_finished()
+        """Blocks until everything is on disk.
+
+        Raises:
+          UserError: a checkpoint cannot be written.
+        """
+        self._saving.wait()
 
     def close(self) -> None:
-        self._manager.close()
+        self._saving.close()
         self._open.close()
 
     def _set_aside(self, steps: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What an error in reading a checkpoint means: the checkpoint is damaged, or out of reach at present."""
+"""What an error in reading a checkpoint means: it is damaged, or out of reach at present."""
 
 from pathlib import Path
 
