@@ -1,11 +1,11 @@
 # make train | make test | make test-fast | make lint | make install | make test-torch | make test-slurm |
-# make test-processes | make test-tpu | make bench. A second make does not install again.
+# make test-processes | make test-faults | make test-tpu | make bench. A second make does not install again.
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/digits_lenet
 
-.PHONY: install train test test-fast test-torch test-slurm test-processes test-tpu golden lint bench many-runs
+.PHONY: install train test test-fast test-torch test-slurm test-processes test-faults test-tpu golden lint bench many-runs
 
 install: .venv/.installed
 
@@ -46,6 +46,12 @@ test-slurm: install
 # Forty minutes.
 test-processes: install
 	$(BIN)/python -m pytest -s tests/processes/faults.py tests/processes/places.py tests/processes/equality.py
+
+# Interruptions, flipped bits, second starts and refused saves of real runs: docs/faults.md. Needs Fashion-MNIST
+# and CIFAR-10 in TFDS_DATA_DIR, and a C compiler. An hour.
+test-faults: install
+	$(BIN)/python -m pytest -s tests/faults/flips.py tests/faults/saves.py tests/faults/second_start.py \
+		tests/faults/interruptions.py
 
 # Every family's training step, compiled for a slice of TPUs that need not be there. libtpu takes 700 MB.
 test-tpu: install

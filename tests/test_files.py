@@ -1,10 +1,11 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from jaxcnn.errors import UserError
-from jaxcnn.files import replacing, usable_path, write_bytes, write_text
+from jaxcnn.files import replacing, storage_problem, usable_path, write_bytes, write_text
 
 pytestmark = pytest.mark.fast
 
@@ -87,3 +88,24 @@ def test_home_and_odd_names(monkeypatch, tmp_path):
     assert usable_path("--to", "~/x") == tmp_path / "x"
     for name in ("a b", "a\\b", "[x]*?", "gs:", "x\ny", "-x"):
         assert usable_path("--to", name) == Path(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), ("No space left on device", True)),
+        (OSError(errno.EDQUOT, "?"), ("Disk quota exceeded", True)),
+        (OSError(errno.EROFS, "?"), ("Read-only file system", False)),
+        (ValueError("UNKNOWN: Error writing: [os_error_code='5']"), ("Input/output error", False)),
+        (
+            ValueError("RESOURCE_EXHAUSTED: … [os_error_code='28']"),
+            ("No space left on device", True),
+        ),
+        (RuntimeError("x: No space left on device"), ("No space left on device", True)),
+        (FileNotFoundError(errno.ENOENT, "?"), None),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), None),
+        (ZeroDivisionError(), None),
+    ],
+)
+def test_what_a_storage_refuses(error, problem):
+    assert storage_problem(error) == problem

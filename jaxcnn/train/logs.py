@@ -1,10 +1,13 @@
 """Where the log lines of a run go: to the terminal, and to a file in the workdir."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
+
+from jaxcnn.files import storage_problem
 
 _LINES_BEFORE_THE_FILE = 10_000
 
@@ -27,7 +30,7 @@ def logged() -> Iterator[Callable[[Path], None]]:
         handlers.append(logging.StreamHandler())
 
     def write_to(path: Path) -> None:
-        file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         early.setTarget(file)
         early.flush()
@@ -46,3 +49,11 @@ def logged() -> Iterator[Callable[[Path], None]]:
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that is silent when the storage refuses a line: the run itself says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if storage_problem(sys.exc_info()[1]) is None:
+            super().handleError(record)

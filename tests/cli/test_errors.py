@@ -1,5 +1,6 @@
 """What a user's mistake gets: one line, exit code 1, nothing half-written."""
 
+import errno
 import json
 import re
 
@@ -150,13 +151,43 @@ def test_a_workdir_of_another_config(error_of, run_cli, tmp_path):
     assert run_cli(*arguments, "--config.seed=3", "--overwrite")[0] == 0
 
 
-def test_divergence(error_of, tmp_path):
-    line = error_of(
+def test_divergence(run_cli, tmp_path):
+    """It has an exit code of its own, and a second start does not repeat it."""
+    command = (
         "train", f"--config={DIGITS}", f"--workdir={tmp_path}", *QUICK,
         "--config.optimizer.learning_rate=1e38", "--config.log.every=1 step",
         "--config.checkpoint.every=1 step",
     )  # fmt: skip
+    code, _, line = run_cli(*command)
+    assert code == 76
     assert re.search(
         r"the loss became NaN or infinite at step \d+ \(learning rate [\de+.]+\); try", line
     )
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "diverged"
+    code, _, line = run_cli(*command)
+    assert code == 76
+    assert f"--workdir={tmp_path} holds a run that diverged at step" in line
+    assert len(json.loads((tmp_path / "environment.json").read_text())) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.EIO, "?", "/data/log.txt"),
+            "a file cannot be read or written (Input/output error: /data/log.txt); mend that, then run this again",
+        ),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 GiB.\nMore"),
+            "the device is out of memory (RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 GiB.); "
+            "a smaller config.train.global_batch_size, or more config.train.microbatches, needs less",
+        ),
+    ],
+)
+def test_an_error_of_the_machine_is_one_line(run_cli, monkeypatch, error, message):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("jaxcnn.cli.lists._optimizers", fail)
+    code, _, err = run_cli("optimizers")
+    assert (code, err) == (1, f"jaxcnn: error: {message}\n")

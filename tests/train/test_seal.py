@@ -83,3 +83,31 @@ def test_a_checkpoint_of_a_later_version_is_refused_and_left_alone(sealed, monke
 def test_a_copy_is_as_good(sealed, tmp_path):
     shutil.copytree(sealed, tmp_path / "copy")
     assert_is(Checkpoints(tmp_path / "copy", keep=2).restore_newest(LIKE), 3)
+
+
+def test_all_of_a_checkpoint_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """What is synced, in order, and when the renaming comes."""
+    from jaxcnn import files
+    from jaxcnn.train import seal
+
+    events, whole, rename = [], files.sync, seal.AtomicRenameTemporaryPath.finalize
+
+    def sync(path):
+        events.append(str(path))
+        whole(path)
+
+    async def renamed(self):
+        events.append(f"rename {self.get_final().name}")
+        await rename(self)
+
+    for module in (files, seal):
+        monkeypatch.setattr(module, "sync", sync)
+    monkeypatch.setattr(seal.AtomicRenameTemporaryPath, "finalize", renamed)
+    saved(tmp_path / "run", steps=(1,)).close()
+    commit = events.index("rename 1")
+    before = {path.split("-checkpoint-tmp/", 1)[-1] for path in events[:commit]}
+    checkpoint = tmp_path / "run" / "1"
+    contents = {str(path.relative_to(checkpoint)) for path in checkpoint.rglob("*")}
+    assert contents - before == {"seal.json", "commit_success.txt"}
+    assert any("seal.json" in path for path in before)  # under the name it has before it is whole
+    assert events[commit + 1 :] == [str(tmp_path / "run")]
