@@ -11,11 +11,13 @@ import shutil
 import pytest
 
 from jaxcnn import config as configs
+from jaxcnn.train.inventory import stored_in
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT
 from tests.golden import runs
+from tests.train.runs import without_time
 
 GOLDEN = ROOT / "tests" / "golden"
 ADDED_SINCE = {"top5_accuracy"}
@@ -67,6 +69,17 @@ def test_a_run_of_an_earlier_version_goes_on(of_0_1, monkeypatch):
     environments = of_0_1.read_environments()
     assert len(environments) == 2
     assert environments[0]["versions"]["jaxcnn"] == "0.1.0"
+
+
+def test_a_run_of_this_version_goes_on_in_later_ones(tmp_path):
+    """Sealed, and stopped at step 34, between two training lines."""
+    run = Workdir(shutil.copytree(GOLDEN / "workdirs" / "of_0_2", tmp_path / "run"))
+    assert [one.problem() for one in stored_in(run.path)] == [None, None]
+    result = train(run.read_config(), run.path)
+    assert (result["status"], result["steps"]) == ("completed", 60)
+    expected = (GOLDEN / "workdirs" / "of_0_2_metrics.jsonl").read_text().splitlines()
+    expected = [json.loads(line) for line in expected]
+    assert_lines(without_time(run.read_metrics()), without_time(expected), rel=2e-3)
 
 
 def test_a_run_lacks_settings_that_its_choices_have_now(of_0_1):
