@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import psutil
 from google.protobuf.message import DecodeError
 
 from jaxcnn.data.sources.cache import cached, stamp
 from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.headers import Unsuitable, read_header
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
+from jaxcnn.data.sources.memory import COPIES, check_memory
 from jaxcnn.data.split import Source, Split, existing_directory, split_named
 from jaxcnn.errors import UserError
 from jaxcnn.limits import PATH, UP_TO_1
@@ -133,9 +133,8 @@ def _in_memory(builder, name: str, in_splits: Mapping[str, str]) -> dict[str, Sp
     counts = {
         split: builder.info.splits[theirs].num_examples for split, theirs in in_splits.items()
     }
-    # Three copies: as read, sorted and split, and in tf.data.
     image_bytes = int(np.prod(builder.info.features["image"].shape))
-    _check_memory(repr(name), 3 * sum(counts.values()) * image_bytes)
+    check_memory(repr(name), COPIES * sum(counts.values()) * image_bytes)
     splits = {}
     for split, count in counts.items():
         dataset = builder.as_dataset(split=in_splits[split], shuffle_files=False)
@@ -244,11 +243,3 @@ def _download(builder, name: str) -> None:
             f"TFDS data set {name!r} is not in {builder.data_dir} and cannot be downloaded "
             f"({type(error).__name__}); {advice}"
         ) from error
-
-
-def _check_memory(what: str, size: int) -> None:
-    free = psutil.virtual_memory().available
-    if size > free:
-        raise UserError(
-            f"{what} needs {size / 2**30:.1f} GiB of memory, but {free / 2**30:.1f} GiB are free"
-        )
