@@ -25,7 +25,8 @@ def idx(resize: int, root: Annotated[str, PATH] = "", class_names: tuple = ()) -
       class_names: in label order; empty: the numbers.
 
     Raises:
-      UserError: a file is missing, unreadable, truncated, too long, not an IDX file, or larger than the memory.
+      UserError: a file is missing, unreadable, truncated, too long, not an IDX file, or larger
+        than the memory.
     """
     del resize
     folder = existing_directory("config.data.root", root)
