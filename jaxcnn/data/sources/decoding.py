@@ -2,7 +2,9 @@
 
 import functools
 import logging
+import os
 import re
+import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +209,8 @@ def read_with_header(
     """
     tf = tensorflow(f"reading {path}")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unsuitable("it is not a regular file")  # to open a named pipe would block
         encoded = Path(path).read_bytes()
         if not encoded:
             raise UserError(f"cannot read the image {path}: the file is empty")

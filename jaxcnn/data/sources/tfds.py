@@ -168,6 +168,9 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
             "are read only from tfrecord: convert it with `tfds convert_format --to tfrecord`"
         )
     shards = [Path(path) for path in info.splits[split].filepaths]
+    for shard in shards:
+        if not shard.is_file():
+            raise UserError(f"{shard} is missing or no regular file; prepare the data set again")
     stats = [(path.name, *stamp(path)) for path in shards]
     fields = "offset", "length", "label", "height", "width", "unusual"
 

@@ -1,6 +1,7 @@
 """Image files as people have them: turned, broken, hostile."""
 
 import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -188,6 +189,32 @@ def test_loops_of_links_are_left_out_or_named(photograph, tmp_path):
     (tmp_path / "a" / "1.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     with pytest.raises(UserError, match=r"1.jpg: Too many levels of symbolic links"):
         load("folder", resize=8, root=str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_only_regular_files_are_opened(photograph, tmp_path, kind):
+    special = photograph.with_name("special.png")
+    if kind == "pipe":
+        os.mkfifo(special)  # to open it would block
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(os.path.relpath(special))  # a socket's path is short
+    elif kind == "device":
+        special.symlink_to("/dev/zero")
+    else:
+        special.mkdir()
+    message = f"cannot read the image {special}: it is not a regular file"
+    with pytest.raises(UserError) as error:
+        read_image(Decoder(8, 3), special)
+    assert str(error.value) == message
+    if kind == "folder":
+        return  # in a class folder, it is a folder of more images
+    with pytest.raises(UserError) as error:
+        load("folder", resize=8, root=str(tmp_path))
+    assert str(error.value).startswith(message)
+    source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+    assert len(source.splits["train"]) == 1
+    assert message in source.remarks[0]
 
 
 def test_what_is_known_of_a_folder_is_cached_until_a_file_changes(
