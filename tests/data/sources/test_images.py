@@ -18,6 +18,7 @@ from jaxcnn.data.sources import examining
 from jaxcnn.data.sources.complaints import captured
 from jaxcnn.data.sources.decoding import Decoder, read_image
 from jaxcnn.data.sources.examining import measured
+from jaxcnn.data.sources.headers import read_header
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from tests.data.sources.loading import load
@@ -141,8 +142,11 @@ HOSTILE = {
     "truncated": (lambda good: good[: len(good) // 2], "cannot read the image"),
     "empty": (lambda good: b"", "the file is empty"),
     "text": (lambda good: b"GET / HTTP/1.1\r\n" * 20, "cannot read the image"),
-    "bomb": (lambda good: png(20_000), "20,000×20,000|400000000 pixels"),
-    "large": (lambda good: png(10_000), "10,000×10,000 pixels; the limit is"),
+    "bomb": (
+        lambda good: png(20_000),
+        "400000000 pixels are more than config.data.max_image_pixels=100000000",
+    ),
+    "large": (lambda good: png(10_001), "10,001×10,001 pixels are more than config.data.max_image"),
     "a bomb of text": (lambda good: png(16, text=bytes(3 * 10**6)), "Decompressed data too large"),
 }
 
@@ -173,6 +177,38 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Decoder, "__call__", decode)
     with pytest.raises(UserError, match="pixels"):
         read_image(Decoder(8, 3), path)
+
+
+def test_the_number_of_pixels_may_be_limited(photograph, tmp_path):
+    def read(limit, **settings):
+        return load("folder", resize=8, root=str(tmp_path), max_image_pixels=limit, **settings)
+
+    message = "60×40 pixels are more than config.data.max_image_pixels=2399"
+    whole = read(2400).splits["train"].images
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(UserError, match=f"cannot read the image {photograph}: {message}"):
+            read(2399)
+    np.testing.assert_array_equal(read(2400).splits["train"].images.moments, whole.moments)
+    with pytest.raises(UserError, match="at least 1 and at most 178956970"):
+        read(10**9)
+
+
+def test_a_large_image_within_the_limit_is_no_damage():
+    with captured() as complaints:
+        assert read_header(png(9_999)).size == (9_999, 9_999)
+        assert complaints.not_taken() == []
+
+
+def test_the_cache_does_not_depend_on_the_limit_of_pixels():
+    assert repr(Decoder(8, 3)) == repr(Decoder(8, 3, most_pixels=5))
+    assert repr(Decoder(8, 3)) == "Decoder(size=8, channels=3, central_fraction=1.0, white=0)"
+
+
+def test_a_file_of_more_bytes_than_any_image_is_not_read(photograph, tmp_path):
+    with photograph.with_name("sparse.png").open("wb") as file:
+        file.truncate(10**13)
+    with pytest.raises(UserError, match="10,000,000,000,000 bytes are too many for the 100,000,0"):
+        load("folder", resize=8, root=str(tmp_path))
 
 
 def test_a_png_called_jpg_is_read_as_what_it_is(photograph, tmp_path):
