@@ -25,6 +25,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+_TILE = 322, 323  # TIFF tags: width and height
 
 
 class Unsuitable(Exception):
@@ -75,6 +76,9 @@ def opened(encoded: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
     except UnidentifiedImageError as error:
         raise Unsuitable(f"it is not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}") from error
     width, height = image.size
+    if image.format == "TIFF":  # a tile is decoded whole, even one larger than the image
+        tile = (image.tag_v2.get(tag, 1) for tag in _TILE)
+        width, height = map(max, (width, height), tile)
     if width * height > most_pixels:
         raise _too_large(f"{width:,}×{height:,}", most_pixels)
     return image

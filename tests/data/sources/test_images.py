@@ -22,6 +22,7 @@ from jaxcnn.data.sources.headers import read_header
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from tests.data.sources.loading import load
+from tests.data.sources.picture_files import chunk
 
 pytestmark = pytest.mark.fast
 
@@ -125,19 +126,39 @@ def test_the_central_fraction_leaves_a_margin_out(tmp_path):
         load("folder", resize=4, root=str(tmp_path), central_fraction=0)
 
 
-def png(side, text=b""):
-    """A black PNG of side × side pixels, as its header says; a megabyte of them, in a few bytes."""
+def png(width, height=None, before=b"", after=b"", depth=8):
+    """A black PNG, a square if it has no height, of so many pixels as its header says.
 
-    def chunk(kind, data):
-        checksum = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+    It holds a megabyte of them, in a few bytes. Other chunks are before and after them.
+    """
+    height = width if height is None else height
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(min(10**6, height * (3 * width * depth // 8 + 1))))
+    return b"".join((
+        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), before,
+        chunk(b"IDAT", pixels), after, chunk(b"IEND", b""),
+    ))  # fmt: skip
 
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    comment = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text)) if text else b""
-    pixels = chunk(b"IDAT", zlib.compress(bytes(min(10**6, side * (3 * side + 1)))))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + comment + pixels + chunk(b"IEND", b"")
+
+def bomb(kind):
+    """A chunk of 30 kB that unpacks to 30 MB."""
+    starts = {
+        b"zTXt": b"Comment\0\0",
+        b"iTXt": b"XML:com.adobe.xmp\0\1\0\0\0",
+        b"iCCP": b"profile\0\0",
+    }
+    return chunk(kind, starts[kind] + zlib.compress(bytes(30_000_000), 1))
 
 
+def tiled(side):
+    """A TIFF of 16 × 16 pixels in a tile of side × side, as its header says."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 9}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+
+UNPACKED = "Decompressed data too large"
+LONGEST = 2**31 - 1
 HOSTILE = {
     "truncated": (lambda good: good[: len(good) // 2], "cannot read the image"),
     "empty": (lambda good: b"", "the file is empty"),
@@ -147,7 +168,26 @@ HOSTILE = {
         "400000000 pixels are more than config.data.max_image_pixels=100000000",
     ),
     "large": (lambda good: png(10_001), "10,001×10,001 pixels are more than config.data.max_image"),
-    "a bomb of text": (lambda good: png(16, text=bytes(3 * 10**6)), "Decompressed data too large"),
+    "wide": (lambda good: png(LONGEST, 1), f"{LONGEST} pixels are more than config.data.max"),
+    "high": (lambda good: png(1, LONGEST), f"{LONGEST} pixels are more than config.data.max"),
+    "wider than PNG": (lambda good: png(2**31, 1), f"{2**31} pixels are more than config.data"),
+    "overflowing": (lambda good: png(2**32 - 1), f"{(2**32 - 1) ** 2} pixels are more than"),
+    "without pixels": (lambda good: png(0), "it is not a JPEG, PNG"),
+    "a bomb of text": (lambda good: png(16, before=bomb(b"zTXt")), UNPACKED),
+    "a bomb of XMP": (lambda good: png(16, before=bomb(b"iTXt")), UNPACKED),
+    "a bomb of colours": (lambda good: png(16, before=bomb(b"iCCP")), UNPACKED),
+    "a bomb of text after the pixels": (lambda good: png(16, after=bomb(b"zTXt")), UNPACKED),
+    "a bomb of XMP after the pixels": (lambda good: png(16, after=bomb(b"iTXt")), UNPACKED),
+    "a bomb in 16 bits": (lambda good: png(16, before=bomb(b"iCCP"), depth=16), UNPACKED),
+    "many texts": (
+        lambda good: png(16, before=80 * chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6)))),
+        "Too much memory used in text chunks",
+    ),
+    "a large tile": (lambda good: tiled(40_000), "40,000×40,000 pixels are more than config"),
+    "a long chunk": (
+        lambda good: png(16, before=struct.pack(">I", LONGEST) + b"tEXtabc"),
+        "Truncated File Read",
+    ),
 }
 
 
