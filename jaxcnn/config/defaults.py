@@ -13,6 +13,7 @@ from jaxcnn.limits import (
     SEED,
     SEED_OR_AS_THE_RUN,
     UP_TO_1,
+    between,
     one_of,
 )
 
@@ -131,7 +132,7 @@ LIMITS = {
     "precision": one_of(("", "float32", "tensorfloat32", "bfloat16")),
     "sharding": one_of(("replicated", "fsdp")),
     "reproducible": one_of(("warn", "strict")),
-    "data.resize": AT_LEAST_0,
+    "data.resize": between(0, 10_000),
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,
     "data.seed": SEED_OR_AS_THE_RUN,

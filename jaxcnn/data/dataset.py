@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcnn.data.normalisation import given_statistics, measured_splits, standardised
 from jaxcnn.data.sources.images import EncodedImages
+from jaxcnn.data.sources.memory import COPIES, check_memory
 from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.data.split import (
@@ -228,6 +229,8 @@ def _resized(split: Split, size: int) -> Split:
     squares = split.images[:, top : top + side, left : left + side]
     if side == size:
         return Split(squares, split.labels)
+    scaled_bytes = len(squares) * size**2 * squares.shape[-1] * squares.dtype.itemsize
+    check_memory(f"config.data.resize={size}", COPIES * scaled_bytes)
     scaled = []
     for chunk in np.array_split(squares, -(-len(squares) // 1024)):
         shape = (len(chunk), size, size, chunk.shape[-1])

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.folder import split_of_folder
+from jaxcnn.data.sources.pixels import MOST_PIXELS
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.data.split import Split, existing_directory
 from jaxcnn.errors import UserError, check_choice, suggestion
@@ -41,7 +42,7 @@ def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: D
     source = split_of_folder(
         existing_directory("data", str(folder)),
         split,
-        Decoder(size, channels, data.get("central_fraction", 1.0), data.get("white", 0)),
+        decoder_of_files(data, size, channels),
         data.get("folders") == "classes",
         data.get("ignore", ()) if data.source == "folder" else (),
         data.get("on_error", "stop"),
@@ -63,6 +64,17 @@ def images_of_folder(folder: str | Path, split: str, config: ConfigDict, spec: D
         )  # fmt: skip
     splits = {split: Split(images, numbers[labels])}
     return Dataset(splits, replace(spec, sizes={split: len(labels)}))
+
+
+def decoder_of_files(data: ConfigDict, size: int, channels: int) -> Decoder:
+    """The decoder of other files for a run with these settings of its data."""
+    return Decoder(
+        size,
+        channels,
+        data.get("central_fraction", 1.0),
+        data.get("white", 0),
+        data.get("max_image_pixels", MOST_PIXELS),
+    )
 
 
 def _number(folder: str | Path, name: str, spec: DataSpec) -> int:

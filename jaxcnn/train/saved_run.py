@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.feeding.host import HostFeed
-from jaxcnn.data.sources.decoding import Decoder, read_image
+from jaxcnn.data.sources.decoding import read_image
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
@@ -21,7 +21,7 @@ from jaxcnn.train.damage import what_is_wrong
 from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
-from jaxcnn.train.other_images import images_of_folder
+from jaxcnn.train.other_images import decoder_of_files, images_of_folder
 from jaxcnn.train.prediction import checked_images, compiled_answer
 from jaxcnn.train.recipe import Scoring
 from jaxcnn.train.resuming import LOCATIONS
@@ -115,8 +115,7 @@ class SavedRun:
             )
         height, width, channels = self.spec.image_shape
         data, size = self.config.data, height if height == width else 0
-        shown, white = data.get("central_fraction", 1.0), data.get("white", 0)
-        decoder = Decoder(size, channels, shown, white)
+        decoder = decoder_of_files(data, size, channels)
         images = []
         for path in paths:
             image = read_image(decoder, path)

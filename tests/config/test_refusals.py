@@ -37,6 +37,14 @@ pytestmark = pytest.mark.fast
             {"early_stopping.patience": "3", "early_stopping.metric": "f1"},
             "config.early_stopping.metric='f1' must be loss or accuracy",
         ),
+        (
+            {"data.resize": "100000"},
+            "config.data.resize=100000 must be at least 0 and at most 10000",
+        ),
+        (
+            {"data.resize": str(10**12)},
+            "config.data.resize=1000000000000 must be at least 0 and at most 10000",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(overrides, message):

@@ -80,6 +80,16 @@ def test_resize():
     assert (resized.images == 200).all()
 
 
+@pytest.mark.parametrize("source", ["digits", "rotated_digits", "synthetic"])
+def test_images_that_resize_makes_larger_than_the_memory(source, monkeypatch):
+    class Little:
+        available = 10**9
+
+    monkeypatch.setattr("psutil.virtual_memory", Little)
+    with pytest.raises(UserError, match=r"(10000.* needs|10000×10000 .*) \d+\.\d GiB of memory"):
+        load(source=source, resize=10_000)
+
+
 def test_the_order_of_the_file_does_not_matter(tmp_path, rng):
     images = rng.integers(0, 256, (30, 5, 5)).astype(np.uint8)
     labels = (np.arange(30) % 3).astype(np.uint8)

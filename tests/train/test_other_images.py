@@ -188,6 +188,25 @@ def test_deep_images_are_told_by_evaluation_and_prediction(photo_run, tmp_path, 
     )
 
 
+def test_images_of_too_many_pixels(photo_run, tmp_path):
+    """By the limit of the run; a run that was made before there was one has the default."""
+    workdir, photos = photo_run
+    shutil.copytree(workdir, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    config["data"]["max_image_pixels"] = 99
+    path.write_text(json.dumps(config))
+    image, message = next(photos.rglob("*.png")), "10×10 pixels are more than config.data.max_image"
+    with pytest.raises(UserError, match=f"{image}: {message}_pixels=99"):
+        predict(tmp_path / "run", [image])
+    with pytest.raises(UserError, match=f"{message}_pixels=99"):
+        evaluate(tmp_path / "run", data=photos)
+    del config["data"]["max_image_pixels"]
+    path.write_text(json.dumps(config))
+    assert len(predict(tmp_path / "run", [image])) == 1
+    assert evaluate(tmp_path / "run", data=photos)["count"] == 60
+
+
 def test_a_split_of_another_name_is_refused(photo_run):
     workdir, photos = photo_run
     with pytest.raises(

@@ -1,6 +1,8 @@
 """`convert` on other people's files: entries, prefixes, number types, heads, what is known of them."""
 
 import json
+import struct
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -232,3 +234,41 @@ def test_a_run_s_classes_come_back_with_its_weights(run_cli, tmp_path, caplog):
         code, _, err = run_cli("train", *RUN, *start)
     assert code == 0, err
     assert "the head is kept: it is for the same 10 classes" in caplog.text
+
+
+def safetensors(shape, end, content=bytes(16), length=None):
+    """A file whose header says this, whatever its content."""
+    described = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}
+    header = json.dumps(described).encode()
+    return struct.pack("<Q", len(header) if length is None else length) + header + content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (safetensors([10**6], 4 * 10**6), "file not fully covered"),
+        (safetensors([10**12], 4 * 10**12), "file not fully covered"),
+        (safetensors([10**12], 16), "invalid shape, data type, or offset"),
+        (safetensors([2**32, 2**32], 0, b""), "overflow computing buffer size"),
+        (safetensors([-4], 16), "invalid value"),
+        (safetensors([4], 16, bytes(160)), "file not fully covered"),
+        (safetensors([4], 16, length=2**64 - 1), "header too large"),
+        (safetensors([4], 16, length=99_000_000), "invalid header length"),
+        (struct.pack("<Q", 10**5) + b"[" * 10**5, "invalid JSON in header"),
+        (b"", "header too small"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_header_that_declares_what_the_file_has_not(tmp_path, content, message):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as error:
+            read_weights(path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+    assert str(error.value).startswith(f"{path} cannot be read as safetensors: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

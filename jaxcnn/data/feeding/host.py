@@ -15,6 +15,7 @@ from jaxcnn.data.feeding.preparation import boxes, decoding_crop, preparation
 from jaxcnn.data.feeding.selection import Select, Selection, TrainSelection, eval_selection
 from jaxcnn.data.sources.decoding import reason
 from jaxcnn.data.sources.images import EncodedImages
+from jaxcnn.data.sources.pixels import PIXELS_AT_ONCE
 from jaxcnn.data.split import Split
 from jaxcnn.layout import Layout
 from jaxcnn.tensorflow import tensorflow, tensorflow_installed
@@ -217,7 +218,10 @@ def _decoded(images: EncodedImages, crop) -> Callable:
     tf, arrays = tensorflow("the input pipeline"), tensorflow_arrays()
     orientations, sizes = (tf.constant(images.places[key]) for key in ("orientation", "size"))
     unusual = tf.constant(images.is_unusual())
-    image_by_image = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
+    largest = int(images.places["size"].astype(np.int64).prod(axis=1).max(initial=1))
+    together = max(1, PIXELS_AT_ONCE // max(largest, images.decoder.size**2))
+    parallel = min(os.cpu_count() or 1, together)
+    image_by_image = {"num_parallel_calls": parallel, "deterministic": True}
 
     def read(index, draws, mask):
         encoded = tf.numpy_function(images.read, [index], tf.string, stateful=False)

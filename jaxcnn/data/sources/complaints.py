@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TypeVar
 
-from PIL import _imaging
+from PIL import Image, _imaging
 
 from jaxcnn.tensorflow import tensorflow
 
@@ -128,6 +128,7 @@ def captured() -> Iterator[Complaints]:
         warnings.simplefilter("ignore")
         for category in (UserWarning, RuntimeWarning):  # Pillow's warnings are of these
             warnings.simplefilter("always", category)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the header is checked
         complaints = Complaints(written, warned, terminal)
         previous = _set_libtiff_handler(_PRINTING_HANDLER)
         os.dup2(written.fileno(), 2)

@@ -2,9 +2,12 @@
 
 import functools
 import logging
+import math
+import os
 import re
+import stat
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +22,15 @@ from jaxcnn.data.sources.headers import (
     read_header,
     without_ancillary_chunks,
 )
+from jaxcnn.data.sources.pixels import IN_FLIGHT, MOST_PIXELS
 from jaxcnn.errors import UserError
 from jaxcnn.tensorflow import tensorflow
 
 # Pillow warns about damaged metadata each time it opens a file; `captured` logs it once, by name.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# Of the largest files that are read: twice what colour and alpha of 16 bits take uncompressed.
+_BYTES_PER_PIXEL = 16
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,14 @@ class Decoder:
       channels: 3 for colour, 1 for grey; other images are converted.
       central_fraction: side of the central square that is scaled, as a share of the short side.
       white: the value that becomes 255 in images of more than 8 bits; 0: the format's maximum.
+      most_pixels: an image of more is not decoded. No cache depends on it, so `repr` leaves it out.
     """
 
     size: int
     channels: int
     central_fraction: float = 1.0
     white: int = 0
+    most_pixels: int = field(default=MOST_PIXELS, repr=False)
 
     def __call__(self, encoded, orientation, box=None, unusual=False):
         """Decodes a string tensor to a uint8 tensor (height, width, channels).
@@ -108,14 +117,14 @@ class Decoder:
     def _upright(self, encoded, orientation, unusual):
         tf = tensorflow("decoding images")
 
+        pixels = functools.partial(unusual_pixels, white=self.white, most_pixels=self.most_pixels)
+
         def by_tensorflow():
             return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
         def by_hand():
             if tf.executing_eagerly():
-                pixels = unusual_pixels(tf.convert_to_tensor(encoded).numpy(), self.white)
-                return tf.constant(pixels)
-            pixels = functools.partial(unusual_pixels, white=self.white)
+                return tf.constant(pixels(tf.convert_to_tensor(encoded).numpy()))
             image = tf.numpy_function(pixels, [encoded], tf.uint8, stateful=False)
             return tf.ensure_shape(image, (None, None, 3))
 
@@ -134,29 +143,29 @@ class Decoder:
 
 
 @damage_is_unsuitable()
-def unusual_pixels(encoded: bytes, white: int = 0) -> np.ndarray:
+def unusual_pixels(encoded: bytes, white: int = 0, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """Decodes with Pillow, to uint8 (height, width, 3).
 
     Args:
-      white: as in `Decoder`.
+      white, most_pixels: as in `Decoder`.
 
     Raises:
       Unsuitable, OSError: the image cannot be decoded.
     """
-    bits = read_header(encoded).bits
+    bits = read_header(encoded, most_pixels).bits
     if bits > 8:
         white = white or 2**bits - 1
-        scaled = (deep_values(encoded).astype(np.uint32) * 510 + white) // (2 * white)
+        scaled = (deep_values(encoded, most_pixels).astype(np.uint32) * 510 + white) // (2 * white)
         return np.minimum(scaled, 255).astype(np.uint8)
-    image = opened(encoded)
+    image = opened(encoded, most_pixels)
     image.load()
     image.info.pop("transparency", None)  # `convert` would warn about it
     return np.asarray(image.convert("RGB"))
 
 
-def deep_values(encoded: bytes) -> np.ndarray:
+def deep_values(encoded: bytes, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """The stored values of an image of more than 8 bits per channel: uint16 (height, width, 3)."""
-    image = opened(encoded)
+    image = opened(encoded, most_pixels)
     if image.format == "PNG":  # Pillow reads only 8 bits of colour
         png = without_ancillary_chunks(encoded)  # TensorFlow prints a warning about odd ones
         return tensorflow("decoding images").io.decode_png(png, 3, "uint16").numpy()
@@ -177,7 +186,7 @@ def read_image(decoder: Decoder, path: str | Path) -> np.ndarray:
         image, header, said = read_listening(decoder, path, complaints)
     if header.bits > 8:
         white = decoder.white or 2**header.bits - 1
-        largest = deep_values(Path(path).read_bytes()).max()
+        largest = deep_values(Path(path).read_bytes(), decoder.most_pixels).max()
         said.append(
             f"{header.bits} bits per channel are reduced to 8 ({white} becomes 255; largest value: "
             f"{largest})"
@@ -207,15 +216,29 @@ def read_with_header(
     """
     tf = tensorflow(f"reading {path}")
     try:
-        encoded = Path(path).read_bytes()
-        if not encoded:
-            raise UserError(f"cannot read the image {path}: the file is empty")
-        header = read_header(encoded)
+        encoded = _content(path, decoder.most_pixels)
+        header = read_header(encoded, decoder.most_pixels)
         header = header._replace(unusual=header.unusual or by_pillow)
-        image = decoder(tf.constant(encoded), header.orientation, unusual=header.unusual)
-        return image.numpy(), header
+        with IN_FLIGHT.holding(max(math.prod(header.size), decoder.size**2)):
+            image = decoder(tf.constant(encoded), header.orientation, unusual=header.unusual)
+            return image.numpy(), header
     except (tf.errors.OpError, OSError, Unsuitable) as error:
         raise UserError(f"cannot read the image {path}: {reason(error)}") from error
+
+
+def _content(path: str | Path, most_pixels: int) -> bytes:
+    """The bytes of an image file."""
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise Unsuitable("it is not a regular file")  # to open a named pipe would block
+    if not about.st_size:
+        raise Unsuitable("the file is empty")
+    if about.st_size > _BYTES_PER_PIXEL * most_pixels:
+        raise Unsuitable(
+            f"{about.st_size:,} bytes are too many for the {most_pixels:,} pixels of "
+            f"config.data.max_image_pixels={most_pixels}"
+        )
+    return Path(path).read_bytes()
 
 
 def reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from jaxcnn.data.sources.cache import cached
+from jaxcnn.data.sources.memory import COPIES, check_memory
 from jaxcnn.data.split import Source, Split
 from jaxcnn.limits import AT_LEAST_1, Limit
 
@@ -56,6 +57,9 @@ def rotated_digits(
     from scipy.ndimage import affine_transform
 
     size = resize or 24
+    upright = digits(0).splits
+    count = copies * sum(map(len, upright.values()))
+    check_memory(f"config.data.resize={size} with copies={copies}", COPIES * count * size**2)
     rng = np.random.default_rng(0)
     spacing = 12 / size  # in pixels of the 8×8 original; 12 leaves a margin for its corners
 
@@ -75,7 +79,6 @@ def rotated_digits(
         ]
         return Split(np.stack(images)[..., None], angles.ravel().astype(np.float32))
 
-    upright = digits(0).splits
     order = rng.permutation(len(upright["train"]))
     tenth = len(order) // 10
     splits = {

@@ -77,6 +77,8 @@ def image_files(paths: Sequence[Path], decoder: Decoder, folder: Path, name: str
         return [_tried(paths[i], decoder, complaints) for i in missing]
 
     def is_valid(index) -> bool:
+        if index["size"].prod(axis=1).max() > decoder.most_pixels:
+            return False
         # Try unreadable files again: a change of permissions does not change a file's time.
         return all(isinstance(line, UserError) for line in left_out(index))
 
@@ -230,9 +232,13 @@ def _tried(
         length=path.stat().st_size,
         unusual=header.unusual,
         bits=header.bits,
-        largest=int(deep_values(path.read_bytes()).max()) if header.bits > 8 else 0,
+        largest=_largest(path, decoder) if header.bits > 8 else 0,
         said="; ".join(said),
     )
+
+
+def _largest(path: Path, decoder: Decoder) -> int:
+    return int(deep_values(path.read_bytes(), decoder.most_pixels).max())
 
 
 def _size(shape: tuple[int, ...]) -> str:

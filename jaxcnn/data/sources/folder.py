@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcnn.data.sources.decoding import Decoder
 from jaxcnn.data.sources.examining import Found, damage_remarks, image_files
+from jaxcnn.data.sources.pixels import MOST_PIXELS, PIXEL_LIMIT
 from jaxcnn.data.sources.tree import MEANINGS, Classes, image_tree, image_tree_of_split
 from jaxcnn.data.split import Source, Split, existing_directory
 from jaxcnn.errors import UserError
@@ -28,6 +29,7 @@ def folder(
     folders: Annotated[str, one_of(MEANINGS)] = "auto",
     ignore: tuple = (),
     white: Annotated[int, WHITE] = 0,
+    max_image_pixels: Annotated[int, PIXEL_LIMIT] = MOST_PIXELS,
 ) -> Source:
     """A folder of image files: root/SPLIT/CLASS/**, or root/CLASS/** for training images only.
 
@@ -42,6 +44,7 @@ def folder(
       folders: what the folders in root are: 'splits', 'classes', or 'auto', which decides by name.
       ignore: shell patterns of file and folder names to skip, or of their paths under root.
       white: the value that becomes 255 in images of more than 8 bits; 0: the format's maximum.
+      max_image_pixels: an image whose header declares more cannot be read.
 
     Reads JPEG, PNG, WebP, BMP, GIF and TIFF, and only the first frame; alpha is dropped. Images are
     turned upright by their EXIF or XMP orientation. Names that start with a dot, and `__MACOSX`, are
@@ -58,7 +61,7 @@ def folder(
             f"config.data.central_fraction={central_fraction} is for scaled images; set "
             "config.data.resize"
         )
-    decoder = Decoder(resize, channels, central_fraction, white)
+    decoder = Decoder(resize, channels, central_fraction, white, max_image_pixels)
     paths, remarks = image_tree(top, folders, ignore)
     class_names = tuple(paths["train"])
     hint = None if on_error == "skip" else ", or skip such files with config.data.on_error=skip"

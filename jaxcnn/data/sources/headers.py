@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,15 +19,21 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from jaxcnn.data.sources.pixels import MOST_PIXELS
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-MOST_PIXELS = 89_478_485  # a quarter of a GB in colour, and Pillow's own limit
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+_TILE = 322, 323  # TIFF tags: width and height
 
 
 class Unsuitable(Exception):
     """A file that cannot become a uint8 image; the text says why."""
+
+
+class TooLarge(Unsuitable):
+    """An image of too many pixels."""
 
 
 @contextlib.contextmanager
@@ -56,32 +63,39 @@ class Header(NamedTuple):
     bits: int
 
 
-def opened(encoded: bytes) -> Image.Image:
+def opened(encoded: bytes, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """Opens an image without decoding its pixels.
 
     Raises:
-      Unsuitable: it is too large, or not in a supported format.
+      Unsuitable: it is too large (`TooLarge`), or not in a supported format.
     """
     try:
         image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        raise Unsuitable(str(error)) from error
+        raise _too_large(re.search(r"\d+", str(error))[0], most_pixels) from error
     except UnidentifiedImageError as error:
         raise Unsuitable(f"it is not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}") from error
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise Unsuitable(f"{width:,}×{height:,} pixels; the limit is {MOST_PIXELS:,}")
+    if image.format == "TIFF":  # a tile is decoded whole, even one larger than the image
+        tile = (image.tag_v2.get(tag, 1) for tag in _TILE)
+        width, height = map(max, (width, height), tile)
+    if width * height > most_pixels:
+        raise _too_large(f"{width:,}×{height:,}", most_pixels)
     return image
 
 
+def _too_large(pixels: str, most_pixels: int) -> TooLarge:
+    return TooLarge(f"{pixels} pixels are more than config.data.max_image_pixels={most_pixels}")
+
+
 @damage_is_unsuitable()
-def read_header(encoded: bytes) -> Header:
+def read_header(encoded: bytes, most_pixels: int = MOST_PIXELS) -> Header:
     """Reads the header of an encoded image.
 
     Raises:
-      Unsuitable, OSError: it cannot become a uint8 image.
+      Unsuitable, OSError: it cannot become a uint8 image, or has more than `most_pixels` pixels.
     """
-    image = opened(encoded)
+    image = opened(encoded, most_pixels)
     bits = _bits(image, encoded)
     usual_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
     usual = usual_jpeg or (image.format == "PNG" and bits <= 8)

@@ -1,12 +1,14 @@
 """IDX files, as used by MNIST."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import numpy as np
 
+from jaxcnn.data.sources.memory import COPIES, MOST_INFLATED, check_memory
 from jaxcnn.data.split import Source, Split, class_names_or_numbers, existing_directory
 from jaxcnn.errors import UserError
 from jaxcnn.limits import PATH
@@ -23,7 +25,8 @@ def idx(resize: int, root: Annotated[str, PATH] = "", class_names: tuple = ()) -
       class_names: in label order; empty: the numbers.
 
     Raises:
-      UserError: a file is missing, unreadable, truncated, or not an IDX file.
+      UserError: a file is missing, unreadable, truncated, too long, not an IDX file, or larger
+        than the memory.
     """
     del resize
     folder = existing_directory("config.data.root", root)
@@ -43,16 +46,33 @@ def _read_idx(root: Path, name: str, dimensions: int) -> np.ndarray:
     if path is None:
         raise UserError(f"config.data.root='{root}' has no {name} or {name}.gz")
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return _array(file, path, dimensions)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    header = 4 + 4 * dimensions
-    if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < header:
+
+
+def _array(file: IO[bytes], path: Path, dimensions: int) -> np.ndarray:
+    """Reads no more than the header declares, and nothing if the file cannot hold that much."""
+    start = file.read(4 + 4 * dimensions)
+    if start[:4] != bytes([0, 0, 8, dimensions]) or len(start) < 4 + 4 * dimensions:
         raise UserError(f"{path} is not an IDX file of uint8 in {dimensions} dimensions")
-    shape = np.frombuffer(data[4:header], ">u4").astype(int)
-    if len(data) - header != np.prod(shape):
-        raise UserError(
-            f"{path} is truncated: {len(data) - header} of {np.prod(shape)} bytes of data"
-        )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    shape = tuple(int.from_bytes(start[i : i + 4]) for i in range(4, len(start), 4))
+    if 0 in shape:
+        raise UserError(f"{path} is empty: its header declares {_by(shape)} bytes of data")
+    size = math.prod(shape)  # of Python's integers: NumPy's would overflow
+    most = path.stat().st_size * (MOST_INFLATED if path.suffix == ".gz" else 1)
+    if size > most:
+        held = most if path.suffix == ".gz" else most - len(start)
+        raise UserError(f"{path} is truncated: at most {held} of {size} bytes of data")
+    check_memory(str(path), COPIES * size)
+    data = file.read(size + 1)
+    if len(data) < size:
+        raise UserError(f"{path} is truncated: {len(data)} of {size} bytes of data")
+    if len(data) > size:
+        raise UserError(f"{path} is too long: its header declares {_by(shape)} bytes of data")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

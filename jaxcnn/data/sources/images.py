@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from jaxcnn.data.sources.decoding import Decoder, reason
 from jaxcnn.data.sources.headers import Unsuitable
+from jaxcnn.data.sources.pixels import IN_FLIGHT
 from jaxcnn.errors import UserError
 from jaxcnn.tensorflow import tensorflow
 
@@ -90,7 +91,9 @@ class EncodedImages:
             (encoded,) = self.read(np.array([position]))
             orientation = self.places["orientation"][position]
             unusual = by_pillow or (self.unusual is not None and self.unusual[position])
-            return self.decoder(encoded, orientation, box, unusual).numpy()
+            height, width = self.places["size"][position].tolist()
+            with IN_FLIGHT.holding(max(height * width, self.decoder.size**2)):
+                return self.decoder(encoded, orientation, box, unusual).numpy()
         except (tf.errors.OpError, OSError, Unsuitable) as error:
             raise UserError(
                 f"cannot read the image {self.name(position)}: {reason(error)}"
@@ -99,8 +102,9 @@ class EncodedImages:
 
 def moments_of(image: np.ndarray) -> np.ndarray:
     """The sums of a uint8 image's pixels and of their squares: float64 (2, channels)."""
-    pixels = image.astype(np.int64)
-    return np.stack([pixels.sum((0, 1)), (pixels**2).sum((0, 1))]).astype(np.float64)
+    squares = np.square(image, dtype=np.uint16)  # of up to 255²
+    sums = [array.sum((0, 1), dtype=np.int64) for array in (image, squares)]
+    return np.stack(sums).astype(np.float64)
 
 
 def in_threads(

@@ -1,12 +1,11 @@
 """Arrays in an .npz file."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
+from jaxcnn.data.sources.npy import names_of, read_arrays
 from jaxcnn.data.split import Source, class_names_or_numbers, split_from_arrays
 from jaxcnn.errors import UserError
 from jaxcnn.limits import PATH
@@ -50,9 +49,10 @@ def npz(
       UserError: no such file, an array with another name, or arrays that are not as described.
     """
     del resize
-    splits, parts = {}, set()
-    arrays, remarks = _arrays(path, tuple(map(str, ignore)))
-    for split, of_split in _by_split(path, arrays).items():
+    keys, remarks = _names(path, tuple(map(str, ignore)))
+    by_split = _by_split(path, keys)
+    arrays, splits, parts = read_arrays(path, keys), {}, set()
+    for split, of_split in by_split.items():
         kinds = [part for part in of_split if part != "images"]
         if len(kinds) != 1 or "images" not in of_split:
             raise UserError(
@@ -60,13 +60,11 @@ def npz(
                 f"has {', '.join(f'{split}_{part}' for part in of_split)}"
             )
         parts |= set(kinds)
-        splits[split] = split_from_arrays(
-            of_split["images"], of_split[kinds[0]], f"{path}: {split}", kinds[0]
-        )
+        images, labels = (arrays[of_split[part]] for part in ("images", *kinds))
+        splits[split] = split_from_arrays(images, labels, f"{path}: {split}", kinds[0])
     if "train" not in splits:
         raise UserError(
-            f"{path} has no 'train_images' (or 'x_train'); it has: "
-            f"{', '.join(sorted(arrays)) or 'nothing'}"
+            f"{path} has no 'train_images' (or 'x_train'); it has: {', '.join(keys) or 'nothing'}"
         )
     if len(parts) > 1:
         raise UserError(f"{path} has labels for one split and targets for another; keep one kind")
@@ -78,49 +76,43 @@ def npz(
     return Source(splits, names, remarks)
 
 
-def _arrays(path: str, ignore: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The arrays of a file by name, without ignored ones; remarks about patterns without a match."""
+def _names(path: str, ignore: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+    """The names of a file's arrays, without ignored ones; remarks about patterns without a match."""
     if not path or not Path(path).is_file():
         raise UserError(f"config.data.path={path!r}: there is no such file; set it to an .npz file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            keys = set(file.files)
-            left_out = {
-                pattern: {key for key in keys if key == pattern or fnmatchcase(key, pattern)}
-                for pattern in ignore
-            }
-            arrays = {key: file[key] for key in sorted(keys.difference(*left_out.values()))}
-    except Exception as error:  # of many types
-        raise UserError(f"config.data.path={path!r} cannot be read as .npz: {error}") from error
+    keys = set(names_of(path))
+    left_out = {
+        pattern: {key for key in keys if key == pattern or fnmatchcase(key, pattern)}
+        for pattern in ignore
+    }
     unused = [pattern for pattern, matching in left_out.items() if not matching]
-    return arrays, tuple(
+    return sorted(keys.difference(*left_out.values())), tuple(
         f"config.data.ignore: nothing in {path} matches {pattern!r}" for pattern in unused
     )
 
 
-def _by_split(path: str, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays by split and part.
+def _by_split(path: str, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The names of the arrays by split and part.
 
     Raises:
       UserError: an array's name is unknown, or two names mean the same.
     """
-    unknown = [key for key in arrays if key not in _MEANINGS]
+    unknown = [key for key in keys if key not in _MEANINGS]
     if unknown:
         raise UserError(
             f"{path} has {', '.join(map(repr, unknown))}; valid names are train_images, "
             "train_labels (or train_targets), validation_images …, test_images …, or x_train, "
             f"y_train …; config.data.ignore={unknown} skips these"
         )
-    found: dict[str, dict[str, np.ndarray]] = {}
-    names: dict[tuple[str, str], str] = {}
-    for key in arrays:
+    found: dict[str, dict[str, str]] = {}
+    for key in keys:
         split, part = _MEANINGS[key]
-        if (split, part) in names:
+        of_split = found.setdefault(split, {})
+        if part in of_split:
             raise UserError(
-                f"{path} has both {names[split, part]!r} and {key!r}; config.data.ignore=[{key!r}] "
+                f"{path} has both {of_split[part]!r} and {key!r}; config.data.ignore=[{key!r}] "
                 "skips one"
             )
-        names[split, part] = key
-        found.setdefault(split, {})[part] = arrays[key]
+        of_split[part] = key
     order = [split for split in _SPELLINGS if split in found]
     return {split: found[split] for split in order}

@@ -1,9 +1,11 @@
 """Synthetic images: noise around one colour per class."""
 
+import math
 from typing import Annotated
 
 import numpy as np
 
+from jaxcnn.data.sources.memory import COPIES, check_memory
 from jaxcnn.data.split import Source, Split
 from jaxcnn.limits import AT_LEAST_1
 
@@ -23,6 +25,8 @@ def synthetic(
       resize: pixels per side; 0: height × width.
     """
     size = (resize, resize) if resize else (height, width)
+    values = (train_images + test_images) * math.prod(size) * channels
+    check_memory(f"{size[0]}×{size[1]} synthetic images", COPIES * values)
     rng = np.random.default_rng(0)
     colours = rng.integers(64, 192, (classes, 1, 1, channels))
 

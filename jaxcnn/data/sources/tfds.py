@@ -1,6 +1,7 @@
 """TensorFlow Datasets: small images in memory, photographs on disk in their shards."""
 
 import difflib
+import functools
 import os
 import socket
 import urllib.request
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import psutil
 from google.protobuf.message import DecodeError
 
 from jaxcnn.data.sources.cache import cached, stamp
 from jaxcnn.data.sources.decoding import Decoder
-from jaxcnn.data.sources.headers import Unsuitable, read_header
+from jaxcnn.data.sources.headers import TooLarge, Unsuitable, read_header
 from jaxcnn.data.sources.images import PLACE, EncodedImages, in_threads
+from jaxcnn.data.sources.memory import COPIES, check_memory
+from jaxcnn.data.sources.pixels import MOST_PIXELS, PIXEL_LIMIT
 from jaxcnn.data.split import Source, Split, existing_directory, split_named
 from jaxcnn.errors import UserError
 from jaxcnn.limits import PATH, UP_TO_1
@@ -27,6 +29,7 @@ def tfds(
     name: str = "",
     data_dir: Annotated[str, PATH] = "",
     central_fraction: Annotated[float, UP_TO_1] = 1.0,
+    max_image_pixels: Annotated[int, PIXEL_LIMIT] = MOST_PIXELS,
 ) -> Source:
     """An image classification data set of TensorFlow Datasets.
 
@@ -39,6 +42,7 @@ def tfds(
       data_dir: where the data set is or will be prepared; empty: `TFDS_DATA_DIR`, else TFDS's default.
       central_fraction: for photographs, side of the central square to show, as a share of the short
         side, when no augmentation crops the image; 0.875 is 224 of 256 pixels.
+      max_image_pixels: a photograph whose header declares more stops the run.
 
     Raises:
       UserError: the data set does not exist, cannot be downloaded, or does not fit in memory.
@@ -60,7 +64,7 @@ def tfds(
                 f"the images of {name!r} differ in size; for example, config.data.resize=224 makes "
                 "them equal"
             )
-        decoder = Decoder(resize, shape[-1], central_fraction)
+        decoder = Decoder(resize, shape[-1], central_fraction, most_pixels=max_image_pixels)
         splits = {split: _on_disk(builder, theirs, decoder) for split, theirs in in_splits.items()}
         return _labelled(splits, class_names, remarks)
     if central_fraction != 1:
@@ -133,9 +137,8 @@ def _in_memory(builder, name: str, in_splits: Mapping[str, str]) -> dict[str, Sp
     counts = {
         split: builder.info.splits[theirs].num_examples for split, theirs in in_splits.items()
     }
-    # Three copies: as read, sorted and split, and in tf.data.
     image_bytes = int(np.prod(builder.info.features["image"].shape))
-    _check_memory(repr(name), 3 * sum(counts.values()) * image_bytes)
+    check_memory(repr(name), COPIES * sum(counts.values()) * image_bytes)
     splits = {}
     for split, count in counts.items():
         dataset = builder.as_dataset(split=in_splits[split], shuffle_files=False)
@@ -169,17 +172,24 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
             "are read only from tfrecord: convert it with `tfds convert_format --to tfrecord`"
         )
     shards = [Path(path) for path in info.splits[split].filepaths]
+    for shard in shards:
+        if not shard.is_file():
+            raise UserError(f"{shard} is missing or no regular file; prepare the data set again")
     stats = [(path.name, *stamp(path)) for path in shards]
     fields = "offset", "length", "label", "height", "width", "unusual"
 
     def compute() -> dict[str, np.ndarray]:
-        parts = list(in_threads(_records, shards, f"index of {split}"))
+        records = functools.partial(_records, most_pixels=decoder.most_pixels)
+        parts = list(in_threads(records, shards, f"index of {split}"))
         return {
             "shard": np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
             "record": np.concatenate(parts),
         }
 
-    index = cached(f"{info.name}-{split}", (fields, stats), compute)
+    def is_valid(index) -> bool:
+        return bool((index["record"][:, 3:5].prod(axis=1) <= decoder.most_pixels).all())
+
+    index = cached(f"{info.name}-{split}", (fields, stats), compute, is_valid)
     offset, length, label, height, width, unusual = index["record"].T
     if len(offset) != info.splits[split].num_examples:
         raise UserError(
@@ -195,7 +205,7 @@ def _on_disk(builder, split: str, decoder: Decoder) -> Split:
     return Split(images, label.astype(np.int32))
 
 
-def _records(shard: Path) -> np.ndarray:
+def _records(shard: Path, most_pixels: int) -> np.ndarray:
     """int64 (records, 6): offset, length in bytes, label, height, width, `unusual` of each image.
 
     A TFRecord is a length as little-endian uint64, a 4-byte checksum, that many bytes (here a
@@ -216,7 +226,9 @@ def _records(shard: Path) -> np.ndarray:
                 feature = tf.train.Example.FromString(record).features.feature
                 (image,) = feature["image"].bytes_list.value
                 (label,) = feature["label"].int64_list.value
-                header = read_header(image)
+                header = read_header(image, most_pixels)
+            except TooLarge as error:
+                raise UserError(f"{shard}, byte {position}: {error}") from error
             except (OSError, ValueError, DecodeError, Unsuitable) as error:
                 raise UserError(
                     f"{shard}, byte {position}: not an example of an image and its label; prepare "
@@ -244,11 +256,3 @@ def _download(builder, name: str) -> None:
             f"TFDS data set {name!r} is not in {builder.data_dir} and cannot be downloaded "
             f"({type(error).__name__}); {advice}"
         ) from error
-
-
-def _check_memory(what: str, size: int) -> None:
-    free = psutil.virtual_memory().available
-    if size > free:
-        raise UserError(
-            f"{what} needs {size / 2**30:.1f} GiB of memory, but {free / 2**30:.1f} GiB are free"
-        )

@@ -1,7 +1,9 @@
 """MNIST's IDX files."""
 
 import gzip
+import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -61,3 +63,59 @@ def test_idx_errors(idx_folder):
         load("idx", root=str(idx_folder))
     with pytest.raises(UserError, match="config.data.root='/nowhere': there is no such directory"):
         load("idx", root="/nowhere")
+
+
+MANY = 2**32 - 1
+
+
+def header(*shape):
+    return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (header(20, 6, 5) + bytes(50_000_000), "is too long: its header declares 20×6×5 bytes"),
+        (header(100_000, 300, 300) + bytes(50_000_000), "is truncated: at most "),
+        (header(100, 300, 300) + bytes(8_999_999), "is truncated: 8999999 of 9000000 bytes"),
+        (header(MANY, MANY, MANY), f"{MANY**3} bytes of data"),
+        (header(2**31, 2**31, 4), f"{2**64} bytes of data"),  # 0 in 64 bits
+        (header(0, 6, 5), "is empty: its header declares 0×6×5 bytes"),
+        (header(20, 0, 0), "is empty: its header declares 20×0×0 bytes"),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_no_more_is_read_than_the_header_declares(idx_folder, content, message, compressed):
+    path = idx_folder / "train-images-idx3-ubyte"
+    if compressed:
+        path.unlink()
+        path = path.with_name(f"{path.name}.gz")
+    path.write_bytes(gzip.compress(content, 1) if compressed else content)
+    if not compressed:
+        message = message.replace("at most ", "")
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as error:
+            load("idx", root=str(idx_folder))
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+    assert message in str(error.value)
+
+
+def test_files_larger_than_the_memory(idx_folder, monkeypatch):
+    class Little:
+        available = 1799
+
+    monkeypatch.setattr("psutil.virtual_memory", Little)
+    with pytest.raises(UserError, match=r"images-idx3-ubyte needs 0.0 GiB of memory, but 0.0 GiB"):
+        load("idx", root=str(idx_folder))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_only_regular_files_are_opened(idx_folder, suffix):
+    path = idx_folder / "train-images-idx3-ubyte"
+    path.unlink()
+    os.mkfifo(f"{path}{suffix}")  # to open it would block
+    with pytest.raises(UserError, match="has no train-images-idx3-ubyte"):
+        load("idx", root=str(idx_folder))

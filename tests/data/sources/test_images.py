@@ -1,6 +1,7 @@
 """Image files as people have them: turned, broken, hostile."""
 
 import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -17,9 +18,11 @@ from jaxcnn.data.sources import examining
 from jaxcnn.data.sources.complaints import captured
 from jaxcnn.data.sources.decoding import Decoder, read_image
 from jaxcnn.data.sources.examining import measured
+from jaxcnn.data.sources.headers import read_header
 from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.errors import UserError
 from tests.data.sources.loading import load
+from tests.data.sources.picture_files import chunk
 
 pytestmark = pytest.mark.fast
 
@@ -123,26 +126,68 @@ def test_the_central_fraction_leaves_a_margin_out(tmp_path):
         load("folder", resize=4, root=str(tmp_path), central_fraction=0)
 
 
-def png(side, text=b""):
-    """A black PNG of side × side pixels, as its header says; a megabyte of them, in a few bytes."""
+def png(width, height=None, before=b"", after=b"", depth=8):
+    """A black PNG, a square if it has no height, of so many pixels as its header says.
 
-    def chunk(kind, data):
-        checksum = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+    It holds a megabyte of them, in a few bytes. Other chunks are before and after them.
+    """
+    height = width if height is None else height
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(min(10**6, height * (3 * width * depth // 8 + 1))))
+    return b"".join((
+        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), before,
+        chunk(b"IDAT", pixels), after, chunk(b"IEND", b""),
+    ))  # fmt: skip
 
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    comment = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(text)) if text else b""
-    pixels = chunk(b"IDAT", zlib.compress(bytes(min(10**6, side * (3 * side + 1)))))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + comment + pixels + chunk(b"IEND", b"")
+
+def bomb(kind):
+    """A chunk of 30 kB that unpacks to 30 MB."""
+    starts = {
+        b"zTXt": b"Comment\0\0",
+        b"iTXt": b"XML:com.adobe.xmp\0\1\0\0\0",
+        b"iCCP": b"profile\0\0",
+    }
+    return chunk(kind, starts[kind] + zlib.compress(bytes(30_000_000), 1))
 
 
+def tiled(side):
+    """A TIFF of 16 × 16 pixels in a tile of side × side, as its header says."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 9}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+
+UNPACKED = "Decompressed data too large"
+LONGEST = 2**31 - 1
 HOSTILE = {
     "truncated": (lambda good: good[: len(good) // 2], "cannot read the image"),
     "empty": (lambda good: b"", "the file is empty"),
     "text": (lambda good: b"GET / HTTP/1.1\r\n" * 20, "cannot read the image"),
-    "bomb": (lambda good: png(20_000), "20,000×20,000|400000000 pixels"),
-    "large": (lambda good: png(10_000), "10,000×10,000 pixels; the limit is"),
-    "a bomb of text": (lambda good: png(16, text=bytes(3 * 10**6)), "Decompressed data too large"),
+    "bomb": (
+        lambda good: png(20_000),
+        "400000000 pixels are more than config.data.max_image_pixels=100000000",
+    ),
+    "large": (lambda good: png(10_001), "10,001×10,001 pixels are more than config.data.max_image"),
+    "wide": (lambda good: png(LONGEST, 1), f"{LONGEST} pixels are more than config.data.max"),
+    "high": (lambda good: png(1, LONGEST), f"{LONGEST} pixels are more than config.data.max"),
+    "wider than PNG": (lambda good: png(2**31, 1), f"{2**31} pixels are more than config.data"),
+    "overflowing": (lambda good: png(2**32 - 1), f"{(2**32 - 1) ** 2} pixels are more than"),
+    "without pixels": (lambda good: png(0), "it is not a JPEG, PNG"),
+    "a bomb of text": (lambda good: png(16, before=bomb(b"zTXt")), UNPACKED),
+    "a bomb of XMP": (lambda good: png(16, before=bomb(b"iTXt")), UNPACKED),
+    "a bomb of colours": (lambda good: png(16, before=bomb(b"iCCP")), UNPACKED),
+    "a bomb of text after the pixels": (lambda good: png(16, after=bomb(b"zTXt")), UNPACKED),
+    "a bomb of XMP after the pixels": (lambda good: png(16, after=bomb(b"iTXt")), UNPACKED),
+    "a bomb in 16 bits": (lambda good: png(16, before=bomb(b"iCCP"), depth=16), UNPACKED),
+    "many texts": (
+        lambda good: png(16, before=80 * chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6)))),
+        "Too much memory used in text chunks",
+    ),
+    "a large tile": (lambda good: tiled(40_000), "40,000×40,000 pixels are more than config"),
+    "a long chunk": (
+        lambda good: png(16, before=struct.pack(">I", LONGEST) + b"tEXtabc"),
+        "Truncated File Read",
+    ),
 }
 
 
@@ -174,6 +219,38 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
         read_image(Decoder(8, 3), path)
 
 
+def test_the_number_of_pixels_may_be_limited(photograph, tmp_path):
+    def read(limit, **settings):
+        return load("folder", resize=8, root=str(tmp_path), max_image_pixels=limit, **settings)
+
+    message = "60×40 pixels are more than config.data.max_image_pixels=2399"
+    whole = read(2400).splits["train"].images
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(UserError, match=f"cannot read the image {photograph}: {message}"):
+            read(2399)
+    np.testing.assert_array_equal(read(2400).splits["train"].images.moments, whole.moments)
+    with pytest.raises(UserError, match="at least 1 and at most 178956970"):
+        read(10**9)
+
+
+def test_a_large_image_within_the_limit_is_no_damage():
+    with captured() as complaints:
+        assert read_header(png(9_999)).size == (9_999, 9_999)
+        assert complaints.not_taken() == []
+
+
+def test_the_cache_does_not_depend_on_the_limit_of_pixels():
+    assert repr(Decoder(8, 3)) == repr(Decoder(8, 3, most_pixels=5))
+    assert repr(Decoder(8, 3)) == "Decoder(size=8, channels=3, central_fraction=1.0, white=0)"
+
+
+def test_a_file_of_more_bytes_than_any_image_is_not_read(photograph, tmp_path):
+    with photograph.with_name("sparse.png").open("wb") as file:
+        file.truncate(10**13)
+    with pytest.raises(UserError, match="10,000,000,000,000 bytes are too many for the 100,000,0"):
+        load("folder", resize=8, root=str(tmp_path))
+
+
 def test_a_png_called_jpg_is_read_as_what_it_is(photograph, tmp_path):
     pixels = np.asarray(Image.open(photograph))
     Image.fromarray(pixels).save(photograph, format="PNG")
@@ -188,6 +265,32 @@ def test_loops_of_links_are_left_out_or_named(photograph, tmp_path):
     (tmp_path / "a" / "1.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     with pytest.raises(UserError, match=r"1.jpg: Too many levels of symbolic links"):
         load("folder", resize=8, root=str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
+def test_only_regular_files_are_opened(photograph, tmp_path, kind):
+    special = photograph.with_name("special.png")
+    if kind == "pipe":
+        os.mkfifo(special)  # to open it would block
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(os.path.relpath(special))  # a socket's path is short
+    elif kind == "device":
+        special.symlink_to("/dev/zero")
+    else:
+        special.mkdir()
+    message = f"cannot read the image {special}: it is not a regular file"
+    with pytest.raises(UserError) as error:
+        read_image(Decoder(8, 3), special)
+    assert str(error.value) == message
+    if kind == "folder":
+        return  # in a class folder, it is a folder of more images
+    with pytest.raises(UserError) as error:
+        load("folder", resize=8, root=str(tmp_path))
+    assert str(error.value).startswith(message)
+    source = load("folder", resize=8, root=str(tmp_path), on_error="skip")
+    assert len(source.splits["train"]) == 1
+    assert message in source.remarks[0]
 
 
 def test_what_is_known_of_a_folder_is_cached_until_a_file_changes(

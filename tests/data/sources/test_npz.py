@@ -1,7 +1,13 @@
 """Arrays in an .npz file: their names, and images and labels of every layout."""
 
+import io
+import os
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
+from numpy.lib import format as npy
 
 from jaxcnn.errors import UserError
 from tests.data.sources.loading import load
@@ -191,10 +197,107 @@ def test_images_as_they_should_be_are_not_suspected(tmp_path, shape):
 
 def test_npz_is_never_unpickled(tmp_path):
     path = save_npz(tmp_path / "evil.npz", train_images=np.array([{}], object), train_labels=[0])
-    with pytest.raises(UserError, match=r"cannot be read as .npz: Object arrays cannot be loaded"):
+    with pytest.raises(UserError, match=r"as .npz: train_images is an array of objects, which"):
         load("npz", path=path)
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(UserError, match=r"cannot be read as .npz"):
         load("npz", path=str(tmp_path / "text.npz"))
     with pytest.raises(UserError, match="there is no such file; set it to an .npz file"):
         load("npz", path=str(tmp_path / "missing.npz"))
+
+
+def save_members(path, compression=zipfile.ZIP_DEFLATED, **contents):
+    with zipfile.ZipFile(path, "w", compression, compresslevel=1) as file:
+        for name, content in contents.items():
+            file.writestr(f"{name}.npy", content)
+    return str(path)
+
+
+def member(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def declaring(shape, descr="|u1", content=b""):
+    """A .npy file whose header says this, whatever its content."""
+    stream = io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(stream, header)
+    return stream.getvalue() + content
+
+
+LABELS = member(np.arange(3))
+IMAGES = member(np.zeros((3, 4, 4), np.uint8))
+LONG_HEADER = b"\x93NUMPY\x02\x00" + (30_000_000).to_bytes(4, "little") + bytes(30_000_000)
+MANY = 2**32
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (declaring((3, 4, 4), content=bytes(30_000_000)), "48 bytes, but the file holds 30000000"),
+        (declaring((3, 4000, 4000)), "48000000 bytes, but the file holds 0 bytes of it"),
+        (declaring((MANY, MANY, MANY)), f"{MANY**3} bytes, but the file holds 0 bytes"),
+        (declaring((3, -4, -4), content=bytes(48)), "train_images has shape (3, -4, -4)"),
+        (declaring((MANY, MANY, 4), "|S0"), "train_images is of |S0; save numbers"),
+        (member(np.zeros((3, 4, 4), "u1,u1")), "train_images is of [('f0', 'u1'), ('f1', 'u1')]"),
+        (declaring((3, 4), ("|u1", (4,)), bytes(48)), "train_images is of ('u1', (4,)); save num"),
+        (member(np.array(3, np.uint8)), "must be of one length, at least 1; they have 0 and 3"),
+        (member(np.zeros((3, 0, 0), np.uint8)), "train_images has shape (3, 0, 0); it must be"),
+        (member(np.zeros((0, 4, 4), np.uint8)), "at least 1; they have 0 and 3"),
+        (LONG_HEADER, "cannot be read as .npz: "),
+        (b"hello", "cannot be read as .npz: "),
+        (IMAGES[:-1], "48 bytes, but the file holds 47"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_headers_are_checked_before_arrays_are_read(tmp_path, images, message):
+    path = save_members(tmp_path / "data.npz", train_images=images, train_labels=LABELS)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as error:
+            load("npz", path=path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_no_setting_names_is_not_read(tmp_path):
+    """Neither an ignored array nor a member of another name, which is refused, is unpacked."""
+    bomb = bytes(30_000_000)
+    path = save_members(tmp_path / "data.npz", train_images=IMAGES, train_labels=LABELS, notes=bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="has 'notes'; valid names"):
+            load("npz", path=path)
+        assert len(load("npz", path=path, ignore=("notes",)).splits["train"]) == 3
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_that_numpy_does_not_write(tmp_path, compression):
+    members = {"train_images": IMAGES, "train_labels": LABELS}
+    path = save_members(tmp_path / "data.npz", compression, **members)
+    with pytest.raises(UserError, match="train_images is compressed as NumPy does not"):
+        load("npz", path=path)
+
+
+def test_npz_larger_than_the_memory(tmp_path, monkeypatch):
+    class Little:
+        available = 100
+
+    path = save_members(tmp_path / "data.npz", train_images=IMAGES, train_labels=LABELS)
+    monkeypatch.setattr("psutil.virtual_memory", Little)
+    with pytest.raises(UserError, match="data.npz needs 0.0 GiB of memory, but 0.0 GiB are free"):
+        load("npz", path=path)
+
+
+def test_only_a_regular_file_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "data.npz")  # to open it would block
+    with pytest.raises(UserError, match="there is no such file"):
+        load("npz", path=str(tmp_path / "data.npz"))

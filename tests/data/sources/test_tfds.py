@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import shutil
 
 import numpy as np
@@ -163,6 +164,25 @@ def test_a_shard_that_is_cut_short_or_missing_examples(photographs, tmp_path):
         load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
     shard.write_bytes(b"")
     with pytest.raises(UserError, match=r"have 30 images, but dataset_info.json says 40"):
+        load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
+
+
+def test_photographs_of_too_many_pixels(photographs):
+    given = {"resize": 48, "name": "photographs", "data_dir": str(photographs)}
+    for is_indexed in (False, True):  # at a higher limit
+        if is_indexed:
+            load("tfds", **given)
+        with pytest.raises(UserError, match=r"byte 0: .* pixels are more than config.data.max_i"):
+            load("tfds", **given, max_image_pixels=1000)
+
+
+def test_shards_are_regular_files(photographs, tmp_path):
+    copy = tmp_path / "photographs"
+    shutil.copytree(photographs / "photographs", copy)
+    shard = sorted(copy.glob("*/*train*"))[2]
+    shard.unlink()
+    os.mkfifo(shard)  # to open it would block
+    with pytest.raises(UserError, match="00002-of-00004 is missing or no regular file"):
         load("tfds", resize=48, name="photographs", data_dir=str(tmp_path))
 
 
