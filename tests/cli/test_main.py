@@ -109,3 +109,27 @@ def test_show_batch(run_cli, tmp_path):
     assert code == 0
     assert out == f"16 training images (pad_and_crop): {out_file}\n"
     assert Image.open(out_file).size[1] > 1500  # a row for each image
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("", "jaxcnn: error: argument COMMAND: invalid choice: 'nothing'"),
+        ("main._parse = lambda *_: 1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_error_ends_the_program_although_a_thread_goes_on(fails, said):
+    """Python itself would wait for the thread."""
+    program = f"""
+import sys, threading, time
+from jaxcnn.cli import main
+sys.argv = ["jaxcnn", "nothing"]
+threading.Thread(target=time.sleep, args=(300,)).start()
+{fails}
+main.main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    assert said in ended.stderr

@@ -4,6 +4,7 @@ Not part of `make test`, which needs no compiler for TPUs.
 """
 
 import contextlib
+import gc
 
 import jax
 import numpy as np
@@ -21,6 +22,14 @@ from tests.conftest import DIGITS
 from tests.models.zoo import kinds, small
 
 SLICE = "v5e:2x2"
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Compiled programs are not kept: all of them take more than 24 GB."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def config_of(name: str, **fields):
