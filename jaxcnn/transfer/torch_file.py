@@ -4,7 +4,9 @@ Besides tensors, checkpoints contain settings and counters: namespaces, paths, N
 classes below stand in for theirs, so that such a file can be read without creating those objects.
 """
 
+import itertools
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.errors import UserError
+
+# No checkpoint's dictionaries come near; one that contains another twice, and so on, doubles each time.
+_DEEPEST, _MOST_VALUES = 100, 500_000
 
 
 def read_torch_file(path: Path) -> Any:
@@ -28,13 +33,30 @@ def read_torch_file(path: Path) -> Any:
             f"{path} is a torch file, and torch is not installed: pip install -e '.[torch]'; a "
             ".safetensors file needs no torch"
         ) from None
+    _refuse_compression(path)
     places = [(stand_in, name) for name, stand_in in _PLACES.items()]
     try:
         with torch.serialization.safe_globals(places):
             saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise many kinds of exception
         raise UserError(f"{path} cannot be read as a torch file: {_reason(error)}") from error
-    return _with_arrays(saved)
+    return _with_arrays(saved, path)
+
+
+def _refuse_compression(path: Path) -> None:
+    """Refuses an archive that unpacks to more than its size: torch compresses none."""
+    if not zipfile.is_zipfile(path):  # written before torch 1.6, or damaged
+        return
+    try:
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(record.file_size for record in file.infolist())
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path} cannot be read as a torch file: {error}") from error
+    if unpacked > path.stat().st_size:
+        raise UserError(
+            f"{path} cannot be read as a torch file: it is compressed, and unpacks to {unpacked:,} "
+            "bytes"
+        )
 
 
 def _reason(error: Exception) -> str:
@@ -87,10 +109,25 @@ class _Array(_Inert):
             self.array = numbers.reshape(shape, order="F" if by_columns else "C")
 
 
-def _with_arrays(saved: Any) -> Any:
-    if isinstance(saved, Mapping):
-        return {key: _with_arrays(value) for key, value in saved.items()}
-    return saved if getattr(saved, "array", None) is None else saved.array
+def _with_arrays(saved: Any, path: Path) -> Any:
+    """The dictionaries with arrays in place of `_Array`.
+
+    Raises:
+      UserError: they contain themselves, or others so often that they would not end.
+    """
+    values = itertools.count()
+
+    def converted(value: Any, depth: int) -> Any:
+        if depth > _DEEPEST or next(values) > _MOST_VALUES:
+            raise UserError(
+                f"{path} cannot be read as a torch file: its dictionaries contain themselves or are "
+                "nested too deep"
+            )
+        if isinstance(value, Mapping):
+            return {key: converted(inner, depth + 1) for key, inner in value.items()}
+        return value if getattr(value, "array", None) is None else value.array
+
+    return converted(saved, 0)
 
 
 def _dictionary(*_) -> dict:

@@ -1,5 +1,6 @@
 """Reads weight files, `.safetensors` or torch, without running code in them."""
 
+import math
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
@@ -54,7 +55,7 @@ def as_arrays(tensors: Mapping[str, Any], source: str) -> dict[str, np.ndarray]:
     """The tensors as NumPy arrays; floats become float32, integers stay as they are.
 
     Raises:
-      UserError: a tensor is sparse, quantized or complex.
+      UserError: a tensor is sparse, quantized or complex, or larger than what the file stores of it.
     """
     return {name: _as_array(name, tensor, source) for name, tensor in tensors.items()}
 
@@ -64,6 +65,12 @@ def _as_array(name: str, tensor: Any, source: str) -> np.ndarray:
         if tensor.is_quantized or str(tensor.layout) != "torch.strided" or tensor.is_meta:
             raise UserError(
                 f"{source}: {name} is a sparse, quantized or empty tensor; save it dense"
+            )
+        count, stored = math.prod(tensor.shape), tensor.untyped_storage().nbytes()
+        if count * tensor.element_size() > stored:  # `expand` repeats numbers without storing them
+            raise UserError(
+                f"{source}: {name} has {count:,} numbers, of which {stored:,} bytes are stored; save "
+                "it with .contiguous()"
             )
         tensor = tensor.detach().resolve_conj().resolve_neg()
         tensor = (tensor.float() if tensor.is_floating_point() else tensor).numpy()

@@ -6,6 +6,7 @@ import datetime
 import os
 import pathlib
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +138,94 @@ def test_files_without_a_state_dict(saved, found, tmp_path):
     )
 
 
-def test_sparse_tensors_are_named(tmp_path):
-    torch.save({"a.weight": torch.eye(2).to_sparse()}, tmp_path / "x.pth")
-    with pytest.raises(UserError, match="x: a.weight is a sparse, quantized or empty tensor"):
+OF_NO_NUMBERS = "is a sparse, quantized or empty tensor; save it dense"
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of what it will drop
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: torch.eye(2).to_sparse(), OF_NO_NUMBERS),
+        (lambda: torch.eye(2).to_sparse_csr(), OF_NO_NUMBERS),
+        (lambda: torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8), OF_NO_NUMBERS),
+        (lambda: torch.empty(10**6, 10**6, device="meta"), OF_NO_NUMBERS),
+        (
+            lambda: torch.ones(1).expand(10**6, 10**6),
+            "has 1,000,000,000,000 numbers, of which 4 bytes are stored; save it with .contiguous()",
+        ),
+        (
+            lambda: torch.ones(1).half().expand(10**6, 10**6),
+            "has 1,000,000,000,000 numbers, of which 2 bytes are stored; save it with .contiguous()",
+        ),
+        (lambda: torch.ones(9).as_strided((8, 8), (1, 0)), "has 64 numbers, of which 36 bytes are"),
+        (lambda: torch.ones(2, dtype=torch.complex64).conj(), "is of complex64; weights are real"),
+        (
+            lambda: torch.ones(1, dtype=torch.complex64).conj().expand(10**6, 10**6),
+            "has 1,000,000,000,000 numbers, of which 8 bytes are stored",
+        ),
+    ],
+)
+def test_tensors_that_are_not_read_are_named(tmp_path, make, message):
+    torch.save({"a.weight": make()}, tmp_path / "x.pth")
+    with pytest.raises(UserError) as error:
         as_arrays(read_weights(tmp_path / "x.pth").entries[""], "x")
+    assert str(error.value).startswith(f"x: a.weight {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_views_of_a_whole_storage_are_read(tmp_path):
+    whole = torch.arange(12.0).reshape(3, 4)
+    views = {"a": whole.T, "b": whole[1:, ::2], "c": whole, "d": torch.zeros(0, 5)}
+    torch.save(views, tmp_path / "x.pth")
+    tensors = as_arrays(read_weights(tmp_path / "x.pth").entries[""], "x")
+    for name, view in views.items():
+        np.testing.assert_array_equal(tensors[name], view.numpy())
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size(tmp_path):
+    torch.save({"a.weight": torch.zeros(10**6)}, tmp_path / "x.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pth") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    with pytest.raises(UserError, match=r"it is compressed, and unpacks to 4,\d+,\d+ bytes"):
+        read_weights(tmp_path / "bomb.pth")
+
+
+def test_storages_that_the_file_has_not(tmp_path):
+    """Both formats; the count in the pickle is raised from 4,096 to 2**31 - 1."""
+    for legacy in (False, True):
+        path = tmp_path / "x.pth"
+        torch.save({"a.weight": torch.zeros(4096)}, path, _use_new_zipfile_serialization=not legacy)
+        count, larger = (
+            b"M" + (4096).to_bytes(2, "little"),
+            b"J" + (2**31 - 1).to_bytes(4, "little"),
+        )
+        if legacy:
+            assert count in path.read_bytes()
+            path.write_bytes(path.read_bytes().replace(count, larger))
+        else:
+            with zipfile.ZipFile(path) as file:
+                records = {name: file.read(name) for name in file.namelist()}
+            with zipfile.ZipFile(path, "w") as file:
+                for name, content in records.items():
+                    file.writestr(name, content.replace(count, larger))
+        with pytest.raises(UserError, match="x.pth cannot be read as a torch file: it is damaged"):
+            read_weights(path)
+
+
+def test_dictionaries_without_an_end(tmp_path):
+    saved = {"a.weight": torch.ones(2)}
+    saved["model"] = saved
+    doubling = {"a.weight": torch.ones(2)}
+    for _ in range(60):
+        doubling = {"a": doubling, "b": doubling}
+    for hostile in (saved, doubling):
+        torch.save(hostile, tmp_path / "x.pth")
+        with pytest.raises(UserError, match=r"x.pth cannot be .* contain themselves or are nested"):
+            read_weights(tmp_path / "x.pth")
 
 
 def test_truncated_and_other_files(tmp_path):
