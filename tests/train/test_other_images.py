@@ -9,6 +9,7 @@ from PIL import Image
 
 from jaxcnn import evaluate, load_config, load_run, predict, train
 from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import resolve
 from jaxcnn.train.pretrained import evaluate_pretrained
 from tests.conftest import ROOT
 
@@ -205,6 +206,9 @@ def test_images_of_too_many_pixels(photo_run, tmp_path):
     path.write_text(json.dumps(config))
     assert len(predict(tmp_path / "run", [image])) == 1
     assert evaluate(tmp_path / "run", data=photos)["count"] == 60
+    again = resolve(load_run(tmp_path / "run").config)
+    assert again.data.max_image_pixels == 100_000_000
+    train(again, tmp_path / "run")  # is resumed, not refused for its settings
 
 
 def test_a_split_of_another_name_is_refused(photo_run):
