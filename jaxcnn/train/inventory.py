@@ -39,8 +39,7 @@ class Stored:
     def problem(self) -> str | None:
         """What is wrong with its files, read whole; None if nothing is."""
         try:
-            for part in ("notes", "state"):
-                check_seal(self.path, part)
+            check_seal(self.path)
             notes = json.loads((self.path / "notes" / "metadata").read_bytes())
             check_format(self.path, notes.get("format", 1))
         except (BrokenSeal, UserError) as error:

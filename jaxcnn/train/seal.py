@@ -48,8 +48,8 @@ def seal(directory: Path) -> None:
     write_text(directory / _SEAL, json.dumps({**content, "seal": _digest_of(content)}, indent=1))
 
 
-def check_seal(directory: Path, part: str) -> None:
-    """Compares the files in one part of a checkpoint, such as 'state', with their digests.
+def check_seal(directory: Path, part: str | None = None) -> None:
+    """Compares the files of a checkpoint, or of one part such as 'state', with their digests.
 
     A checkpoint without a seal passes: whether it should have one, its notes say (`check_format`).
 
@@ -70,7 +70,7 @@ def check_seal(directory: Path, part: str) -> None:
         raise BrokenSeal(f"{_SEAL} has changed")
     check_format(directory, content["format"])
     for name, digest in content["files"].items():
-        if name.split("/")[0] != part:
+        if part is not None and name.split("/")[0] != part:
             continue
         file = directory / name
         if not file.is_file():

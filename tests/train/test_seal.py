@@ -45,6 +45,8 @@ def test_what_is_wrong_is_named(sealed, part):
     with pytest.raises(BrokenSeal, match=f"^{name} has changed$"):
         check_seal(sealed / "3", part)
     check_seal(sealed / "3", {"state": "notes", "notes": "state"}[part])
+    with pytest.raises(BrokenSeal, match="has changed"):
+        check_seal(sealed / "3")
     file.unlink()
     with pytest.raises(BrokenSeal, match=f"^{name} is missing$"):
         check_seal(sealed / "3", part)
