@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
 
 from jaxcnn.errors import UserError
 
@@ -46,3 +47,38 @@ def tensorflow(what_for: str):
             "or use a source of arrays, such as 'digits', 'idx' or 'npz', which do not need it"
         )
     return _import_tensorflow()
+
+
+def may_fail(*arguments: tuple) -> Callable[[Callable], Callable]:
+    """Decorates a function of tensors that threads call eagerly although it fails for some.
+
+    An eager op that fails makes its exception under a lock of TensorFlow's. Python may collect garbage
+    there and let another thread run; if that one's op fails too, it waits for the lock, and the first
+    thread for the interpreter: forever. A session raises its exceptions under no lock.
+
+    Args:
+      arguments: (shape, dtype) of each of the function's arguments.
+    """
+
+    def decorated(function: Callable) -> Callable:
+        @functools.cache
+        def in_a_session() -> Callable:
+            tf = tensorflow("decoding images")
+            v1 = tf.compat.v1
+            with tf.Graph().as_default() as graph:
+                inputs = [v1.placeholder(dtype, shape) for shape, dtype in arguments]
+                output = function(*inputs)
+            config = v1.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
+            config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"  # logs no failures
+            return v1.Session(graph=graph, config=config).make_callable(output, inputs)
+
+        @functools.wraps(function)
+        def call(*tensors):
+            tf = tensorflow("decoding images")
+            if not tf.executing_eagerly():
+                return function(*tensors)
+            return tf.constant(in_a_session()(*[tf.constant(t).numpy() for t in tensors]))
+
+        return call
+
+    return decorated

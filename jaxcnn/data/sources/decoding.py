@@ -24,7 +24,7 @@ from jaxcnn.data.sources.headers import (
 )
 from jaxcnn.data.sources.pixels import IN_FLIGHT, MOST_PIXELS
 from jaxcnn.errors import UserError
-from jaxcnn.tensorflow import tensorflow
+from jaxcnn.tensorflow import may_fail, tensorflow
 
 # Pillow warns about damaged metadata each time it opens a file; `captured` logs it once, by name.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -76,7 +76,7 @@ class Decoder:
             return self._scaled(image, antialias=True)
 
         def only_the_box():
-            return tf.io.decode_and_crop_jpeg(encoded, box, channels=3)
+            return _box_of_jpeg(encoded, box)
 
         def box_of_the_whole():
             image = self._upright(encoded, orientation, unusual)
@@ -120,7 +120,7 @@ class Decoder:
         pixels = functools.partial(unusual_pixels, white=self.white, most_pixels=self.most_pixels)
 
         def by_tensorflow():
-            return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            return _usual_pixels(encoded)
 
         def by_hand():
             if tf.executing_eagerly():
@@ -140,6 +140,22 @@ class Decoder:
             lambda: tf.transpose(image, (1, 0, 2))[::-1],
         ]
         return tf.switch_case(tf.cast(orientation, tf.int32) - 1, turned)
+
+
+@may_fail(((), "string"))
+def _usual_pixels(encoded):
+    io = tensorflow("decoding images").io
+    return io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+@may_fail(((), "string"), ((4,), "int32"))
+def _box_of_jpeg(encoded, box):
+    return tensorflow("decoding images").io.decode_and_crop_jpeg(encoded, box, channels=3)
+
+
+@may_fail(((), "string"))
+def _deep_png(encoded):
+    return tensorflow("decoding images").io.decode_png(encoded, 3, "uint16")
 
 
 @damage_is_unsuitable()
@@ -168,7 +184,7 @@ def deep_values(encoded: bytes, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     image = opened(encoded, most_pixels)
     if image.format == "PNG":  # Pillow reads only 8 bits of colour
         png = without_ancillary_chunks(encoded)  # TensorFlow prints a warning about odd ones
-        return tensorflow("decoding images").io.decode_png(png, 3, "uint16").numpy()
+        return _deep_png(png).numpy()
     values = np.asarray(image).astype(np.uint16)
     values = np.uint16(65535) - values if is_white_zero(image) else values
     return np.repeat(values[..., None], 3, axis=-1)
