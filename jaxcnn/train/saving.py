@@ -86,9 +86,11 @@ class Saving:
         problem = storage_problem(error)
         if problem is None:
             raise error
+        reason, full = problem
+        remedy = "free some space; " if full else ""
         raise UserError(
-            f"a checkpoint in {self._directory} cannot be written: {problem[0]}; those before it are "
-            "whole, and the same command resumes from the newest"
+            f"a checkpoint in {self._directory} cannot be written: {reason}; {remedy}those before it "
+            "are whole, and the same command resumes from the newest"
         ) from error
 
 

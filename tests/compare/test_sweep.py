@@ -152,10 +152,9 @@ def test_a_full_disk_in_mid_study_loses_nothing(file, one_worker, tmp_path, on_a
         "700k", "study", "sweep", f"--config={file}", "--workdir={disk}/study"
     )
     assert said.startswith("1\n"), stderr
-    assert errors[0].startswith("jaxcnn: error: the disk is full (No space left on device)")
+    assert "No space left on device" in errors[0], stderr
     assert len(errors) == 2  # the worker's, and the sweep's, which refers to it
-    # TensorStore may print a traceback of its own, of an event loop that it finds closed.
-    assert 'jaxcnn/cli/main.py", line' not in stderr
+    assert "Traceback" not in stderr
     assert 0 < int(said.split("ended: ")[1].split()[0]) < 12
     assert "second: 0" in said, stderr
     assert record(file, tmp_path / "study") == one_worker

@@ -87,7 +87,7 @@ def test_uncompiled_training_is_refused(small_config, blobs, tmp_path):
 def test_the_log_is_in_the_workdir_too_of_all_starts(small_config, blobs, tmp_path):
     logger = logging.getLogger("jaxcnn")
     before = list(logger.handlers), logger.level, logger.propagate
-    with pytest.raises(Preempted):
+    with pytest.raises(Preempted) as stopped:
         train(small_config, tmp_path, dataset=blobs, observers=[Signals(12, signal.SIGTERM)])
     train(small_config, tmp_path, dataset=blobs)
     assert before == (list(logger.handlers), logger.level, logger.propagate)
@@ -95,18 +95,11 @@ def test_the_log_is_in_the_workdir_too_of_all_starts(small_config, blobs, tmp_pa
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S", line) for line in lines)
     said = [line[21:] for line in lines]
     assert [line for line in said if line.startswith("resuming")] == [
-        f"resuming {tmp_path} at step {said_step(said)}"
+        f"resuming {tmp_path} at step {stopped.value.result['steps']}"
     ]
     steps = [int(line.split()[1].split("/")[0]) for line in said if line.startswith("step ")]
     assert steps == sorted(steps)
     assert steps[-1] == 40
-
-
-def said_step(said):
-    """The last step before the run was resumed."""
-    resumed = next(i for i, line in enumerate(said) if line.startswith("resuming"))
-    steps = [line for line in said[:resumed] if line.startswith("step ")]
-    return steps[-1].split()[1].split("/")[0]
 
 
 IN_PYTHON = """
