@@ -60,7 +60,7 @@ def test_a_save_that_fails_in_the_background_starts_again(directory):
 def test_a_second_refusal_is_an_error(directory):
     with pytest.raises(
         UserError,
-        match=f"^a checkpoint in {directory} cannot be written: No space left on device; those before",
+        match=f"^a checkpoint in {directory} cannot be written: No space left on device; free some space;",
     ):
         Saving(directory, Refusing([FULL, FULL])).start(40, None)
 
