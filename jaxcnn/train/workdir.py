@@ -113,7 +113,12 @@ class Workdir:
         """
         if not self.config.exists():
             raise UserError(f"workdir={self.path} holds no run (there is no config.json in it)")
-        return resolve(ConfigDict(_read_json(self.config, dict)))
+        stored = _read_json(self.config, dict)
+        try:
+            config = ConfigDict(stored)
+        except ValueError as error:  # a name with a dot
+            raise UserError(f"{self.config} cannot be read: {error}") from error
+        return resolve(config)
 
     def write_config(self, config: ConfigDict) -> None:
         _write_json(self.config, config.to_dict())

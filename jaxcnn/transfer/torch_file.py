@@ -45,12 +45,12 @@ def read_torch_file(path: Path) -> Any:
 
 def _refuse_compression(path: Path) -> None:
     """Refuses an archive that unpacks to more than its size: torch compresses none."""
-    if not zipfile.is_zipfile(path):  # written before torch 1.6, or damaged
-        return
     try:
+        if not zipfile.is_zipfile(path):  # written before torch 1.6, or damaged
+            return
         with zipfile.ZipFile(path) as file:
             unpacked = sum(record.file_size for record in file.infolist())
-    except zipfile.BadZipFile as error:
+    except Exception as error:  # of many types, depending on the damage
         raise UserError(f"{path} cannot be read as a torch file: {error}") from error
     if unpacked > path.stat().st_size:
         raise UserError(

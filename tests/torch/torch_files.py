@@ -236,3 +236,19 @@ def test_truncated_and_other_files(tmp_path):
         with pytest.raises(UserError, match="x.pth cannot be read as a torch file: ") as error:
             read_weights(tmp_path / "x.pth")
         assert "\n" not in str(error.value)
+
+
+def test_a_damaged_directory_of_an_archive_is_refused_in_a_line(tmp_path):
+    """Python's reader of archives raises errors of many types for it, before torch reads anything."""
+    path = tmp_path / "x.pth"
+    torch.save({"a.weight": torch.ones(2)}, path)
+    whole = path.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    for at, byte in ((6, 255), (46, 255), (0, 0)):  # the version, a name, the signature
+        content = bytearray(whole)
+        content[directory + at] = byte
+        content[directory + 9] |= 8  # names are UTF-8
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read as a torch file") as error:
+            read_weights(path)
+        assert "\n" not in str(error.value)

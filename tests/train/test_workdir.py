@@ -51,6 +51,13 @@ def start_at(step):
     return Start(**{**nothing, "step": step})
 
 
+def test_a_name_with_a_dot_in_config_json_is_named(workdir):
+    workdir.config.write_text(workdir.config.read_text().replace('"seed"', '"se.d"', 1))
+    with pytest.raises(UserError, match=r"config.json cannot be read: .* se\.d") as error:
+        workdir.read_config()
+    assert "\n" not in str(error.value)
+
+
 def test_the_metrics_after_a_resumed_step_are_removed(workdir):
     writer = MetricsFile(workdir)
     writer.on_start(start_at(0))

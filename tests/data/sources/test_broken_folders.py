@@ -10,7 +10,7 @@ pytestmark = pytest.mark.fast
 
 def test_broken_images_are_read_again_and_again(tmp_path, monkeypatch):
     make_folder(tmp_path, copies=1, good=2)
-    assert read_often(tmp_path, 120, monkeypatch) == 52
+    assert read_often(tmp_path, 80, monkeypatch) == 52
 
 
 def test_no_eager_op_fails_in_a_thread(tmp_path, monkeypatch):
