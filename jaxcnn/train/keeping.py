@@ -8,6 +8,7 @@ from typing import Any
 from jaxcnn import hosts
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.spec import DataSpec
+from jaxcnn.files import storage_problem
 from jaxcnn.layout import Layout
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.damage import DamagedError
@@ -77,11 +78,15 @@ class Keeper:
 
     @contextmanager
     def saved_on_error(self, step: int, engine: Engine) -> Iterator[None]:
-        """A context for the observers: an exception in it leaves a checkpoint of the step."""
+        """A context for the observers: an exception in it leaves a checkpoint of the step.
+
+        Not if the storage refuses a line, which a run resumed from that step would never write; and
+        not with several processes, where a save is everyone's and the others do not know.
+        """
         try:
             yield
-        except Exception:
-            if hosts.count() > 1:  # the others do not know, and a save is everyone's
+        except Exception as error:
+            if hosts.count() > 1 or storage_problem(error):
                 raise
             parts = next((reading.parts for reading in engine.peek()), None)
             self.save_latest(step, engine.state, parts)

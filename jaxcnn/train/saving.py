@@ -4,7 +4,6 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,8 +33,13 @@ class Saving:
         Raises:
           UserError: that one, or this one, cannot be written.
         """
-        self._last = partial(self._manager.save, step, args=args, force=True)
-        self._with_room(self._last, lambda: None)
+
+        def save() -> None:
+            if step not in self._manager.all_steps():  # as after a clean-up that failed
+                self._manager.save(step, args=args, force=True)
+
+        self._last = save
+        self._with_room(save, lambda: None)
 
     def wait(self) -> None:
         """Blocks until the last save has ended.

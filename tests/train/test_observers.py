@@ -1,5 +1,6 @@
 """Who watches a run: what observers are told, how they stop it, what their failure leaves."""
 
+import errno
 import gc
 import json
 import logging
@@ -16,6 +17,7 @@ from jaxcnn import register_observer
 from jaxcnn.errors import UserError
 from jaxcnn.train.experiment import resolve
 from jaxcnn.train.observers import Observer
+from jaxcnn.train.observers.files import MetricsFile
 from jaxcnn.train.saved_run import load_state
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
@@ -118,6 +120,27 @@ def test_an_observer_that_fails_ends_the_run_with_its_state_saved(
     lines = [without_time(Workdir(path).read_metrics()) for path in (tmp_path / "whole", run)]
     validation = [[line for line in of if line["split"] == "validation"] for of in lines]
     assert validation[0] == validation[1]
+
+
+@pytest.mark.parametrize("step", [5, 20])
+def test_a_line_that_the_storage_refuses_is_written_when_the_run_goes_on(
+    small_config, blobs, tmp_path, monkeypatch, step
+):
+    """The checkpoint of a step promises that the lines up to it are there."""
+    train(small_config, tmp_path / "whole", dataset=blobs)
+    whole = MetricsFile.on_log
+
+    def refused(self, line):
+        if line["step"] == step:
+            raise OSError(errno.EIO, "Input/output error")
+        whole(self, line)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr(MetricsFile, "on_log", refused)
+        train(small_config, tmp_path / "run", dataset=blobs)
+    train(small_config, tmp_path / "run", dataset=blobs)
+    lines = [without_time(Workdir(tmp_path / name).read_metrics()) for name in ("whole", "run")]
+    assert lines[0] == lines[1]
 
 
 def test_the_command_says_that_an_observer_stopped_it(small_config, run_cli, tmp_path):

@@ -57,6 +57,15 @@ def test_a_save_that_fails_in_the_background_starts_again(directory):
     assert manager.saves == [40, 40, "end"]
 
 
+def test_a_save_whose_clean_up_fails_is_not_repeated(directory):
+    manager = Refusing([])
+    saving = Saving(directory, manager)
+    saving.start(40, None)
+    manager.errors, manager.all_steps = [FULL], lambda: [30, 40]
+    saving.wait()
+    assert manager.saves == [40, "end"]
+
+
 def test_a_second_refusal_is_an_error(directory):
     with pytest.raises(
         UserError,
