@@ -47,11 +47,12 @@ test-slurm: install
 test-processes: install
 	$(BIN)/python -m pytest -s tests/processes/faults.py tests/processes/places.py tests/processes/equality.py
 
-# Interruptions, flipped bits, second starts and refused saves of real runs, broken folders, and changed files for
-# every reader: docs/faults.md. Needs Fashion-MNIST and CIFAR-10 in TFDS_DATA_DIR, and a C compiler. Two hours.
+# Interruptions, flipped bits, second starts, refused saves, jumping clocks of real runs, broken folders, and
+# changed files for every reader: docs/faults.md. Needs Fashion-MNIST and CIFAR-10 in TFDS_DATA_DIR, a C compiler
+# and strace. Two hours and a half.
 test-faults: install
 	$(BIN)/python -m pytest -s tests/faults/flips.py tests/faults/saves.py tests/faults/second_start.py \
-		tests/faults/interruptions.py tests/faults/decoding.py
+		tests/faults/order.py tests/faults/surroundings.py tests/faults/interruptions.py tests/faults/decoding.py
 	FUZZ_SECONDS=60 $(BIN)/python -m pytest -s tests/faults/fuzz.py
 
 # Every family's training step, compiled for a slice of TPUs that need not be there. libtpu takes 700 MB.

@@ -15,7 +15,8 @@ def tensorflow_installed() -> bool:
 
 @functools.cache
 def _import_tensorflow():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX sets 1 when it is imported
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # start-up message and rounding differences
     # TensorFlow imports all of Keras, which takes a third of its import time. Legacy Keras is a
     # separate package: asked for that one, TensorFlow only finds that it is not installed.

@@ -17,7 +17,8 @@ log = logging.getLogger(__name__)
 
 
 class Saving:
-    """Saves checkpoints in the background; on a full disk makes room and tries once more.
+    """Saves checkpoints in the background; tries once more on a full disk, after making room, and after
+    a wait for longer than Orbax's limits, which are of the time of day: the clock may have jumped.
 
     Args:
       directory: of the checkpoints.
@@ -39,7 +40,7 @@ class Saving:
                 self._manager.save(step, args=args, force=True)
 
         self._last = save
-        self._with_room(save, lambda: None)
+        self._twice(save, lambda: None)
 
     def wait(self) -> None:
         """Blocks until the last save has ended.
@@ -47,7 +48,7 @@ class Saving:
         Raises:
           UserError: the checkpoint cannot be written.
         """
-        self._with_room(self._manager.wait_until_finished, self._last)
+        self._twice(self._manager.wait_until_finished, self._last)
 
     def close(self) -> None:
         try:
@@ -56,12 +57,12 @@ class Saving:
             if storage_problem(error) is None:  # else it was raised before
                 raise
 
-    def _with_room(self, write: Callable[[], Any], again: Callable[[], Any]) -> None:
-        """Calls `write`; if the disk is full, makes room and calls `again` and `write`, once."""
+    def _twice(self, write: Callable[[], Any], again: Callable[[], Any]) -> None:
+        """Calls `write`; if that may help, calls `again` and `write`, once."""
         try:
             write()
         except Exception as error:
-            if not self._made_room(error):
+            if not self._may_help(error):
                 self._refuse(error)
             try:
                 again()
@@ -69,25 +70,29 @@ class Saving:
             except Exception as second:
                 self._refuse(second)
 
-    def _made_room(self, error: Exception) -> bool:
-        """Whether the disk was full and all but the newest checkpoint is removed.
+    def _may_help(self, error: Exception) -> bool:
+        """Whether another attempt may succeed; on a full disk, all but the newest checkpoint is removed.
 
-        Of several processes none does so: the others cannot know.
+        Of several processes none tries again: the others cannot know.
         """
         _, full = storage_problem(error) or ("", False)
-        if not full or hosts.count() > 1:
+        late = isinstance(error, TimeoutError)
+        if not (full or late) or hosts.count() > 1:
             return False
-        older = [str(step) for step in sorted(self._manager.all_steps())[:-1]]
+        older = [str(step) for step in sorted(self._manager.all_steps())[:-1]] if full else []
         for path in list(self._directory.iterdir()):
             if path.name in older or ".orbax-checkpoint-tmp" in path.name:
                 shutil.rmtree(path, ignore_errors=True)
         self._manager.reload()
+        what = "the disk is full" if full else "a save was waited for too long, or the clock jumped"
         removed = f"removed step {', '.join(older)} and try" if older else "try"
-        log.warning("%s: the disk is full; %s once more", self._directory, removed)
+        log.warning("%s: %s; %s once more", self._directory, what, removed)
         return True
 
     def _refuse(self, error: Exception) -> NoReturn:
         problem = storage_problem(error)
+        if isinstance(error, TimeoutError):
+            problem = "it takes too long", False
         if problem is None:
             raise error
         reason, full = problem

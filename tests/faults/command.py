@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from jaxcnn.train.workdir import Workdir
 from tests.conftest import ROOT
@@ -109,6 +112,15 @@ def start(config: Path, name: str, workdir: Path, *settings: str, **environment:
         cwd=ROOT, env={**os.environ, **environment}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+
+
+def compiled(name: str, folder: Path) -> Path:
+    """A C file beside this one as a library to preload; skips the test without a compiler."""
+    compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
+    library = folder / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return library
 
 
 def finish(process: subprocess.Popen, signals=()) -> End:

@@ -5,13 +5,10 @@ Needs a C compiler: storage.c is preloaded into the process. `make test-faults`.
 
 import errno
 import itertools
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.faults.command import CONFIG, differences, finish, start
+from tests.faults.command import CONFIG, compiled, differences, finish, start
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -35,11 +32,7 @@ ERRORS = ("ENOSPC", "EROFS", "EIO", "ESTALE")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("saves")
     (path / "config.py").write_text(CONFIG)
-    source = Path(__file__).with_name("storage.c")
-    compiler = shutil.which("cc") or pytest.skip("there is no C compiler")
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-o", path / "storage.so", source, "-ldl"], check=True
-    )
+    compiled("storage", path)
     assert finish(start(path / "config.py", "host", path / "whole")).code == 0
     return path
 

@@ -48,11 +48,12 @@ def test_on_a_full_disk_the_older_ones_make_room_and_one_attempt_follows(directo
     assert f"{directory}: the disk is full; removed step 10, 20 and try once more" in caplog.text
 
 
-def test_a_save_that_fails_in_the_background_starts_again(directory):
+@pytest.mark.parametrize("error", [FULL, TimeoutError("86400 seconds")])
+def test_a_save_that_fails_in_the_background_starts_again(directory, error):
     manager = Refusing([])
     saving = Saving(directory, manager)
     saving.start(40, None)
-    manager.errors = [FULL]
+    manager.errors = [error]
     saving.wait()
     assert manager.saves == [40, 40, "end"]
 
@@ -72,6 +73,17 @@ def test_a_second_refusal_is_an_error(directory):
         match=f"^a checkpoint in {directory} cannot be written: No space left on device; free some space;",
     ):
         Saving(directory, Refusing([FULL, FULL])).start(40, None)
+
+
+def test_a_clock_that_jumps_costs_no_checkpoint(directory, caplog):
+    """Orbax counts its seconds by the time of day."""
+    Saving(directory, Refusing([TimeoutError("86400 seconds")])).start(40, None)
+    assert {path.name for path in directory.iterdir()} == {"10", "20", "30", "10.damaged"}
+    assert (
+        f"{directory}: a save was waited for too long, or the clock jumped; try once" in caplog.text
+    )
+    with pytest.raises(UserError, match="cannot be written: it takes too long; those before"):
+        Saving(directory, Refusing([TimeoutError(), TimeoutError()])).start(40, None)
 
 
 @pytest.mark.parametrize("name", ["EROFS", "EIO", "ESTALE"])
