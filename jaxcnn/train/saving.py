@@ -71,7 +71,7 @@ class Saving:
                 self._refuse(second)
 
     def _may_help(self, error: Exception) -> bool:
-        """Whether another attempt may succeed; on a full disk, all but the newest checkpoint is removed.
+        """Whether another attempt may succeed; a full disk first loses all but the newest checkpoint.
 
         Of several processes none tries again: the others cannot know.
         """
