@@ -15,7 +15,7 @@ def add_commands(commands) -> None:
         "draw training images before and after augmentation",
     )
     takes_config(parser)
-    _takes_out(parser, "batch.png")
+    takes_out(parser, "batch.png")
     parser.add_argument(
         "--count", type=int, help="number of images (default: 8, or 32 without augmentation)"
     )
@@ -24,10 +24,10 @@ def add_commands(commands) -> None:
         commands, "plot-schedule", _plot_schedule, "draw the learning-rate schedule of a run"
     )
     takes_config(parser)
-    _takes_out(parser, "schedule.png")
+    takes_out(parser, "schedule.png")
 
 
-def _takes_out(parser: argparse.ArgumentParser, default: str) -> None:
+def takes_out(parser: argparse.ArgumentParser, default: str) -> None:
     """Adds --out."""
     parser.add_argument(
         "--out", default=default, type=path_of("--out"), metavar="FILE", help=f"default: {default}"
@@ -42,7 +42,7 @@ def _show_batch(arguments: argparse.Namespace) -> None:
 
     if arguments.count is not None and arguments.count < 1:
         raise UserError(f"--count={arguments.count} must be at least 1")
-    _require_png(arguments.out)
+    require_png(arguments.out)
     config = load_config(arguments.config, arguments.overrides)
     dataset = load_dataset(config.data.to_dict())
     names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
@@ -60,7 +60,7 @@ def _plot_schedule(arguments: argparse.Namespace) -> None:
     from jaxcnn.train.experiment import Experiment, load_config
     from jaxcnn.train.observers.console import section_in_words
 
-    _require_png(arguments.out)
+    require_png(arguments.out)
     config = load_config(arguments.config, arguments.overrides)
     spec = load_dataset(config.data.to_dict()).spec
     experiment = Experiment.of(config, spec, Layout.over_all_devices())
@@ -71,6 +71,7 @@ def _plot_schedule(arguments: argparse.Namespace) -> None:
     print(f"{config.schedule.name}, {steps}: {arguments.out}")
 
 
-def _require_png(path: str) -> None:
+def require_png(path: str) -> None:
+    """Refuses a path of --out that is no PNG file."""
     if Path(path).suffix != ".png":
         raise UserError(f"--out={path} must end in .png")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 
 class Reach(NamedTuple):
@@ -70,9 +70,9 @@ def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operat
     for eqn in jaxpr.eqns:
         incoming = [reach_of(atom) for atom in eqn.invars]
         here = scope + tuple(filter(None, str(eqn.source_info.name_stack).split("/")))
-        called = _called(eqn)
-        if called is not None:
-            outgoing = _walk(called, incoming, here, found)
+        inner = called(eqn)
+        if inner is not None:
+            outgoing = _walk(inner.jaxpr, incoming, here, found)
         elif all(reach is None for reach in incoming):
             outgoing = [None] * len(eqn.outvars)  # computed from weights only
         else:
@@ -96,11 +96,12 @@ _CALLS = (
 )
 
 
-def _called(eqn: JaxprEqn) -> Jaxpr | None:
+def called(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """The program that an equation applies to its inputs, as a jitted function does; or None."""
     if eqn.primitive.name not in _CALLS:
         return None
-    programs = (getattr(value, "jaxpr", value) for value in eqn.params.values())
-    return next(program for program in programs if isinstance(program, Jaxpr))
+    programs = [value for value in eqn.params.values() if isinstance(value, Jaxpr | ClosedJaxpr)]
+    return programs[0] if isinstance(programs[0], ClosedJaxpr) else ClosedJaxpr(programs[0], ())
 
 
 def _after(eqn: JaxprEqn, incoming: list) -> Reach | Everything:

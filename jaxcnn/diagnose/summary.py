@@ -1,7 +1,7 @@
 """A summary of a model by layer: shapes, parameters, multiply-adds, receptive fields, strides."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from jaxcnn.cpu.forms import plain_forms
-from jaxcnn.diagnose.receptive_field import Operation, Reach, operations
+from jaxcnn.diagnose.receptive_field import Reach, operations
 from jaxcnn.models.classifier import Classifier, abstract_variables
 
 
@@ -107,7 +107,7 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
         parameters[tuple(path)] = parameters.get(tuple(path), 0) + math.prod(value.shape)
     layers: dict[tuple[str, ...], Layer] = {}
     for operation in done:
-        path = _layer_of(operation, parameters)
+        path = layer_at(operation.scope, parameters)
         if path is None:
             continue
         layer = layers.setdefault(path, Layer("/".join(path), None, parameters.get(path, 0)))
@@ -123,12 +123,12 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
     return Summary(name, image_shape, [*layers.values(), *unused])
 
 
-def _layer_of(operation: Operation, modules: Mapping) -> tuple[str, ...] | None:
-    """The layer of an operation: a module with parameters, or else a named scope."""
+def layer_at(scope: Sequence[str], modules: Collection[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The layer of an operation in named scopes: a module with parameters, or else a scope."""
     path: tuple[str, ...] = ()
     # The first scope is the model's class. Methods add scopes such as `block.branch`, `nn.Conv`
     # repeats its name, and an einsum adds its formula.
-    for part in operation.scope[1:]:
+    for part in scope[1:]:
         if "." not in part and "->" not in part and path[-1:] != (part,):
             path = (*path, part)
         if path in modules:

@@ -1,0 +1,95 @@
+"""jaxcnn check and lr-range: what is looked at before a run."""
+
+import argparse
+import json
+
+from jaxcnn.cli.flags import add_command, refuse, takes_config
+from jaxcnn.cli.pictures import require_png, takes_out
+
+_MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
+
+
+def add_commands(commands) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        _check,
+        "check a config's data and network, and that it can learn; exit code 1 if a check fails",
+    )
+    takes_config(parser)
+    parser.add_argument(
+        "--examples", type=int, metavar="N", help="images to learn by heart (default: 32)"
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="in which they are learned (default: 200)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+    parser = add_command(
+        commands,
+        "lr-range",
+        _lr_range,
+        "suggest a learning rate: train while it rises from step to step, and draw the loss",
+    )
+    takes_config(parser)
+    takes_out(parser, "lr_range.png")
+    parser.add_argument("--low", type=float, default=1e-5, help="the first rate (default: 1e-5)")
+    parser.add_argument("--high", type=float, default=10.0, help="the last rate (default: 10)")
+    parser.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="from one to the other (default: 200)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from jaxcnn import runtime
+    from jaxcnn.data.dataset import load_dataset
+    from jaxcnn.diagnose.check import EXAMPLES, STEPS, check
+    from jaxcnn.train.experiment import load_config
+
+    for flag in ("examples", "steps"):
+        given = getattr(arguments, flag)
+        refuse(given is not None and given < 1, f"--{flag}={given} must be at least 1")
+    config = load_config(arguments.config, arguments.overrides)
+    runtime.prepare()
+    dataset = load_dataset(config.data.to_dict())
+    sizes = arguments.examples or EXAMPLES, arguments.steps or STEPS
+    findings = []
+    for finding in check(config, dataset, *sizes):
+        findings.append(finding)
+        if not arguments.json:
+            print(f"{_MARKS[finding.outcome]:<9}{finding.check:<14}{finding.verdict}", flush=True)
+    failed = [finding.check for finding in findings if finding.failed]
+    if arguments.json:
+        print(json.dumps([finding.to_json() for finding in findings], indent=2))
+    else:
+        said = f"failed: {', '.join(failed)}" if failed else "all passed"
+        print(f"\n{len(findings)} checks; {said}")
+    return 1 if failed else 0
+
+
+def _lr_range(arguments: argparse.Namespace) -> None:
+    from jaxcnn import runtime
+    from jaxcnn.data.dataset import load_dataset
+    from jaxcnn.diagnose.lr_range import range_test
+    from jaxcnn.plots.lr_range import draw_range_test
+    from jaxcnn.plots.saving import save
+    from jaxcnn.train.experiment import load_config
+
+    low, high, steps = arguments.low, arguments.high, arguments.steps
+    refuse(not 0 < low < high < 1e6, f"--low={low:g} and --high={high:g} must rise from above 0")
+    refuse(steps < 30, f"--steps={steps} must be at least 30")
+    require_png(arguments.out)
+    config = load_config(arguments.config, arguments.overrides)
+    runtime.prepare()
+    found = range_test(config, load_dataset(config.data.to_dict()), low, high, steps)
+    heading = f"learning-rate range test: {config.model.name}, {config.optimizer.name}"
+    figure = draw_range_test(found.rates, found.losses, found.smoothed, found.suggestion, heading)
+    save(figure, arguments.out)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+        return
+    own = config.optimizer.learning_rate
+    print(f"suggested learning rate: {found.suggestion:g} (the config has {own:g})")
+    print(f"{found.reason}: {arguments.out}")
+    print(f"to train with it: --config.optimizer.learning_rate={found.suggestion:g}")

@@ -1,0 +1,43 @@
+"""What a check found, in words and numbers."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of a check.
+
+    Attributes:
+      check: its name.
+      outcome: 'passed', 'failed' or 'skipped'.
+      verdict: a sentence; of a failed check, it names the cause.
+      values: the numbers that decided, in JSON types.
+    """
+
+    check: str
+    outcome: str
+    verdict: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome == FAILED
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def passed(check: str, verdict: str, **values: Any) -> Finding:
+    return Finding(check, PASSED, verdict, values)
+
+
+def failed(check: str, verdict: str, **values: Any) -> Finding:
+    return Finding(check, FAILED, verdict, values)
+
+
+def skipped(check: str, verdict: str, **values: Any) -> Finding:
+    return Finding(check, SKIPPED, verdict, values)

@@ -1,0 +1,128 @@
+"""The learning-rate range test: the loss while the rate rises from step to step (Smith 2015)."""
+
+from contextlib import closing
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from ml_collections import ConfigDict
+
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.errors import UserError
+from jaxcnn.layout import Layout
+from jaxcnn.optim.schedule import Schedule
+from jaxcnn.train.experiment import Experiment, create_feed, resolve
+from jaxcnn.train.state import init_state
+from jaxcnn.train.step import make_train_step
+
+_MEMORY = 0.95  # of the moving average of the loss
+_RISEN = 2.0  # times its fall so far above its minimum: the test ends
+_BELOW = 3.0  # the suggestion is this far below the rate of the smallest loss
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What the test saw.
+
+    Attributes:
+      rates, losses, smoothed: (steps,), of the steps that were taken.
+      suggestion: a learning rate.
+      reason: why, in a sentence.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+    suggestion: float
+    reason: str
+
+    def to_json(self) -> dict:
+        arrays = {name: getattr(self, name).tolist() for name in ("rates", "losses", "smoothed")}
+        return {"suggestion": self.suggestion, "reason": self.reason, **arrays}
+
+
+def range_test(
+    config: ConfigDict,
+    dataset: Dataset,
+    low: float = 1e-5,
+    high: float = 10.0,
+    steps: int = 200,
+) -> RangeTest:
+    """Trains a resolved config's network while its learning rate rises from `low` to `high`.
+
+    The rate is multiplied by the same factor at every step; the test ends early where the loss has
+    clearly risen again. Augmentation, regularisation and the optimizer are the config's. Nothing is
+    written, and the config is unchanged.
+
+    Raises:
+      UserError: the loss never falls, or is not finite from the start.
+    """
+    config = config.copy_and_resolve_references()
+    config.schedule = ConfigDict({"name": "constant", "warmup": "0 steps"})
+    config.averaging = ConfigDict({"name": "none"})
+    config.train.duration, config.optimizer.learning_rate = f"{steps} steps", low
+    config = resolve(config)
+    layout = Layout.over_all_devices(config.sharding)
+    experiment = Experiment.of(config, dataset.spec, layout)
+    rising = Partial(_rising, rate=(high / low) ** (1 / max(1, steps - 1)))
+    optimizer = experiment.recipe.optimizer.replace(schedule=Schedule(rising))
+    recipe = experiment.recipe.replace(optimizer=optimizer)
+    state = init_state(experiment.model, recipe, dataset.spec.image_shape, config.seed, layout)
+    losses = _losses(config, dataset, experiment, layout, layout.put(recipe, layout.numbers), state)
+    rates = low * (high / low) ** (np.arange(len(losses)) / max(1, steps - 1))
+    return _judged(rates, np.array(losses))
+
+
+def _losses(config, dataset, experiment, layout, recipe, state) -> list[float]:
+    """The training loss before each update, until it has risen."""
+    step = jax.jit(make_train_step(experiment.model), donate_argnums=0)
+    losses: list[float] = []
+    feed = create_feed(config, dataset, experiment, layout)
+    with closing(feed.train_batches(0)) as batches:
+        for batch, _ in zip(batches, range(experiment.length.steps), strict=False):
+            state, metrics = step(state, batch, recipe)
+            (reading,) = metrics.read()
+            if reading.divergence:
+                break
+            losses.append(reading.values["loss"])
+            smooth = smoothed(np.array(losses))
+            fall = smooth[0] - smooth.min()
+            if len(losses) > 20 and smooth[-1] > smooth.min() + _RISEN * max(
+                fall, 0.05 * smooth[0]
+            ):
+                break
+    if len(losses) < 2:
+        raise UserError("the loss is not finite from the first steps on; jaxcnn check tells why")
+    return losses
+
+
+def _judged(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
+    smooth = smoothed(losses)
+    best = int(smooth.argmin())
+    if smooth[best] > 0.98 * smooth[: max(2, len(smooth) // 10)].mean():
+        raise UserError(
+            f"the loss does not fall at any rate from {rates[0]:.2g} to {rates[-1]:.2g}: it begins at "
+            f"{smooth[0]:.3g} and is at least {smooth[best]:.3g}; jaxcnn check may tell why"
+        )
+    suggestion = float(f"{rates[best] / _BELOW:.2g}")
+    reason = (
+        f"the smoothed loss is lowest, {smooth[best]:.3g}, at a rate of {rates[best]:.2g}, and "
+        f"{'rises beyond' if best < len(rates) - 1 else 'still falls there'}; "
+        f"a run is stable at about a third of that"
+    )
+    return RangeTest(rates, losses, smooth, suggestion, reason)
+
+
+def smoothed(losses: np.ndarray) -> np.ndarray:
+    """The exponential moving average, corrected for its start at 0; (n,)."""
+    average, out = 0.0, np.empty(len(losses))
+    for i, loss in enumerate(losses):
+        average = _MEMORY * average + (1 - _MEMORY) * loss
+        out[i] = average / (1 - _MEMORY ** (i + 1))
+    return out
+
+
+def _rising(step, rate):
+    return rate ** jnp.asarray(step, jnp.float32)
