@@ -17,7 +17,7 @@ from jaxcnn.train.experiment import Experiment, create_feed, resolve
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
 
-_MEMORY = 0.95  # of the moving average of the loss
+_MEMORY = 0.9  # of the moving average of the loss
 _RISEN = 2.0  # times its fall so far above its minimum: the test ends
 _BELOW = 3.0  # the suggestion is this far below the rate of the smallest loss
 

@@ -1,0 +1,82 @@
+"""`jaxcnn lr-range`: the sweep is what it says, and its suggestion trains."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcnn import train
+from jaxcnn.diagnose.lr_range import range_test, smoothed
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import resolve
+from tests.conftest import DIGITS
+
+
+@pytest.fixture
+def config(small_config):
+    small_config.model.dropout_rate = 0.0
+    small_config.data.augment = []
+    return small_config
+
+
+def test_the_rate_rises_by_the_same_factor_and_the_config_stays(config, blobs):
+    config = resolve(config)
+    before = config.to_json()
+    found = range_test(config, blobs, low=1e-4, high=1.0, steps=50)
+    assert config.to_json() == before
+    factor = 1e4 ** (1 / 49)
+    np.testing.assert_allclose(found.rates, 1e-4 * factor ** np.arange(len(found.rates)))
+    assert found.rates.shape == found.losses.shape == found.smoothed.shape
+    assert found.suggestion == pytest.approx(found.rates[found.smoothed.argmin()] / 3, rel=0.05)
+
+
+def test_the_steps_are_taken_at_these_rates(config, blobs):
+    """Two steps of gradient descent, from the second of which the loss is the first one's answer."""
+    config.optimizer = {"name": "sgd"}
+    slow, fast = (
+        range_test(resolve(config), blobs, low=low, high=low * 10, steps=40).losses
+        for low in (1e-6, 1e-2)
+    )
+    assert slow[0] == fast[0]
+    assert abs(slow[1:10] - slow[0]).max() < abs(fast[1:10] - fast[0]).max()
+
+
+def test_the_suggestion_trains_better_than_a_thirtieth_and_thirty_times_it(config, blobs, tmp_path):
+    found = range_test(resolve(config), blobs, steps=100)
+    losses = {}
+    for factor in (1 / 30, 1, 30):
+        config.optimizer.learning_rate = found.suggestion * factor
+        try:
+            result = train(config, tmp_path / str(factor), dataset=blobs)
+            losses[factor] = result["final"]["test"]["loss"]
+        except UserError:  # diverged
+            losses[factor] = np.inf
+    assert losses[1] < losses[1 / 30]
+    assert losses[1] < losses[30]
+
+
+def test_smoothing_is_corrected_for_its_start():
+    np.testing.assert_allclose(smoothed(np.full(30, 2.5)), 2.5)
+    np.testing.assert_allclose(smoothed(np.array([1.0, 3.0])), [1.0, (0.9 * 1 + 3) / 1.9])
+
+
+def test_a_network_that_does_not_learn(config, blobs):
+    config.parameters.frozen = ["."]
+    with pytest.raises(UserError, match="^the loss does not fall at any rate from 1e-05 to"):
+        range_test(resolve(config), blobs, steps=40)
+
+
+def test_the_command(run_cli, tmp_path):
+    quick = f"--config={DIGITS}", "--config.model.name=linear", "--steps=60"
+    out_file = tmp_path / "rates.png"
+    code, out, _ = run_cli("lr-range", *quick, f"--out={out_file}", "--json")
+    assert code == 0
+    assert 1e-5 < json.loads(out)["suggestion"] < 10
+    assert out_file.read_bytes().startswith(b"\x89PNG")
+    for wrong, said in (
+        ("--low=1", "--low=1 and --high=1 must rise"),
+        ("--steps=3", "at least 30"),
+    ):
+        code, _, err = run_cli("lr-range", *quick, "--high=1", wrong)
+        assert code == 1
+        assert said in err
