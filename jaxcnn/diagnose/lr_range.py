@@ -18,8 +18,8 @@ from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
 
 _MEMORY = 0.9  # of the moving average of the loss
-_RISEN = 2.0  # times its fall so far above its minimum: the test ends
-_BELOW = 3.0  # the suggestion is this far below the rate of the smallest loss
+_RISEN = 2.0  # times its smallest value: the test ends
+_SHARE = 0.75  # of the fall of the loss, which the suggested rate has seen
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ def _losses(config, dataset, experiment, layout, recipe, state) -> list[float]:
                 break
             losses.append(reading.values["loss"])
             smooth = smoothed(np.array(losses))
-            fall = smooth[0] - smooth.min()
-            if len(losses) > 20 and smooth[-1] > smooth.min() + _RISEN * max(
-                fall, 0.05 * smooth[0]
-            ):
+            if smooth[-1] > _RISEN * smooth.min():
                 break
     if len(losses) < 2:
         raise UserError("the loss is not finite from the first steps on; jaxcnn check tells why")
@@ -99,18 +96,18 @@ def _losses(config, dataset, experiment, layout, recipe, state) -> list[float]:
 
 
 def _judged(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
-    smooth = smoothed(losses)
+    smooth, tenth = smoothed(losses), len(losses) // 10
     best = int(smooth.argmin())
-    if smooth[best] > 0.98 * smooth[: max(2, len(smooth) // 10)].mean():
+    if best <= tenth or smooth[best] > 0.98 * smooth[: tenth + 1].mean():
         raise UserError(
             f"the loss does not fall at any rate from {rates[0]:.2g} to {rates[-1]:.2g}: it begins at "
             f"{smooth[0]:.3g} and is at least {smooth[best]:.3g}; jaxcnn check may tell why"
         )
-    suggestion = float(f"{rates[best] / _BELOW:.2g}")
+    fallen = smooth[0] - smooth <= _SHARE * (smooth[0] - smooth[best])
+    suggestion = float(f"{rates[best if fallen.all() else int(fallen.argmin())]:.2g}")
     reason = (
-        f"the smoothed loss is lowest, {smooth[best]:.3g}, at a rate of {rates[best]:.2g}, and "
-        f"{'rises beyond' if best < len(rates) - 1 else 'still falls there'}; "
-        f"a run is stable at about a third of that"
+        f"three quarters of the fall of the smoothed loss, from {smooth[0]:.3g} to {smooth[best]:.3g}, "
+        f"are made there; the loss is smallest at {rates[best]:.2g}"
     )
     return RangeTest(rates, losses, smooth, suggestion, reason)
 

@@ -27,18 +27,22 @@ def test_the_rate_rises_by_the_same_factor_and_the_config_stays(config, blobs):
     factor = 1e4 ** (1 / 49)
     np.testing.assert_allclose(found.rates, 1e-4 * factor ** np.arange(len(found.rates)))
     assert found.rates.shape == found.losses.shape == found.smoothed.shape
-    assert found.suggestion == pytest.approx(found.rates[found.smoothed.argmin()] / 3, rel=0.05)
+    fall = found.smoothed[0] - found.smoothed.min()
+    before = found.smoothed[found.rates < 0.9 * found.suggestion]
+    assert before.min() > found.smoothed[0] - 0.75 * fall
+    after = found.smoothed[found.rates < 1.1 * found.suggestion]
+    assert after.min() <= found.smoothed[0] - 0.75 * fall
 
 
 def test_the_steps_are_taken_at_these_rates(config, blobs):
-    """Two steps of gradient descent, from the second of which the loss is the first one's answer."""
+    """The same batches: the higher the rates, the further the loss moves from that of no step."""
     config.optimizer = {"name": "sgd"}
-    slow, fast = (
-        range_test(resolve(config), blobs, low=low, high=low * 10, steps=40).losses
+    low, high = (
+        range_test(resolve(config), blobs, low=low, high=1.0, steps=40).losses
         for low in (1e-6, 1e-2)
     )
-    assert slow[0] == fast[0]
-    assert abs(slow[1:10] - slow[0]).max() < abs(fast[1:10] - fast[0]).max()
+    assert low[0] == high[0]
+    assert low[:15].mean() > high[:15].mean()
 
 
 def test_the_suggestion_trains_better_than_a_thirtieth_and_thirty_times_it(config, blobs, tmp_path):
@@ -61,9 +65,9 @@ def test_smoothing_is_corrected_for_its_start():
 
 
 def test_a_network_that_does_not_learn(config, blobs):
-    config.parameters.frozen = ["."]
-    with pytest.raises(UserError, match="^the loss does not fall at any rate from 1e-05 to"):
-        range_test(resolve(config), blobs, steps=40)
+    """Of such rates, none moves a float32 weight."""
+    with pytest.raises(UserError, match="^the loss does not fall at any rate from 1e-20 to"):
+        range_test(resolve(config), blobs, low=1e-20, high=1e-15, steps=40)
 
 
 def test_the_command(run_cli, tmp_path):
