@@ -1,6 +1,7 @@
 """`jaxcnn check`: it passes on what is sound, and names what is wrong."""
 
 import json
+from dataclasses import replace
 
 import flax.linen as nn
 import jax
@@ -47,10 +48,7 @@ def failures(config, arrays, **settings):
     """{check: verdict} of the checks that fail."""
     dataset = dataset_from_arrays(*arrays)
     if settings:
-        from dataclasses import replace
-
-        spec = replace(dataset.spec, **settings)
-        dataset = replace(dataset, spec=spec)
+        dataset = replace(dataset, spec=replace(dataset.spec, **settings))
     found = list(check(resolve(config), dataset, examples=16, steps=100))
     assert len({finding.check for finding in found}) == len(found) == 9
     return {finding.check: finding.verdict for finding in found if finding.failed}

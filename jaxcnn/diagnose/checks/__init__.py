@@ -1,0 +1,1 @@
+"""The checks of `jaxcnn check`, by what they look at."""

@@ -114,7 +114,7 @@ def check_labels(samples: dict[str, Sample], outputs: int, classes: bool) -> Fin
     probe, chance = _ridge(x[rest], y[rest]), _ridge(x[rest], y[shuffled])
 
     def score(which, x, y) -> float:
-        answers = _answers(which, x)
+        answers = x @ which
         if classes:
             return float((answers.argmax(1) == y.argmax(1)).mean())
         return float(np.corrcoef(answers.ravel(), y.ravel())[0, 1])
@@ -187,10 +187,6 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The weights of least squares with a little decay."""
     decay = 0.01 * len(x) * np.eye(x.shape[1])
     return np.linalg.solve(x.T @ x + decay, x.T @ y)
-
-
-def _answers(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return x @ weights
 
 
 def _range(values: np.ndarray) -> str:

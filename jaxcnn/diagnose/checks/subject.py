@@ -1,7 +1,7 @@
 """What is checked: a config's network on a few of its training images, with nothing at random."""
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 from ml_collections import ConfigDict
@@ -36,15 +36,13 @@ class Subject:
         """The subject that a resolved config and its data make.
 
         Args:
-          examples: how many images, rounded up to a multiple of the devices.
+          examples: how many images, rounded down to a multiple of the devices.
           steps: how many will be taken.
         """
         layout = Layout.over_all_devices(config.sharding)
-        count = min(examples, dataset.spec.sizes["train"]) // layout.replicas * layout.replicas
-        few = replace(
-            dataset, spec=replace(dataset.spec, sizes={"train": len(dataset.splits["train"])})
-        )
-        with closing(HostFeed(few, layout, (), count, config.seed).train_batches(0)) as batches:
+        examples = min(examples, dataset.spec.sizes["train"])
+        count = max(1, examples // layout.replicas) * layout.replicas
+        with closing(HostFeed(dataset, layout, (), count, config.seed).train_batches(0)) as batches:
             batch = next(batches)
         plain = resolve(_without_regularisation(config, count, steps))
         experiment = Experiment.of(plain, dataset.spec, layout)
