@@ -95,7 +95,6 @@ def test_a_frozen_trunk_with_random_weights(config, patches):
     assert "are frozen at their random initial values" in found["frozen"]
 
 
-@register_model("dead_of_this_test")
 class Dead(Classifier):
     """A network whose first ReLU never lets anything through."""
 
@@ -106,6 +105,7 @@ class Dead(Classifier):
 
 
 def test_dead_units(config, patches):
+    register_model("dead_of_this_test")(Dead)
     config.model = {"name": "dead_of_this_test"}
     found = failures(config, patches)
     assert found["activations"].startswith("100% of the units of ")
