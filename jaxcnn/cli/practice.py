@@ -61,7 +61,7 @@ def _check(arguments: argparse.Namespace) -> int:
             print(f"{_MARKS[finding.outcome]:<9}{finding.check:<14}{finding.verdict}", flush=True)
     failed = [finding.check for finding in findings if finding.failed]
     if arguments.json:
-        print(json.dumps([finding.to_json() for finding in findings], indent=2))
+        print(json.dumps([finding.to_json() for finding in findings], indent=2, allow_nan=False))
     else:
         said = f"failed: {', '.join(failed)}" if failed else "all passed"
         print(f"\n{len(findings)} checks; {said}")

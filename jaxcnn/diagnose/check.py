@@ -31,11 +31,11 @@ def check(
       examples: how many images are learned by heart.
       steps: in which they are to be learned.
     """
+    subject = Subject.of(config, dataset, examples, steps)
     samples = {split: Sample(dataset, split) for split in dataset.splits}
     yield check_inputs(samples["train"])
     yield check_splits(samples)
     yield check_labels(samples, dataset.spec.outputs, dataset.spec.targets is None)
-    subject = Subject.of(config, dataset, examples, steps)
     state = subject.state(dataset)
     yield check_frozen(subject, state)
     yield check_initial_loss(subject, state)

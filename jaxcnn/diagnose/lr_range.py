@@ -52,9 +52,9 @@ def range_test(
 ) -> RangeTest:
     """Trains a resolved config's network while its learning rate rises from `low` to `high`.
 
-    The rate is multiplied by the same factor at every step; the test ends early where the loss has
-    clearly risen again. Augmentation, regularisation and the optimizer are the config's. Nothing is
-    written, and the config is unchanged.
+    The rate is multiplied by the same factor at every step; the test ends early where the
+    smoothed loss has risen to twice its smallest value. Augmentation, regularisation and the
+    optimizer are the config's. Nothing is written, and the config is unchanged.
 
     Raises:
       UserError: the loss never falls, or is not finite from the start.

@@ -12,6 +12,7 @@ from jaxcnn import default_config, register_model
 from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.diagnose.check import check
 from jaxcnn.diagnose.checks.data import Sample, check_labels, check_splits
+from jaxcnn.diagnose.checks.finding import Finding
 from jaxcnn.diagnose.checks.flow import flow
 from jaxcnn.models import create_model
 from jaxcnn.models.classifier import Classifier
@@ -88,6 +89,11 @@ def test_a_wrong_learning_rate(config, patches, factor, wrong):
     assert found["overfit"].startswith(f"the learning rate is too {wrong}: at a learning rate of")
 
 
+def test_json_has_no_infinite_numbers():
+    finding = Finding("one", "failed", "…", {"losses": {"0.1": float("inf"), "1": 2.0}})
+    assert finding.to_json()["values"] == {"losses": {"0.1": None, "1": 2.0}}
+
+
 def test_a_frozen_trunk_with_random_weights(config, patches):
     config.model.head_init = "zeros"
     config.parameters.frozen = ["^(?!head)"]
@@ -152,5 +158,9 @@ def test_the_command(run_cli):
                            "--config.data.std=(1.,)")  # fmt: skip
     assert code == 1
     assert {one["check"]: one["outcome"] for one in json.loads(out)}["inputs"] == "failed"
+    code, out, err = run_cli("check", f"--config={DIGITS}", "--config.init_from=/nowhere")
+    assert (code, out, err.splitlines()[-1]) == (
+        1, "", "jaxcnn: error: /nowhere: there is no such directory"
+    )  # fmt: skip
     code, _, err = run_cli("check", f"--config={DIGITS}", "--examples=0")
     assert (code, err) == (1, "jaxcnn: error: --examples=0 must be at least 1\n")

@@ -1,5 +1,6 @@
 """What a check found, in words and numbers."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -28,7 +29,16 @@ class Finding:
         return self.outcome == FAILED
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """In JSON types; None for a number that is not finite."""
+        return _finite(asdict(self))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def passed(check: str, verdict: str, **values: Any) -> Finding:

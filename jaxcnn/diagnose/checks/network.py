@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jaxcnn.diagnose.checks.finding import Finding, failed, passed
 from jaxcnn.diagnose.checks.flow import flow
@@ -19,10 +20,7 @@ def check_frozen(subject: Subject, state: TrainState) -> Finding:
     """What is frozen was trained before."""
     groups = subject.experiment.recipe.groups
     frozen = groups.frozen if groups else ()
-    sizes = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.size
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
-    }
+    sizes = {path: leaf.size for path, leaf in flatten_dict(state.params, sep="/").items()}
     count, total = sum(sizes[path] for path in frozen), sum(sizes.values())
     values = {"frozen": count, "parameters": total}
     if not count:
@@ -39,16 +37,8 @@ def check_frozen(subject: Subject, state: TrainState) -> Finding:
 
 def check_initial_loss(subject: Subject, state: TrainState) -> Finding:
     """The loss before training is near that of outputs of 0, which prefer nothing."""
-    recipe, batch = subject.experiment.recipe, subject.batch
-    outputs = _forward(subject, state, batch["image"], train=True)
-    arguments = batch["label"], batch["mask"]
-    loss, neutral = (
-        float(each.summed / each.count)
-        for each in (
-            recipe.loss(outputs, *arguments),
-            recipe.loss(jnp.zeros_like(outputs), *arguments),
-        )
-    )
+    loss = subject.loss(_forward(subject, state, subject.batch["image"], train=True))
+    neutral = subject.neutral_loss
     values = {"loss": round(loss, 4), "expected": round(neutral, 4)}
     said = f"the initial loss is {loss:.3g}; outputs of 0 would have {neutral:.3g}"
     if not np.isfinite(loss):
@@ -125,15 +115,14 @@ def check_gradients(subject: Subject, state: TrainState) -> Finding:
         experiment.model, experiment.recipe, state.batch_stats, batch, subject.key
     )
     _, grads = jax.jit(gradient)(state.params)
-    sizes = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): (
-            float(jnp.linalg.norm(leaf)), float(jnp.linalg.norm(leaf)) / np.sqrt(leaf.size)
-        )
-        for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
-    }  # fmt: skip
-    norm = float(np.sqrt(sum(whole**2 for whole, _ in sizes.values())))
-    kernels = {path: mean for path, (_, mean) in sizes.items() if path.endswith("kernel") and mean}
-    values = {"norm": norm, "by parameter": _rounded({p: whole for p, (whole, _) in sizes.items()})}
+    norms = {p: float(jnp.linalg.norm(leaf)) for p, leaf in flatten_dict(grads, sep="/").items()}
+    kernels = {
+        path: norms[path] / np.sqrt(leaf.size)
+        for path, leaf in flatten_dict(grads, sep="/").items()
+        if path.endswith("kernel") and norms[path]
+    }
+    norm = float(np.sqrt(sum(each**2 for each in norms.values())))
+    values = {"norm": norm, "by parameter": _rounded(norms)}
     if not np.isfinite(norm):
         return failed("gradients", "the gradient is not finite", **values)
     if not kernels:

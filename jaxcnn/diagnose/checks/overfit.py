@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.diagnose.checks.finding import Finding, failed, passed
@@ -30,7 +31,7 @@ def check_overfit(subject: Subject, dataset: Dataset, steps: int) -> Finding:
     """
     count, rate = len(subject.batch["label"]), subject.config.optimizer.learning_rate
     step = jax.jit(make_train_step(subject.experiment.model), donate_argnums=0)
-    target, attempts = _SMALL * _neutral(subject), {}
+    target, attempts = _SMALL * subject.neutral_loss, {}
     for factor in _FACTORS:
         attempts[factor] = attempt = _attempt(subject, dataset, factor, steps, target, step)
         if attempt.losses[-1] <= target:
@@ -75,7 +76,7 @@ def _attempt(
     layout: Layout = subject.layout
     recipe = layout.put(experiment.recipe, layout.numbers)
     state, losses = subject.state(dataset), []
-    first = jax.device_get(state.params)
+    first = flatten_dict(jax.device_get(state.params), sep="/")
     for _ in range(steps):
         state, metrics = step(state, subject.batch, recipe)
         (reading,) = metrics.read()
@@ -85,20 +86,6 @@ def _attempt(
     if reading.divergence:
         losses.append(float("inf"))
     frozen = experiment.recipe.groups.frozen if experiment.recipe.groups else ()
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(state.params), strict=True
-    )
-    paths = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for (path, before), after in pairs
-        if np.array_equal(before, jax.device_get(after))
-    ]
+    last = flatten_dict(jax.device_get(state.params), sep="/")
+    paths = [path for path, before in first.items() if np.array_equal(before, last[path])]
     return Attempt(losses, [path for path in paths if path not in frozen])
-
-
-def _neutral(subject: Subject) -> float:
-    """The loss of outputs of 0."""
-    batch, model = subject.batch, subject.experiment.model
-    outputs = np.zeros((len(batch["label"]), model.num_classes), np.float32)
-    loss = subject.experiment.recipe.loss(outputs, batch["label"], batch["mask"])
-    return float(loss.summed / loss.count)

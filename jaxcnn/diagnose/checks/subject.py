@@ -4,6 +4,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import Dataset
@@ -60,6 +61,17 @@ class Subject:
         model, recipe, seed = self.experiment.model, self.experiment.recipe, self.config.seed
         shape = dataset.spec.image_shape
         return init_state(model, recipe, shape, seed, self.layout, self.pretrained)
+
+    def loss(self, outputs: jax.Array) -> float:
+        """The mean training loss of outputs (images, …) for the batch's labels."""
+        loss = self.experiment.recipe.loss(outputs, self.batch["label"], self.batch["mask"])
+        return float(loss.summed / loss.count)
+
+    @property
+    def neutral_loss(self) -> float:
+        """The loss of outputs of 0, which prefer nothing: ln C for cross-entropy over C classes."""
+        shape = len(self.batch["label"]), self.experiment.model.num_classes
+        return self.loss(jnp.zeros(shape, jnp.float32))
 
     @property
     def key(self) -> jax.Array:
