@@ -91,27 +91,33 @@ class Due(NamedTuple):
     line: bool
     validation: bool
     save: bool
+    monitor: bool
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """When a run of so many steps writes a training line, evaluates and saves."""
+    """When a run of so many steps writes a training line, evaluates, saves and looks at its layers.
+
+    Attributes:
+      monitor: None: never.
+    """
 
     steps: int
     log: Every
     eval: Every
     checkpoint: Every
+    monitor: Every | None = None
 
     def next_after(self, step: int) -> int:
         """The next step after which something is due."""
-        events = self.log, self.eval, self.checkpoint
+        events = filter(None, (self.log, self.eval, self.checkpoint, self.monitor))
         return min(self.steps, *(event.next_after(step) for event in events))
 
     def due(self, step: int) -> Due:
-        """What is due after a step; everything after the last one."""
-        last = step == self.steps
-        validation, save = (last or event.due(step) for event in (self.eval, self.checkpoint))
-        return Due(validation or save or self.log.due(step), validation, save)
+        """What is due after a step; everything that ever is, after the last one."""
+        events = self.eval, self.checkpoint, self.monitor
+        due = [bool(event) and (step == self.steps or event.due(step)) for event in events]
+        return Due(any(due) or self.log.due(step), *due)
 
 
 @dataclass(frozen=True)

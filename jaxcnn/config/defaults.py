@@ -87,6 +87,9 @@ _DEFAULTS = {
     "log": {"every": "1 epoch"},
     "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
     "observers": [],  # a list of {"name": …, **settings}
+    # Norms of each parameter, its gradient and its update, and the dead units of each ReLU; with
+    # histograms in TensorBoard, if asked for.
+    "monitor": {"every": "0 steps", "histograms": False},  # 0: never
     "processes": {
         # Of several, all end once they have waited for one of them for so many seconds.
         "stuck_after": 1800.0,

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+from jaxcnn.models.tracing import called
 
 
 class Reach(NamedTuple):
@@ -82,26 +84,6 @@ def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operat
             found.append(Operation(eqn.primitive.name, here, shape, reach, _multiply_adds(eqn)))
         reaches.update(zip(eqn.outvars, outgoing, strict=True))
     return [reach_of(atom) for atom in jaxpr.outvars]
-
-
-# Primitives that apply an inner jaxpr to their inputs.
-_CALLS = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "checkpoint",
-    "remat2",
-)
-
-
-def called(eqn: JaxprEqn) -> ClosedJaxpr | None:
-    """The program that an equation applies to its inputs, as a jitted function does; or None."""
-    if eqn.primitive.name not in _CALLS:
-        return None
-    programs = [value for value in eqn.params.values() if isinstance(value, Jaxpr | ClosedJaxpr)]
-    return programs[0] if isinstance(programs[0], ClosedJaxpr) else ClosedJaxpr(programs[0], ())
 
 
 def _after(eqn: JaxprEqn, incoming: list) -> Reach | Everything:

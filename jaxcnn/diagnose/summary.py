@@ -1,7 +1,7 @@
 """A summary of a model by layer: shapes, parameters, multiply-adds, receptive fields, strides."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import jax
@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from jaxcnn.cpu.forms import plain_forms
 from jaxcnn.diagnose.receptive_field import Reach, operations
 from jaxcnn.models.classifier import Classifier, abstract_variables
+from jaxcnn.models.tracing import layer_at
 
 
 @dataclass
@@ -121,20 +122,6 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
         if path not in layers
     ]
     return Summary(name, image_shape, [*layers.values(), *unused])
-
-
-def layer_at(scope: Sequence[str], modules: Collection[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The layer of an operation in named scopes: a module with parameters, or else a scope."""
-    path: tuple[str, ...] = ()
-    # The first scope is the model's class. Methods add scopes such as `block.branch`, `nn.Conv`
-    # repeats its name, and an einsum adds its formula.
-    for part in scope[1:]:
-        if "." not in part and "->" not in part and path[-1:] != (part,):
-            path = (*path, part)
-        if path in modules:
-            return path
-    is_part_of_a_module = any(module[: len(path)] == path for module in modules)
-    return None if is_part_of_a_module else path
 
 
 def _pixels(pair: tuple[int, int] | None) -> str:

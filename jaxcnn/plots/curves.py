@@ -45,7 +45,7 @@ def draw_curves(
     figure = Figure(figsize=(13, 4), layout="constrained")
     figure.suptitle(title)
     loss, score, rate = figure.subplots(1, 3)
-    score_name = "mae" if lines and "mae" in lines[0] else "accuracy"
+    score_name = "mae" if train and "mae" in train[0] else "accuracy"
     for axes, key in ((loss, "loss"), (score, score_name)):
         _draw_split(axes, train, key, TRAIN, "train (while training)")
         _draw_split(axes, validation, key, VALIDATION, "validation")
@@ -56,7 +56,7 @@ def draw_curves(
         if axes.lines:
             axes.legend()
         _over_epochs(axes, LABELS[key][0])
-    losses = [line["loss"] for line in lines if line["loss"] > 0]
+    losses = [line["loss"] for line in train + validation if line["loss"] > 0]
     if losses and max(losses) > 20 * min(losses):
         loss.set_yscale("log")
     rates = [line["learning_rate"] for line in train]

@@ -10,6 +10,8 @@ from jaxcnn.train.losses import OF_TARGETS
 from jaxcnn.train.metrics import ALL
 from jaxcnn.train.mixing import create_mixes
 
+_POSITIVE = ("train.duration", "eval.every", "log.every", "checkpoint.every")
+
 
 def check_together(config: ConfigDict) -> None:
     """Refuses incompatible settings in a config whose types and ranges are valid.
@@ -41,10 +43,10 @@ def deciding_metrics(config: ConfigDict) -> dict[str, str]:
 
 
 def _check_durations(config: ConfigDict) -> None:
-    for key in ("train.duration", "schedule.warmup", "eval.every", "log.every", "checkpoint.every"):
+    for key in (*_POSITIVE, "schedule.warmup", "monitor.every"):
         section, _, leaf = key.partition(".")
         duration = Duration.parse(config[section][leaf], f"config.{key}")
-        if duration.value == 0 and key != "schedule.warmup":
+        if duration.value == 0 and key in _POSITIVE:
             raise UserError(f"config.{key}={config[section][leaf]!r} must be more than 0")
     warmup = config.schedule.warmup
     if config.schedule.name == "one_cycle" and Duration.parse(warmup, "").value:

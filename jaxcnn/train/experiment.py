@@ -111,8 +111,9 @@ class Experiment:
         model = _model_for(config, spec, layout)
         recipe, rules = _recipe_and_rules(config, model, spec, length, schedule)
 
-        def every(section: str) -> Every:
-            return Every(length.stretch(config[section].every, f"config.{section}.every"))
+        def every(section: str) -> Every | None:
+            period = length.stretch(config[section].every, f"config.{section}.every")
+            return Every(period) if period else None
 
         return cls(
             model=model,
@@ -121,7 +122,7 @@ class Experiment:
             augmentations=augmentations,
             length=length,
             rules=rules,
-            agenda=Agenda(length.steps, every("log"), every("eval"), every("checkpoint")),
+            agenda=Agenda(length.steps, *map(every, ("log", "eval", "checkpoint", "monitor"))),
             compiler_options=compiler_options(config.deterministic, layout.platform),
         )
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from jaxcnn.durations import RunLength
+from jaxcnn.train.monitor import Layers
 from jaxcnn.train.observers import Observer, Start
 from jaxcnn.train.observers.console import Console, ProgressBar
 from jaxcnn.train.observers.files import Curves, MetricsFile
@@ -45,8 +46,9 @@ class History:
         examples_per_second: float,
         validation: tuple[dict, bool] | None,
         scale: float | None,
+        layers: Layers | None,
     ) -> bool:
-        """Reports a training line, and a validation line after an evaluation.
+        """Reports a training line, a validation line after an evaluation, and what layers do.
 
         If an observer fails, the others still receive the lines before its exception is raised.
 
@@ -54,6 +56,7 @@ class History:
           values: the training metrics.
           validation: the metrics, and whether they are the best so far; None without an evaluation.
           scale: the learning-rate factor of `reduce_on_plateau`; None without that schedule.
+          layers: None where the monitor was not asked.
 
         Returns:
           Whether an observer asks to stop the run.
@@ -69,6 +72,9 @@ class History:
             metrics = metrics if scale is None else {**metrics, "learning_rate_scale": scale}
             line = {**self._line(step, "validation", metrics), "best": best}
             answers = self._tell("on_validation", line, errors=errors)
+        if layers:
+            line = self._line(step, "monitor", layers.numbers)
+            self._tell("on_monitor", line, layers.histograms, errors=errors)
         if errors:
             raise errors[0]
         return any(answers)

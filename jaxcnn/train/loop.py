@@ -16,6 +16,7 @@ from jaxcnn.train.history import History
 from jaxcnn.train.judge import DivergedError, Judge, non_finite_loss
 from jaxcnn.train.keeping import Keeper
 from jaxcnn.train.metrics import Reading
+from jaxcnn.train.monitor import Monitor
 from jaxcnn.train.observers import Start
 from jaxcnn.train.preemption import Preemption
 from jaxcnn.train.rollback import roll_back
@@ -28,27 +29,21 @@ class Run:
     """One run, from its newest checkpoint or from scratch to its end."""
 
     def __init__(
-        self,
-        config: ConfigDict,
-        directory: Workdir,
-        dataset: Dataset,
-        layout: Layout,
-        experiment: Experiment,
-        observers: Iterable[Any],
-        pretrained: Mapping | None = None,
-    ):
+        self, config: ConfigDict, directory: Workdir, dataset: Dataset, layout: Layout,
+        experiment: Experiment, observers: Iterable[Any], pretrained: Mapping | None = None,
+    ):  # fmt: skip
         self.config, self.dataset, self.experiment = config, dataset, experiment
         self.layout, self.directory, self.pretrained = layout, directory, pretrained
         self.feed = create_feed(config, dataset, experiment, layout)
         self.evaluator = Evaluator(experiment, self.feed, config.eval.global_batch_size)
+        self.monitor = Monitor(experiment, self.feed, config.monitor.histograms)
         self.history = History(observers, experiment.length)
         self.length, self.preempted, self.stopped = experiment.length, False, False
 
     def begin(self) -> None:
         """Restores or initialises the state, notifies the observers and compiles the step."""
         state = self.restored_or_new()
-        step = make_train_step(self.experiment.model)
-        options = self.experiment.compiler_options
+        step, options = make_train_step(self.experiment.model), self.experiment.compiler_options
         self.engine = create_engine(step, state, self.experiment.recipe, self.feed, options)
         self.notify_start()
         self.engine.compile()
@@ -146,13 +141,14 @@ class Run:
         if due.validation or (save and not self.preempted):
             engine.state = self.evaluator.with_batch_stats(engine.state, self.step)
         metrics = self._validation() if due.validation else None
+        layers = self.monitor.layers(engine.state, self.step) if due.monitor else None
         if due.line:
+            scale = self.keeper.learning_rate_scale
             with self.keeper.saved_on_error(self.step, self.engine):
-                line = self.step, reading.values, speed, metrics, self.keeper.learning_rate_scale
+                line = self.step, reading.values, speed, metrics, scale, layers
                 self.stopped = hosts.from_primary(lambda: self.history.lines(*line))
         if save or self.over:
-            parts = None if due.line else reading.parts
-            self.keeper.save_latest(self.step, engine.state, parts)
+            self.keeper.save_latest(self.step, engine.state, None if due.line else reading.parts)
         self.restart_clock()
 
     def status(self) -> str:

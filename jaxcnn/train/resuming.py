@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 # fingerprint.
 LOCATIONS = ("data.root", "data.path", "data.data_dir")
 FREE = (
-    "log.every", "checkpoint.every", "observers", "sharding", "reproducible",
+    "log.every", "checkpoint.every", "observers", "monitor.every", "monitor.histograms", "sharding",
+    "reproducible",
     "train.on_divergence", "train.max_rollbacks", "processes.stuck_after", *LOCATIONS,
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from jaxcnn.cpu.forms import plain_forms
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.optim.chain import hyperparameters
 from jaxcnn.programs import made_once
-from jaxcnn.train.gradient import batch_gradient
+from jaxcnn.train.gradient import BatchGradient, batch_gradient
 from jaxcnn.train.metrics import Divergence, Means, TrainMetrics
 from jaxcnn.train.mixing import mixed
 from jaxcnn.train.recipe import Recipe, Scoring
@@ -33,11 +33,7 @@ def make_train_step(model: Classifier) -> TrainStep:
     def train_step(
         state: TrainState, batch: dict, recipe: Recipe
     ) -> tuple[TrainState, TrainMetrics]:
-        dropout_key = jax.random.fold_in(state.rng, state.step)
-        if recipe.mixes:
-            mix_key = jax.random.fold_in(jax.random.fold_in(state.rng, _MIXING), state.step)
-            batch = mixed(recipe.mixes, mix_key, batch, model.num_classes)
-        gradient = batch_gradient(model, recipe, state.batch_stats, batch, dropout_key)
+        gradient = gradient_of_step(model, state, batch, recipe)
         (total, (means, batch_stats)), grads = gradient(state.params)
 
         def value_of(params):
@@ -68,6 +64,32 @@ def make_train_step(model: Classifier) -> TrainStep:
         return new_state.averaged(recipe.averaging), TrainMetrics(means, last_step, divergence)
 
     return train_step
+
+
+def gradient_of_step(
+    model: Classifier, state: TrainState, batch: dict, recipe: Recipe
+) -> BatchGradient:
+    """The function from parameters to the objective and its gradient, in the step of a state."""
+    return batch_gradient(
+        model,
+        recipe,
+        state.batch_stats,
+        mixed_batch(model, state, batch, recipe),
+        dropout_key(state),
+    )
+
+
+def dropout_key(state: TrainState) -> jax.Array:
+    """The random key of dropout in the step of a state."""
+    return jax.random.fold_in(state.rng, state.step)
+
+
+def mixed_batch(model: Classifier, state: TrainState, batch: dict, recipe: Recipe) -> dict:
+    """The batch as the step of a state mixes it."""
+    if not recipe.mixes:
+        return batch
+    mix_key = jax.random.fold_in(jax.random.fold_in(state.rng, _MIXING), state.step)
+    return mixed(recipe.mixes, mix_key, batch, model.num_classes)
 
 
 @made_once

@@ -13,9 +13,9 @@ from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.diagnose.check import check
 from jaxcnn.diagnose.checks.data import Sample, check_labels, check_splits
 from jaxcnn.diagnose.checks.finding import Finding
-from jaxcnn.diagnose.checks.flow import flow
 from jaxcnn.models import create_model
 from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.flow import flow
 from jaxcnn.train.experiment import resolve
 from tests.conftest import DIGITS
 

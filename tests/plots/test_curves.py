@@ -30,6 +30,14 @@ def test_curves(tmp_path, validation):
     assert has_color(image, BEST) == validation
 
 
+def test_lines_of_other_kinds_are_left_out(tmp_path):
+    others = [{"step": 1, "epoch": 0.5, "split": split} for split in ("monitor", "rollback")]
+    for name, drawn in (("all", [*others, *lines(validation=True)]), ("some", lines(True))):
+        draw_curves(list(drawn), tmp_path / f"{name}.png", "a run")
+    drawn = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("all", "some")]
+    assert (drawn[0] == drawn[1]).all()
+
+
 def test_a_regression_is_drawn_by_its_mean_absolute_error(tmp_path, monkeypatch):
     labels = []
     monkeypatch.setattr("matplotlib.axes.Axes.set_ylabel", lambda axes, text: labels.append(text))

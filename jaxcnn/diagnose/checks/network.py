@@ -8,8 +8,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxcnn.diagnose.checks.finding import Finding, failed, passed
-from jaxcnn.diagnose.checks.flow import flow
 from jaxcnn.diagnose.checks.subject import Subject
+from jaxcnn.models.flow import flow
 from jaxcnn.train.gradient import batch_gradient
 from jaxcnn.train.state import TrainState
 

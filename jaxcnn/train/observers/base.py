@@ -81,6 +81,12 @@ class Observer:
         The line also has 'best', whether this evaluation is the best so far.
         """
 
+    def on_monitor(self, line: dict, histograms: dict) -> None:
+        """Called where `config.monitor` asks, with numbers of each layer: see `monitor.Layers`.
+
+        The line's split is 'monitor'.
+        """
+
     def on_rollback(self, line: dict) -> None:
         """Called when a run that diverged goes back; its next lines follow the step of this one.
 

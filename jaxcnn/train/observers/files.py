@@ -25,6 +25,10 @@ class MetricsFile(Observer):
     def on_validation(self, line: dict) -> None:
         self._write({key: value for key, value in line.items() if key != "best"})
 
+    def on_monitor(self, line: dict, histograms: dict) -> None:
+        del histograms  # no plain numbers
+        self._write(line)
+
     def on_rollback(self, line: dict) -> None:
         """Removes the lines of the steps that the run takes again."""
         self._file.close()

@@ -56,6 +56,10 @@ class MLflow(Observer):
     def on_validation(self, line: dict) -> None:
         self._log(line)
 
+    def on_monitor(self, line: dict, histograms: dict) -> None:
+        del histograms  # MLflow has none
+        self._log(line)
+
     def _log(self, line: dict) -> None:
         for key, value in line.items():
             if key not in ("step", "split", "best"):

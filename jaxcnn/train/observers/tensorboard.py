@@ -39,6 +39,17 @@ class TensorBoard(Observer):
     def on_validation(self, line: dict) -> None:
         self._add_line(line)
 
+    def on_monitor(self, line: dict, histograms: dict) -> None:
+        from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+
+        self._add_line(line)
+        values = [
+            Summary.Value(tag=f"monitor/{name}", histo=HistogramProto(**fields))
+            for name, fields in histograms.items()
+        ]
+        if values:
+            self._add(Summary(value=values), line["step"])
+
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()

@@ -51,6 +51,10 @@ class WeightsAndBiases(Observer):
     def on_validation(self, line: dict) -> None:
         self._log(line)
 
+    def on_monitor(self, line: dict, histograms: dict) -> None:
+        del histograms  # TensorBoard has them
+        self._log(line)
+
     def on_rollback(self, line: dict) -> None:
         log.warning("Weights & Biases takes no line up to step %d again", line["diverged_at"])
 

@@ -9,9 +9,8 @@ from flax.traverse_util import flatten_dict
 from jax.extend.core import Jaxpr, Literal
 
 from jaxcnn.cpu.forms import plain_forms
-from jaxcnn.diagnose.receptive_field import called
-from jaxcnn.diagnose.summary import layer_at
 from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.tracing import called, layer_at
 
 
 class Flow(NamedTuple):
@@ -19,7 +18,8 @@ class Flow(NamedTuple):
 
     Attributes:
       deviation: of all outputs of a layer with parameters.
-      dead: the share of the units of a ReLU that are 0 for every image, everywhere.
+      dead: the share of the units of a ReLU that are 0 for every image, everywhere; by the layer
+        before it.
     """
 
     deviation: dict[str, float]
@@ -34,22 +34,23 @@ def flow(model: Classifier, variables: Mapping, images: jax.Array, key: jax.Arra
       key: of dropout.
     """
 
+    found = jax.device_get(jax.jit(traced_flow, static_argnums=0)(model, variables, images, key))
+    return Flow(*({name: float(value) for name, value in numbers.items()} for numbers in found))
+
+
+def traced_flow(model: Classifier, variables: Mapping, images: jax.Array, key: jax.Array) -> Flow:
+    """As `flow`, of scalars on the device: to be called in a program."""
+
     def forward(variables, images):
         collections = {"mutable": ["batch_stats", "aux_logits"], "rngs": {"dropout": key}}
         return model.apply(variables, images, train=True, **collections)[0]
 
-    def watched(variables, images):
-        closed = jax.make_jaxpr(forward)(variables, images)
-        watch = _Watch(
-            {tuple(path[:-1]) for path in flatten_dict(variables["params"])}, len(images)
-        )
-        watch.run(closed.jaxpr, closed.consts, jax.tree.leaves((variables, images)), ())
-        return watch.found
-
     with plain_forms():
-        found = jax.device_get(jax.jit(watched)(variables, images))
-    named = [{k: float(v) for k, v in found[kind].items()} for kind in ("deviation", "dead")]
-    return Flow(*named)
+        closed = jax.make_jaxpr(forward)(variables, images)
+    modules = {tuple(path[:-1]) for path in flatten_dict(variables["params"])}
+    watch = _Watch(modules, len(images))
+    watch.run(closed.jaxpr, closed.consts, jax.tree.leaves((variables, images)), ())
+    return Flow(**watch.found)
 
 
 class _Watch:
@@ -72,9 +73,10 @@ class _Watch:
             if inner is not None:
                 outgoing = self.run(inner.jaxpr, inner.consts, incoming, here)
                 if "relu" in (inner.jaxpr.debug_info.func_name, eqn.params.get("name")):
-                    self._note_activation(here, outgoing[0])
+                    self._note_activation(outgoing[0])
             else:
-                outgoing = eqn.primitive.bind(*incoming, **eqn.params)
+                params = eqn.primitive.get_bind_params(eqn.params)
+                outgoing = eqn.primitive.bind(*incoming, **params)
                 outgoing = outgoing if eqn.primitive.multiple_results else [outgoing]
                 self._note_layer(here, outgoing[0])
             values.update(zip(eqn.outvars, outgoing, strict=True))
@@ -86,9 +88,8 @@ class _Watch:
         if path in self._modules and of_images and jnp.issubdtype(output.dtype, jnp.floating):
             self.found["deviation"]["/".join(path)] = jnp.std(output.astype(jnp.float32))
 
-    def _note_activation(self, scope: tuple[str, ...], output: jax.Array) -> None:
-        dead = (output <= 0).all(range(output.ndim - 1)).mean()
-        parts = [part for part in scope[1:] if "." not in part and part != "relu"]
-        name = "/".join(parts) or scope[0]
+    def _note_activation(self, output: jax.Array) -> None:
+        name = next(reversed(self.found["deviation"]), "input")
         count = sum(known.split(" ")[0] == name for known in self.found["dead"])
+        dead = (output <= 0).all(range(output.ndim - 1)).mean()
         self.found["dead"][f"{name} ({count + 1})" if count else name] = dead
