@@ -22,6 +22,7 @@ ELSEWHERE = {
     "weights/resnet20": "what that file was converted to",
     "--topology": "XLA's compiler for TPUs: make test-tpu",
     "--coordinator": "several processes: tests/test_several_processes.py",
+    "jaxcnn diagnose": "a run of more than three steps: tests/diagnose/test_diagnosis.py",
     "my_parts": "tests/test_package.py runs it, from an installed wheel",
     "jaxcnn sweep --config=ablations/optimizers_digits --workdir": "tests/compare/test_sweep.py",
 }

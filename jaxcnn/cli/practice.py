@@ -1,9 +1,13 @@
-"""jaxcnn check and lr-range: what is looked at before a run."""
+"""jaxcnn check, lr-range and diagnose: what is looked at before a run and after it."""
 
 import argparse
 import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from jaxcnn.cli.flags import add_command, refuse, takes_config
+from jaxcnn.cli.flags import add_command, path_of, refuse, takes_config
 from jaxcnn.cli.pictures import require_png, takes_out
 
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
@@ -37,6 +41,17 @@ def add_commands(commands) -> None:
     parser.add_argument("--high", type=float, default=10.0, help="the last rate (default: 10)")
     parser.add_argument(
         "--steps", type=int, default=200, metavar="N", help="from one to the other (default: 200)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+    parser = add_command(
+        commands,
+        "diagnose",
+        _diagnose,
+        "say what the curves of runs show, such as overfitting, and what to try",
+    )
+    parser.add_argument(
+        "workdirs", nargs="+", metavar="WORKDIR", type=path_of("WORKDIR"), help="a run's directory"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -93,3 +108,51 @@ def _lr_range(arguments: argparse.Namespace) -> None:
     print(f"suggested learning rate: {found.suggestion:g} (the config has {own:g})")
     print(f"{found.reason}: {arguments.out}")
     print(f"to train with it: --config.optimizer.learning_rate={found.suggestion:g}")
+
+
+def _diagnose(arguments: argparse.Namespace) -> None:
+    from jaxcnn.diagnose.curves import Curves
+    from jaxcnn.diagnose.diagnosis import diagnose
+    from jaxcnn.plots.diagnosis import draw_diagnosis
+    from jaxcnn.plots.saving import save
+    from jaxcnn.train.workdir import Workdir
+
+    every = [Curves.of(workdir) for workdir in arguments.workdirs]
+    found = {str(curves.workdir): diagnose(curves) for curves in every}
+    for curves in every:
+        marks = {condition.name: condition.where for condition in found[str(curves.workdir)]}
+        numbers = curves.steps, curves.losses, curves.rates, curves.held_out_steps, curves.held_out
+        picture = curves.workdir / "plots" / "diagnosis.png"
+        save(draw_diagnosis(*numbers, curves.neutral, marks, curves.workdir.name), picture)
+        if arguments.json:
+            continue
+        print(f"{curves.workdir}: {', '.join(marks) or 'nothing to mend'}")
+        for condition in found[str(curves.workdir)]:
+            print(f"  {condition.name}: {condition.evidence}")
+            print(f"  try {condition.advice}")
+            environments = Workdir(curves.workdir).read_environments()
+            command = environments[-1].get("command", []) if environments else []
+            if condition.settings:
+                print(f"    {_again(command, condition.settings, curves.workdir)}")
+        print(f"  picture: {picture}")
+    if arguments.json:
+        as_json = {
+            name: [each.to_json() for each in conditions] for name, conditions in found.items()
+        }
+        print(json.dumps(as_json, indent=2))
+
+
+def _again(command: Sequence[str], settings: Mapping[str, Any], workdir: Path) -> str:
+    """The command of a run with other settings; the settings alone if it was not a command's."""
+    changed = [f"--config.{key}={value}" for key, value in settings.items()]
+    if list(command[1:2]) != ["train"]:
+        return shlex.join(changed)
+    replaced = (*(f"--config.{key}" for key in settings), "--workdir", "--overwrite")
+    kept, words = [], iter(command[2:])
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if flag not in replaced:
+            kept.append(word)
+        elif not equals and flag != "--overwrite":
+            next(words, None)  # its value
+    return shlex.join(["jaxcnn", "train", *kept, *changed, f"--workdir={workdir}-2"])

@@ -211,6 +211,18 @@ def predict(
     return run.predict(images) if isinstance(images, np.ndarray) else run.predict_files(images)
 
 
+def spec_of_run(directory: Workdir) -> DataSpec | None:
+    """The data specification of a run; None if it has no checkpoint yet.
+
+    Raises:
+      UserError: its checkpoint is damaged.
+    """
+    if not directory.has_checkpoint():
+        return None
+    checkpoints, step, steps = _located(directory, "latest")
+    return spec_of(_read(checkpoints, step, steps, lambda: checkpoints.notes(step)))
+
+
 @dataclass(frozen=True)
 class _Found:
     """A checkpoint on disk, and what is needed to read it."""

@@ -1,0 +1,136 @@
+"""`jaxcnn diagnose`: it names what is wrong with runs that were made so, and nothing with healthy ones."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxcnn import default_config, load_config, train
+from jaxcnn.data.dataset import dataset_from_arrays
+from jaxcnn.diagnose.curves import Curves
+from jaxcnn.diagnose.diagnosis import diagnose
+from jaxcnn.errors import UserError
+from jaxcnn.train.judge import DivergedError
+from tests.conftest import QUICK
+
+EVERY_EPOCH = {"data.placement": "device", "log.every": "1 epoch", "checkpoint.every": "100%"}
+CONSTANT = {"schedule.name": "constant", "schedule.warmup": "0 steps"}
+
+
+def digits(**settings):
+    overrides = {**EVERY_EPOCH, "train.duration": "40 epochs", **settings}
+    return load_config("digits_lenet", {key: str(value) for key, value in overrides.items()})
+
+
+def with_one_unit(config):
+    """Ten classes cannot be told apart by one number."""
+    config = config.copy_and_resolve_references()
+    config.model = {"name": "mlp", "widths": (1,), "activation": "tanh"}
+    return config
+
+
+FEW_IMAGES = {"data.validation_fraction": 0.8, "data.augment": [], "loss.l2_regularization": 0.0}
+MADE = {
+    "diverged": digits(**CONSTANT, **{"optimizer.name": "sgd", "optimizer.learning_rate": 1000.0}),
+    "learning rate too high": digits(**CONSTANT, **{"optimizer.learning_rate": 0.2}),
+    "learning rate too low": digits(**{"optimizer.learning_rate": 3e-5}),
+    "unstable": digits(
+        **{
+            "schedule.name": "constant",
+            "optimizer.name": "adam",
+            "optimizer.learning_rate": 0.03,
+            "train.duration": "60 epochs",
+        }
+    ),
+    "overfitting": digits(
+        **CONSTANT,
+        **FEW_IMAGES,
+        **{"optimizer.learning_rate": 0.02, "train.duration": "200 epochs"},
+    ),
+    "underfitting": with_one_unit(digits()),
+    "plateau": digits(
+        **CONSTANT, **{"optimizer.learning_rate": 0.1, "loss.l2_regularization": 0.01}
+    ),
+    "still improving": digits(
+        **CONSTANT,
+        **{"optimizer.learning_rate": 0.004, "train.duration": "8 epochs", "eval.every": "1 epoch"},
+    ),
+}
+HEALTHY = {
+    "the shipped one": digits(**{"train.duration": "60 epochs"}),
+    "with Adam": digits(**{"optimizer.name": "adam", "optimizer.learning_rate": 0.002}),
+    "of angles": load_config(
+        "digits_rotation",
+        {"data.placement": "device", "model.widths": "(8, 16)", "train.duration": "4 epochs"},
+    ),
+}
+
+
+def conditions(config, workdir):
+    try:
+        train(config, workdir)
+    except DivergedError:
+        assert "diverged" in str(workdir)
+    return diagnose(Curves.of(workdir))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_wrong_is_named(tmp_path, name):
+    found = {each.name: each for each in conditions(MADE[name], tmp_path / name)}
+    assert name in found
+    assert found[name].evidence
+    assert found[name].advice
+    # Settings that exist, of their own types.
+    changed = {key: str(value) for key, value in found[name].settings.items()}
+    load_config("digits_lenet", changed)
+    assert changed or name == "underfitting"
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_wrong_with_a_healthy_run(tmp_path, name):
+    assert conditions(HEALTHY[name], tmp_path / "run") == []
+
+
+def test_labels_that_say_nothing(tmp_path):
+    """Neither a larger network nor another learning rate is what such a run needs."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (200, 4, 4, 1)).astype(np.uint8), rng.integers(0, 3, 200)
+    dataset = dataset_from_arrays((images, labels.astype(np.int32)))
+    config = default_config()
+    config.model.update({"name": "mlp", "widths": (4,)})
+    config.data.placement = "device"
+    config.optimizer.learning_rate = 0.01
+    config.loss.l2_regularization = 1.0
+    config.train.update({"duration": "600 steps", "global_batch_size": 60})
+    config.log.every = "20 steps"
+    train(config, tmp_path / "run", dataset=dataset)
+    assert [each.name for each in diagnose(Curves.of(tmp_path / "run"))] == ["not learning"]
+
+
+def test_a_run_of_few_lines_is_refused(tmp_path, small_config, blobs):
+    small_config.log.every = small_config.eval.every = small_config.checkpoint.every = "40 steps"
+    train(small_config, tmp_path / "run", dataset=blobs)
+    with pytest.raises(
+        UserError, match=r"has 1 training lines, too few .* config.log.every='40 steps'"
+    ):
+        Curves.of(tmp_path / "run")
+
+
+def test_the_command(tmp_path, run_cli):
+    run = tmp_path / "run"
+    settings = ("--config.schedule.name=constant", "--config.log.every=10 steps", *QUICK[:2])
+    settings += ("--config.train.duration=80 steps", "--config.schedule.warmup=0 steps")
+    rate = "--config.optimizer.learning_rate=3e-05"
+    assert run_cli("train", "--config=digits_lenet", f"--workdir={run}", *settings, rate)[0] == 0
+    assert run_cli("diagnose", tmp_path / "none")[0] == 1
+    code, out, _ = run_cli("diagnose", run, run)
+    assert code == 0
+    assert f"{run}: learning rate too low" in out
+    assert "--config.optimizer.learning_rate=0.0003" in out
+    assert (run / "plots" / "diagnosis.png").stat().st_size > 10_000
+    code, out, _ = run_cli("diagnose", run, "--json")
+    (found,) = json.loads(out)[str(run)]
+    assert found["settings"] == {"optimizer.learning_rate": 0.0003}
+    shutil.rmtree(run / "checkpoints")
+    assert "learning rate too low" in run_cli("diagnose", run)[1]
