@@ -1,10 +1,20 @@
 """jaxcnn eval and predict: metrics and predictions of a trained run."""
 
 import argparse
+import csv
+import glob
 import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_config, takes_run
 from jaxcnn.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def add_commands(commands) -> None:
@@ -36,9 +46,15 @@ def add_commands(commands) -> None:
     )
     takes_run(parser)
     parser.add_argument(
-        "images", nargs="+", type=path_of("IMAGE"), metavar="IMAGE", help="a .jpg or .png file"
+        "images",
+        nargs="+",
+        type=path_of("IMAGE"),
+        metavar="IMAGE",
+        help="an image file, a folder of them, or a pattern such as 'photos/**/*.jpg'",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -72,30 +88,88 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    run, paths = _load_run(arguments), image_files(arguments.images)
+    row, unreadable = csv.writer(sys.stdout), []
+    entries = []
+    if arguments.csv:
+        numbers = range(1, 1 + (run.spec.outputs if run.spec.targets else min(5, run.spec.outputs)))
+        names = ("prediction",) if run.spec.targets else ("class", "probability")
+        row.writerow(["image", *(f"{name}_{i}" for i in numbers for name in names), "error"])
+    for path, answer in run.each_prediction(paths):
+        if isinstance(answer, UserError):
+            unreadable.append(path)
+            if len(paths) == 1:
+                raise answer
+            log.warning("%s", answer)
+        entry = _entry(path, answer, run.spec)
+        if arguments.json:
+            entries.append(entry)
+        elif arguments.csv:
+            row.writerow(_row(entry, len(numbers) * len(names)))
+        elif "error" not in entry:
+            print(_in_words(entry))
+    if arguments.json:
+        print(json.dumps(entries, indent=2))
+    if unreadable:
+        raise UserError(f"{len(unreadable)} of {len(paths)} images cannot be read; see above")
+
+
+def image_files(given: Sequence[str]) -> list[str]:
+    """The files that paths, folders and patterns name, in order; of a folder, all images below it.
+
+    Raises:
+      UserError: a folder has no image, or a pattern matches no file.
+    """
+    from jaxcnn.data.sources.headers import EXTENSIONS
+
+    files: list[str] = []
+    for path in given:
+        if Path(path).is_dir():
+            below = (each for each in Path(path).rglob("*") if each.suffix.lower() in EXTENSIONS)
+            found = sorted(str(each) for each in below if each.is_file())
+            refuse(not found, f"IMAGE={path} is a folder without {', '.join(EXTENSIONS)} files")
+        elif not Path(path).exists() and glob.has_magic(path):
+            found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
+            refuse(not found, f"IMAGE={path} matches no file")
+        else:
+            found = [path]
+        files += found
+    return files
+
+
+def _entry(path: str, answer: Any, spec: Any) -> dict:
+    """A prediction as it goes to JSON."""
+    if isinstance(answer, UserError):
+        return {"image": path, "error": str(answer)}
+    if spec.targets:
+        return {"image": path, "prediction": answer.tolist()}
+    top = [
+        {"class": spec.class_names[i], "probability": float(answer[i])}
+        for i in answer.argsort()[::-1][:5]
+    ]
+    return {"image": path, "top5": top}
+
+
+def _row(entry: dict, width: int) -> list:
+    """A prediction as a line of CSV, with so many cells between the image and the error."""
+    if "error" in entry:
+        return [entry["image"], *[""] * width, entry["error"]]
     import numpy as np
 
-    run = _load_run(arguments)
-    answers = []
-    for path, probabilities in zip(
-        arguments.images, run.predict_files(arguments.images), strict=True
-    ):
-        if run.spec.targets:
-            answers.append({"image": path, "prediction": probabilities.tolist()})
-            continue
-        top = probabilities.argsort()[::-1][:5]
-        classes = [
-            {"class": run.spec.class_names[i], "probability": float(probabilities[i])} for i in top
-        ]
-        answers.append({"image": path, "top5": classes})
-    if arguments.json:
-        print(json.dumps(answers, indent=2))
-        return
-    for answer in answers:
-        print(answer["image"])
-        if run.spec.targets:
-            print(f"  {np.array2string(np.array(answer['prediction']), precision=4)}")
-        for guess in answer.get("top5", ()):
-            print(f"  {guess['probability']:8.2%}  {guess['class']}")
+    cells = np.ravel(entry.get("prediction", ())).tolist()
+    for guess in entry.get("top5", ()):
+        cells += [guess["class"], guess["probability"]]
+    return [entry["image"], *cells, ""]
+
+
+def _in_words(entry: dict) -> str:
+    import numpy as np
+
+    lines = [entry["image"]]
+    if "prediction" in entry:
+        lines.append(f"  {np.array2string(np.array(entry['prediction']), precision=4)}")
+    lines += [f"  {guess['probability']:8.2%}  {guess['class']}" for guess in entry.get("top5", ())]
+    return "\n".join(lines)
 
 
 def _load_run(arguments: argparse.Namespace):

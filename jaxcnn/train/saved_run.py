@@ -1,6 +1,6 @@
 """Finished or unfinished runs, loaded for evaluation and prediction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.feeding.host import HostFeed
-from jaxcnn.data.sources.decoding import read_image
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
@@ -21,8 +20,8 @@ from jaxcnn.train.damage import what_is_wrong
 from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
-from jaxcnn.train.other_images import decoder_of_files, images_of_folder
-from jaxcnn.train.prediction import checked_images, compiled_answer
+from jaxcnn.train.other_images import images_of_folder
+from jaxcnn.train.prediction import answers_or_errors, checked_images, compiled_answer, file_reader
 from jaxcnn.train.recipe import Scoring
 from jaxcnn.train.resuming import LOCATIONS
 from jaxcnn.train.state import TrainState, abstract_state
@@ -108,24 +107,27 @@ class SavedRun:
         Raises:
           UserError: a file cannot be read, or the run was trained on arrays of another scale.
         """
-        if self.spec.pixel_dtype != "uint8":
-            raise UserError(
-                f"this run was trained on {self.spec.pixel_dtype} arrays, and nothing says how the "
-                "pixels of an image file are to be scaled to them; call SavedRun.predict with arrays"
-            )
-        height, width, channels = self.spec.image_shape
-        data, size = self.config.data, height if height == width else 0
-        decoder = decoder_of_files(data, size, channels)
-        images = []
-        for path in paths:
-            image = read_image(decoder, path)
-            if image.shape != self.spec.image_shape:
-                raise UserError(
-                    f"{path} has {image.shape[0]}×{image.shape[1]} pixels; this run's images, which "
-                    f"are not square, have {height}×{width}"
-                )
-            images.append(image)
-        return self.predict(np.stack(images))
+        answers = []
+        for _, answer in self.each_prediction(paths):
+            if isinstance(answer, UserError):
+                raise answer
+            answers.append(answer)
+        return np.stack(answers)
+
+    def each_prediction(
+        self, paths: Sequence[str | Path]
+    ) -> Iterator[tuple[str | Path, np.ndarray | UserError]]:
+        """Each of many image files, with its prediction, or with the error for one that is unreadable.
+
+        Only the images of one evaluation batch are in memory.
+
+        Raises:
+          UserError: the run was trained on arrays of another scale.
+        """
+        read, size = file_reader(self.config.data, self.spec), self.config.eval.global_batch_size
+        for start in range(0, len(paths), size):
+            some = paths[start : start + size]
+            yield from zip(some, answers_or_errors(some, read, self.predict), strict=True)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Predictions, float32, for pixels (images, height, width, channels) as they are stored.

@@ -1,5 +1,7 @@
 """train, eval and predict: what they print and write, and how they treat a finished run."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -216,3 +218,48 @@ def test_runs_and_checkpoints_that_are_not_there(error_of, finished_run, tmp_pat
     (tmp_path / "text.png").write_text("not a picture")
     line = error_of("predict", f"--workdir={finished_run}", tmp_path / "text.png")
     assert f"cannot read the image {tmp_path / 'text.png'}" in line
+
+
+def test_predict_on_folders_and_patterns(run_cli, finished_run, tmp_path, rng):
+    """A bad file is named, and the others are predicted all the same."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    names = ["a.png", "b.jpg", "deep/c.png"]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("not an image")
+    run = f"--workdir={finished_run}"
+    paths = [str(folder / name) for name in names]
+
+    code, out, _ = run_cli("predict", run, folder, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert [row["image"] for row in rows] == paths
+    code, out, _ = run_cli("predict", run, folder / "**" / "*.png", folder / "b.jpg", "--json")
+    entries = {entry["image"]: entry["top5"] for entry in json.loads(out)}
+    assert code == 0
+    assert list(entries) == [paths[0], paths[2], paths[1]]
+    for row in rows:
+        for number, guess in enumerate(entries[row["image"]], start=1):
+            assert row[f"class_{number}"] == guess["class"]
+            assert float(row[f"probability_{number}"]) == pytest.approx(guess["probability"])
+
+    (folder / "b.jpg").write_bytes(b"no image")
+    code, out, err = run_cli("predict", run, folder, "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 1
+    assert err.endswith("error: 1 of 3 images cannot be read; see above\n")
+    assert f"cannot read the image {paths[1]}" in rows[1]["error"]
+    assert rows[1]["class_1"] == ""
+    assert [row["error"] for row in (rows[0], rows[2])] == ["", ""]
+    code, out, _ = run_cli("predict", run, folder)
+    assert code == 1
+    assert paths[0] in out
+    assert paths[1] not in out
+
+    code, _, err = run_cli("predict", run, folder / "*.bmp")
+    assert (code, err) == (1, f"jaxcnn: error: IMAGE={folder / '*.bmp'} matches no file\n")
+    (tmp_path / "empty").mkdir()
+    code, _, err = run_cli("predict", run, tmp_path / "empty")
+    assert code == 1
+    assert "is a folder without .jpg, .jpeg, .png" in err
