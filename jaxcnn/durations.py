@@ -85,6 +85,20 @@ class Every:
         return max(step + 1, math.ceil((step // self.period + 1) * self.period))
 
 
+@dataclass(frozen=True)
+class Moments:
+    """An event at some steps, in order."""
+
+    steps: tuple[int, ...] = ()
+
+    def due(self, step: int) -> bool:
+        return step in self.steps
+
+    def next_after(self, step: int) -> int:
+        """The next step at which it is due."""
+        return next((moment for moment in self.steps if moment > step), LARGEST)
+
+
 class Due(NamedTuple):
     """What is due after a step; a training line is, whenever one of the others is."""
 
@@ -92,6 +106,7 @@ class Due(NamedTuple):
     validation: bool
     save: bool
     monitor: bool
+    snapshot: bool
 
 
 @dataclass(frozen=True)
@@ -107,17 +122,23 @@ class Agenda:
     eval: Every
     checkpoint: Every
     monitor: Every | None = None
+    snapshots: Moments = Moments()
 
     def next_after(self, step: int) -> int:
         """The next step after which something is due."""
-        events = filter(None, (self.log, self.eval, self.checkpoint, self.monitor))
+        events = self.log, self.eval, self.checkpoint, self.monitor, self.snapshots
+        events = filter(None, events)
         return min(self.steps, *(event.next_after(step) for event in events))
 
     def due(self, step: int) -> Due:
         """What is due after a step; everything that ever is, after the last one."""
         events = self.eval, self.checkpoint, self.monitor
-        due = [bool(event) and (step == self.steps or event.due(step)) for event in events]
-        return Due(any(due) or self.log.due(step), *due)
+        validation, save, monitor = (
+            bool(event) and (step == self.steps or event.due(step)) for event in events
+        )
+        snapshot = self.snapshots.due(step)
+        line = validation or save or monitor or snapshot or self.log.due(step)
+        return Due(line, validation, save or snapshot, monitor, snapshot)
 
 
 @dataclass(frozen=True)

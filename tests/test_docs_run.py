@@ -23,6 +23,7 @@ ELSEWHERE = {
     "--topology": "XLA's compiler for TPUs: make test-tpu",
     "--coordinator": "several processes: tests/test_several_processes.py",
     "jaxcnn diagnose": "a run of more than three steps: tests/diagnose/test_diagnosis.py",
+    "runs/snapshots": "cycles of more than three steps: tests/train/test_ensemble.py",
     "my_parts": "tests/test_package.py runs it, from an installed wheel",
     "jaxcnn sweep --config=ablations/optimizers_digits --workdir": "tests/compare/test_sweep.py",
 }

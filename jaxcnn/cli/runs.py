@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_config, takes_run
 from jaxcnn.errors import UserError
+from jaxcnn.files import usable_path
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,15 @@ def add_commands(commands) -> None:
         type=path_of("--data"),
         metavar="FOLDER",
         help="other images than the run's: prepared as the run's, classes matched by name",
+    )
+    parser.add_argument(
+        "--ensemble",
+        default="",
+        metavar="DIR,DIR,…",
+        help="instead of --workdir: average the class probabilities of several runs",
+    )
+    parser.add_argument(
+        "--snapshots", type=int, metavar="K", help="average those of the run's last K snapshots"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -58,10 +68,14 @@ def add_commands(commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    if bool(arguments.workdir) == bool(arguments.config):
+    if bool(arguments.workdir) + bool(arguments.config) + bool(arguments.ensemble) != 1:
         raise UserError(
-            "give --workdir=DIR for a run, or --config=FILE --config.init_from=DIR for weights"
+            "give --workdir=DIR for a run, --ensemble=DIR,DIR for several, or --config=FILE "
+            "--config.init_from=DIR for weights"
         )
+    if arguments.ensemble or arguments.snapshots is not None:
+        _evaluate_ensemble(arguments)
+        return
     refuse(arguments.config and arguments.checkpoint, "--checkpoint needs --workdir=DIR")
     refuse(arguments.config and arguments.data, "--data needs --workdir=DIR")
     refuse(arguments.overrides and arguments.data, "--data is for other images than the run's")
@@ -85,6 +99,40 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps({**described, **metrics}, indent=2, allow_nan=False))
     else:
         print(metrics_table({label: metrics}))
+
+
+def _evaluate_ensemble(arguments: argparse.Namespace) -> None:
+    from jaxcnn import runtime
+    from jaxcnn.train.ensemble import evaluate_ensemble, load_snapshots
+    from jaxcnn.train.saved_run import load_run
+
+    count, workdirs = arguments.snapshots, list(filter(None, arguments.ensemble.split(",")))
+    for flag in ("data", "tta", "config") + (("checkpoint",) if count is not None else ()):
+        refuse(getattr(arguments, flag), f"--{flag} does not go with an ensemble")
+    refuse(workdirs and count is not None, "--snapshots needs --workdir=DIR")
+    refuse(len(workdirs) == 1, f"--ensemble={arguments.ensemble} must name two runs or more")
+    refuse(count is not None and count < 2, f"--snapshots={count} must be at least 2")
+    runtime.prepare()
+    if workdirs:
+        paths = [str(usable_path("ensemble", path)) for path in workdirs]
+        runs = [load_run(path, arguments.checkpoint or "best") for path in paths]
+    else:
+        runs = load_snapshots(arguments.workdir, count)
+        paths = [arguments.workdir] * count
+    together, each = evaluate_ensemble(runs, arguments.split, arguments.overrides)
+    if arguments.json:
+        members = [
+            {"workdir": path, "step": run.step, **metrics}
+            for path, run, metrics in zip(paths, runs, each, strict=True)
+        ]
+        said = {"split": arguments.split, **together, "members": members}
+        print(json.dumps(said, indent=2, allow_nan=False))
+        return
+    rows = {
+        f"{path} (step {run.step})": metrics
+        for path, run, metrics in zip(paths, runs, each, strict=True)
+    }
+    print(metrics_table({**rows, f"{arguments.split}, ensemble of {len(runs)}": together}))
 
 
 def _predict(arguments: argparse.Namespace) -> None:

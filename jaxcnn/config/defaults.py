@@ -85,7 +85,11 @@ _DEFAULTS = {
         "min_delta": 0.0,  # the smallest change that counts as an improvement
     },
     "log": {"every": "1 epoch"},
-    "checkpoint": {"every": "1 epoch", "best_metric": "accuracy"},
+    "checkpoint": {
+        "every": "1 epoch",
+        "best_metric": "accuracy",
+        "snapshots": 0,  # of the last troughs of a cyclic schedule, kept for an ensemble
+    },
     "observers": [],  # a list of {"name": …, **settings}
     # Norms of each parameter, its gradient and its update, and the dead units of each ReLU; with
     # histograms in TensorBoard, if asked for.
@@ -152,6 +156,7 @@ LIMITS = {
     "train.on_divergence": one_of(("stop", "rollback")),
     "train.max_rollbacks": AT_LEAST_0,
     "eval.global_batch_size": AT_LEAST_1,
+    "checkpoint.snapshots": AT_LEAST_0,
     "early_stopping.patience": AT_LEAST_0,
     "early_stopping.min_delta": AT_LEAST_0,
     "processes.stuck_after": POSITIVE,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -51,6 +52,23 @@ def _warmed_up(step, function: Partial, warmup):
 
 def _after(step, function: Partial, warmup):
     return function(jnp.maximum(step - warmup, 0))
+
+
+def troughs(schedule: Schedule, steps: int) -> tuple[int, ...]:
+    """The numbers of steps of a run after which the learning rate, having fallen, rises again.
+
+    The run's end is one too if the rate would rise after it, or would be at its lowest.
+    """
+    rates = np.asarray(jax.vmap(schedule.traced().factor)(jnp.arange(steps + 1)), np.float64)
+    changes = np.diff(rates)
+    moments, falling = [], False
+    for step in np.flatnonzero(changes):
+        if changes[step] > 0 and falling:
+            moments.append(int(step) + 1)
+        falling = changes[step] < 0
+    if falling and rates[-1] < rates[:-1].min():
+        moments.append(steps)
+    return tuple(moments)
 
 
 def period_ends(period: Fraction, up_to: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.data.feeding.preparation import pixels_of
 from jaxcnn.data.sources.table import SOURCES
 from jaxcnn.data.spec import DataSpec
-from jaxcnn.durations import Agenda, Every, RunLength
+from jaxcnn.durations import Agenda, Every, Moments, RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.models import MODELS, create_model
@@ -26,7 +26,7 @@ from jaxcnn.optim.averaging import AVERAGES, create_averaging
 from jaxcnn.optim.chain import check_averages, create_optimizer, gradient_clipping
 from jaxcnn.optim.groups import parameter_groups
 from jaxcnn.optim.optimizers import OPTIMIZERS
-from jaxcnn.optim.schedule import Schedule
+from jaxcnn.optim.schedule import Schedule, troughs
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 from jaxcnn.programs import compiler_options
 from jaxcnn.train.consistency import check_together, deciding_metrics
@@ -122,7 +122,11 @@ class Experiment:
             augmentations=augmentations,
             length=length,
             rules=rules,
-            agenda=Agenda(length.steps, *map(every, ("log", "eval", "checkpoint", "monitor"))),
+            agenda=Agenda(
+                length.steps,
+                *map(every, ("log", "eval", "checkpoint", "monitor")),
+                _snapshots(config, schedule, length.steps),
+            ),
             compiler_options=compiler_options(config.deterministic, layout.platform),
         )
 
@@ -158,6 +162,21 @@ def create_feed(
     feed = feeds[config.data.placement]
     batch_size = config.train.global_batch_size
     return feed(dataset, layout, experiment.augmentations, batch_size, configs.data_seed(config))
+
+
+def _snapshots(config: ConfigDict, schedule: Schedule, steps: int) -> Moments:
+    """When snapshots are kept: at the last troughs of the schedule."""
+    count = config.checkpoint.snapshots
+    if not count:
+        return Moments()
+    moments = troughs(schedule, steps)
+    if len(moments) < count:
+        raise UserError(
+            f"config.checkpoint.snapshots={count}: the learning rate of schedule "
+            f"{config.schedule.name!r} has {len(moments)} troughs in this run; that of cosine_restarts "
+            "and cyclic has one at the end of each cycle"
+        )
+    return Moments(moments[-count:])
 
 
 _ADVICE = "config.data.resize={size} scales the images"

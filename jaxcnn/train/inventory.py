@@ -18,7 +18,7 @@ class Stored:
     """A checkpoint on disk.
 
     Attributes:
-      kind: 'latest' or 'best'.
+      kind: 'latest', 'best' or 'snapshot'.
       set_aside: whether a resumed run has found it damaged.
       size: in bytes.
       saved: when.
@@ -57,7 +57,11 @@ def stored_in(workdir: str | Path) -> list[Stored]:
     """
     directory = Workdir(workdir)
     directory.read_config()
-    kinds = {"latest": directory.latest, "best": directory.best}
+    kinds = {
+        "latest": directory.latest,
+        "best": directory.best,
+        "snapshot": directory.snapshots,
+    }
     return [one for kind, folder in kinds.items() for one in _by_step(_found(kind, folder))]
 
 

@@ -47,6 +47,10 @@ class Keeper:
             directory.latest, keep=2, scheduled=lambda step: experiment.agenda.due(step).save
         )
         self._best = Checkpoints(directory.best, keep=1)
+        self._all = [self._latest, self._best]
+        if moments := experiment.agenda.snapshots.steps:
+            self._snapshots = Checkpoints(directory.snapshots, keep=len(moments))
+            self._all.append(self._snapshots)
         self._batch_size = experiment.length.batch_size
         model, recipe = experiment.model, experiment.recipe
         self._model = model
@@ -101,11 +105,16 @@ class Keeper:
         self._best.save(step, state, {**self._notes(), "validation": dict(values)})
         self._best.wait()
 
+    def save_snapshot(self, step: int, state: TrainState) -> None:
+        """Saves a state for an ensemble; returns once it is on disk, as with the best."""
+        self._snapshots.save(step, state, self._notes())
+        self._snapshots.wait()
+
     def discard_after_scheduled(self) -> None:
         """Removes what is newer than the newest checkpoint that the config asks for."""
         self.wait()
         step = self._latest.last_scheduled() or 0
-        for checkpoints in (self._latest, self._best):
+        for checkpoints in self._all:
             checkpoints.discard_after(step)
 
     @property
@@ -155,12 +164,12 @@ class Keeper:
 
     def wait(self) -> None:
         """Blocks until all checkpoints are on disk."""
-        self._latest.wait()
-        self._best.wait()
+        for checkpoints in self._all:
+            checkpoints.wait()
 
     def close(self) -> None:
-        self._latest.close()
-        self._best.close()
+        for checkpoints in self._all:
+            checkpoints.close()
 
     def _notes(self) -> dict:
         """The notes of a checkpoint: everything needed to use it without the data."""

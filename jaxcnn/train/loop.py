@@ -147,6 +147,8 @@ class Run:
             with self.keeper.saved_on_error(self.step, self.engine):
                 line = self.step, reading.values, speed, metrics, scale, layers
                 self.stopped = hosts.from_primary(lambda: self.history.lines(*line))
+        if due.snapshot:
+            self.keeper.save_snapshot(self.step, engine.state)
         if save or self.over:
             self.keeper.save_latest(self.step, engine.state, None if due.line else reading.parts)
         self.restart_clock()

@@ -75,7 +75,7 @@ class SavedRun:
         if data:
             dataset = images_of_folder(data, split, self.config, self.spec)
         else:
-            dataset = self._data_of_the_run(split, location or {})
+            dataset = self.dataset(split, location or {})
         return evaluate_split(
             jax.jit(make_eval_step(self.model, tta)),
             self.variables,
@@ -85,7 +85,8 @@ class SavedRun:
             self.config.eval.global_batch_size,
         )
 
-    def _data_of_the_run(self, split: str, location: Mapping[str, str]) -> Dataset:
+    def dataset(self, split: str, location: Mapping[str, str]) -> Dataset:
+        """The run's data, which must have the split; arguments and errors as `evaluate`."""
         if wrong := set(location) - set(LOCATIONS):
             raise UserError(
                 f"config.{min(wrong)} cannot change for an evaluation; only the place of the data can: "
@@ -260,7 +261,11 @@ def _located(directory: Workdir, checkpoint: str) -> tuple[Checkpoints, int, lis
     """Locates a checkpoint: its `Checkpoints`, its step, and all available steps."""
     kinds = {
         kind: Checkpoints(path, keep=0, read_only=True)
-        for kind, path in (("best", directory.best), ("latest", directory.latest))
+        for kind, path in (
+            ("best", directory.best),
+            ("latest", directory.latest),
+            ("snapshots", directory.snapshots),
+        )
         if path.is_dir()
     }
     steps = {kind: checkpoints.steps() for kind, checkpoints in kinds.items()}

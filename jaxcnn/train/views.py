@@ -75,6 +75,11 @@ def with_views(model: nn.Module, name: str) -> Callable:
         def probabilities(view: jax.Array) -> jax.Array:
             return jax.nn.softmax(model.apply(variables, view, train=False))
 
-        return jnp.log(jax.lax.map(probabilities, VIEWS[name](images)).mean(axis=0))
+        return log_of(jax.lax.map(probabilities, VIEWS[name](images)).mean(axis=0))
 
     return log_probabilities
+
+
+def log_of(probabilities: jax.Array) -> jax.Array:
+    """Their logarithm; of 0, to which a small one is rounded, that of the smallest normal number."""
+    return jnp.log(jnp.maximum(probabilities, jnp.finfo(probabilities.dtype).tiny))

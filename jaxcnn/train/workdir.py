@@ -56,6 +56,7 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
         self.latest = self.path / "checkpoints" / "latest"
         self.best = self.path / "checkpoints" / "best"
+        self.snapshots = self.path / "checkpoints" / "snapshots"
         self.curves = self.path / "plots" / "curves.png"
 
     @classmethod

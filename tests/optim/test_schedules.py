@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxcnn.durations import RunLength
 from jaxcnn.errors import UserError
 from jaxcnn.optim.plateau import ReduceOnPlateau
-from jaxcnn.optim.schedule import Schedule, passed, period_ends
+from jaxcnn.optim.schedule import Schedule, passed, period_ends, troughs
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 from tests.conftest import ROOT
 
@@ -240,3 +240,20 @@ def test_a_plateau_goes_on_from_its_state(losses, stop):
             parts = ReduceOnPlateau(**json.loads(json.dumps(vars(parts))))
         assert whole.update(loss, False) == parts.update(loss, False)
     assert whole == parts
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "moments"),
+    [
+        ({"name": "cosine_restarts", "first": "25%"}, 40, (10, 20, 30, 40)),
+        ({"name": "cosine_restarts", "first": "10 steps", "growth": 2}, 70, (10, 30, 70)),
+        ({"name": "cosine_restarts", "first": "25 steps"}, 40, (25,)),  # ends in mid-cycle
+        ({"name": "cyclic", "half_cycle": "5 steps"}, 32, (11, 21, 31)),  # at the lowest rate
+        ({"name": "cosine"}, 40, (40,)),
+        ({"name": "constant"}, 40, ()),
+        ({"name": "step"}, 40, ()),
+    ],
+)
+def test_troughs(settings, steps, moments):
+    run = RunLength(examples=10, batch_size=10, steps=steps)
+    assert troughs(create_schedule(settings, run), steps) == moments

@@ -97,7 +97,7 @@ def test_a_step_that_does_not_fit():
 
 def test_on_the_command_line(run_cli):
     code, out, _ = run_cli(
-        "train", f"--config={DIGITS}", "--dry_run", f"--topology={SLICE}"
+        "train", f"--config={DIGITS}", "--dry_run", f"--topology={SLICE}", "--config.model.name=mlp"
     )  # fmt: skip
     assert code == 0
     assert "devices               4 × TPU v5 lite (v5e:2x2)" in out

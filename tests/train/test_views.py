@@ -43,3 +43,16 @@ def test_probabilities_are_averaged(views, rng):
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
     assert found["accuracy"] == (mean.argmax(axis=1) == [0, 1, 2, 0]).mean()
     assert found["count"] == 4
+
+
+def test_a_probability_that_is_rounded_to_0_leaves_the_loss_finite():
+    """Of outputs such as 0 and −200: the wrong class has no probability in float32."""
+    model = create_model("linear", num_classes=2)
+    images = jnp.ones((1, 8, 8, 1))
+    variables = model.init(jax.random.key(0), images, train=False)
+    variables = jax.tree.map(jnp.zeros_like, variables)
+    variables["params"]["head"]["bias"] = jnp.array([0.0, -200.0])
+    for label, loss in ((0, 0.0), (1, -np.log(np.finfo(np.float32).tiny))):
+        batch = {"image": images, "label": jnp.array([label]), "mask": jnp.ones(1, bool)}
+        found = make_eval_step(model, "center_crop")(variables, batch, Scoring()).read()
+        assert found["loss"] == pytest.approx(loss)
