@@ -43,6 +43,11 @@ def add_commands(commands) -> None:
     parser.add_argument(
         "--snapshots", type=int, metavar="K", help="average those of the run's last K snapshots"
     )
+    parser.add_argument(
+        "--per_class",
+        action="store_true",
+        help="each class's accuracy, precision and commonest mistake; the balanced accuracy",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--tta",
@@ -76,6 +81,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.ensemble or arguments.snapshots is not None:
         _evaluate_ensemble(arguments)
         return
+    if arguments.per_class:
+        refuse(not arguments.workdir, "--per_class needs --workdir=DIR")
+    for flag in ("data", "tta") if arguments.per_class else ():
+        refuse(getattr(arguments, flag), f"--{flag} does not go with --per_class")
     refuse(arguments.config and arguments.checkpoint, "--checkpoint needs --workdir=DIR")
     refuse(arguments.config and arguments.data, "--data needs --workdir=DIR")
     refuse(arguments.overrides and arguments.data, "--data is for other images than the run's")
@@ -95,10 +104,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         runtime.prepare()
         metrics = evaluate_pretrained(config, arguments.split, arguments.tta)
         label = arguments.split
+    if arguments.per_class:
+        from jaxcnn.train.confusion import confusion_of
+
+        confusion = confusion_of(run, arguments.split, arguments.overrides)
     if arguments.json:
-        print(json.dumps({**described, **metrics}, indent=2, allow_nan=False))
-    else:
-        print(metrics_table({label: metrics}))
+        per_class = confusion.to_json() if arguments.per_class else {}
+        print(json.dumps({**described, **metrics, **per_class}, indent=2, allow_nan=False))
+        return
+    print(metrics_table({label: metrics}))
+    if arguments.per_class:
+        print(f"\n{confusion.table()}")
 
 
 def _evaluate_ensemble(arguments: argparse.Namespace) -> None:
@@ -107,7 +123,9 @@ def _evaluate_ensemble(arguments: argparse.Namespace) -> None:
     from jaxcnn.train.saved_run import load_run
 
     count, workdirs = arguments.snapshots, list(filter(None, arguments.ensemble.split(",")))
-    for flag in ("data", "tta", "config") + (("checkpoint",) if count is not None else ()):
+    for flag in ("data", "tta", "config", "per_class") + (
+        ("checkpoint",) if count is not None else ()
+    ):
         refuse(getattr(arguments, flag), f"--{flag} does not go with an ensemble")
     refuse(workdirs and count is not None, "--snapshots needs --workdir=DIR")
     refuse(len(workdirs) == 1, f"--ensemble={arguments.ensemble} must name two runs or more")

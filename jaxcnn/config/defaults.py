@@ -41,6 +41,7 @@ _DEFAULTS = {
         "validation_fraction": 0.1,
         "test_fraction": 0.1,
         "split_seed": 0,
+        "stratified": False,  # the same share of each class is held out
         # Per channel: 'train', computed from that split; 'imagenet', 'cifar10' or 'cifar100';
         # or mean and std, for pixels in [0, 1].
         "statistics": "train",
@@ -54,7 +55,14 @@ _DEFAULTS = {
         "augment": [],
         "mix": [],
     },
-    "loss": {"name": "softmax_cross_entropy", "l2_regularization": 0.0},
+    "loss": {
+        "name": "softmax_cross_entropy",
+        "l2_regularization": 0.0,
+        # How often an example of each class counts in training, in the order of the classes; or, if
+        # balanced, inversely to the size of its class: images / (classes · images of the class).
+        "class_weights": (),
+        "balanced": False,
+    },
     "optimizer": {
         "name": "nesterov",
         "clip_norm": 0.0,  # maximum norm of the gradient; 0: no clipping

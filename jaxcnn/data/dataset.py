@@ -1,7 +1,7 @@
 """A data set ready to train on: splits, class names and channel statistics."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -26,7 +26,8 @@ IMBALANCE = 1.5  # a larger ratio of the largest to the smallest class is worth 
 
 # Settings of `config.data` that apply to every source; `_prepared` takes them.
 COMMON = (
-    "resize", "validation_fraction", "test_fraction", "split_seed", "statistics", "mean", "std",
+    "resize", "validation_fraction", "test_fraction", "split_seed", "stratified", "statistics", "mean",
+    "std",
 )  # fmt: skip
 OF_FEEDING = ("augment", "mix", "placement", "seed")  # the data does not depend on them
 
@@ -110,6 +111,7 @@ def _prepared(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.0,
     split_seed: int = 0,
+    stratified: bool = False,
     statistics: str = "train",
     mean: tuple = (),
     std: tuple = (),
@@ -121,7 +123,10 @@ def _prepared(
         if kind != train_kind:
             raise UserError(f"the {name} images are {kind}, but the train images are {train_kind}")
     _check_classes(splits["train"].labels, source.class_names)
-    splits = _with_held_out(splits, validation_fraction, test_fraction, split_seed)
+    if stratified and not source.class_names:
+        raise UserError("config.data.stratified=True needs classes, and this data has targets")
+    hold_out = _hold_out_of_each_class if stratified else _hold_out
+    splits = _with_held_out(splits, validation_fraction, test_fraction, split_seed, hold_out)
     splits = {name: _resized(split, resize) for name, split in splits.items()}
     damage, targets = [], None
     if statistics == "train" and not mean and not std:
@@ -138,20 +143,25 @@ def _prepared(
         pixel_dtype=splits["train"].pixel_dtype,
         targets=targets,
         sizes={name: len(split) for name, split in splits.items()},
+        class_counts=_class_counts(splits["train"].labels, source.class_names),
     )
-    imbalance = _imbalance(splits["train"].labels, source.class_names)
+    imbalance = _imbalance(spec.class_counts or (1,), source.class_names)
     remarks = *source.remarks, *damage, *imbalance
     return Dataset(splits, spec, remarks)
 
 
 def _with_held_out(
-    splits: Mapping[str, Split], validation_fraction: float, test_fraction: float, split_seed: int
+    splits: Mapping[str, Split],
+    validation_fraction: float,
+    test_fraction: float,
+    split_seed: int,
+    hold_out: Callable[[Split, float, tuple[int, ...]], tuple[Split, Split]],
 ) -> dict[str, Split]:
     """The splits; a missing test or validation split is held out from train."""
     splits, fractions = dict(splits), {"test": test_fraction, "validation": validation_fraction}
     for i, (name, fraction) in enumerate(fractions.items()):
         if name not in splits and fraction > 0:
-            splits["train"], held_out = _hold_out(splits["train"], fraction, (split_seed, i))
+            splits["train"], held_out = hold_out(splits["train"], fraction, (split_seed, i))
             if len(held_out):
                 splits[name] = held_out
     if not len(splits["train"]):
@@ -159,9 +169,13 @@ def _with_held_out(
     return splits
 
 
-def _imbalance(labels: np.ndarray, class_names: tuple[str, ...]) -> list[str]:
+def _class_counts(labels: np.ndarray, class_names: tuple[str, ...]) -> tuple[int, ...] | None:
+    return tuple(np.bincount(labels, minlength=len(class_names)).tolist()) if class_names else None
+
+
+def _imbalance(class_counts: tuple[int, ...], class_names: tuple[str, ...]) -> list[str]:
     """A line about class sizes in the training split, if they differ much."""
-    counts = np.bincount(labels, minlength=len(class_names)) if class_names else np.ones(1, int)
+    counts = np.array(class_counts)
     if counts.max() <= IMBALANCE * counts.min():
         return []
     order = np.argsort(counts, kind="stable")[::-1]
@@ -217,6 +231,21 @@ def _hold_out(split: Split, fraction: float, seed: tuple[int, ...]) -> tuple[Spl
     order = np.random.default_rng(seed).permutation(len(split))
     count = round(fraction * len(split))
     return split[np.sort(order[count:])], split[np.sort(order[:count])]
+
+
+def _hold_out_of_each_class(
+    split: Split, fraction: float, seed: tuple[int, ...]
+) -> tuple[Split, Split]:
+    """As `_hold_out`, with the same share of each class; what is left of rounding goes by remainder."""
+    order = np.random.default_rng(seed).permutation(len(split))
+    shares = fraction * np.bincount(split.labels)
+    counts = np.floor(shares).astype(int)
+    missing = round(fraction * len(split)) - counts.sum()
+    counts[np.argsort(counts - shares, kind="stable")[:missing]] += 1
+    of_class = [order[split.labels[order] == number] for number in range(len(counts))]
+    held_out = [mine[:count] for mine, count in zip(of_class, counts, strict=True)]
+    rest = [mine[count:] for mine, count in zip(of_class, counts, strict=True)]
+    return split[np.sort(np.concatenate(rest))], split[np.sort(np.concatenate(held_out))]
 
 
 def _resized(split: Split, size: int) -> Split:

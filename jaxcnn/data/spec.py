@@ -31,6 +31,7 @@ class DataSpec:
       pixel_dtype: 'uint8' (0 … 255) or 'float32' (on the source's scale).
       targets: the target scale, for regression.
       sizes: number of examples per split.
+      class_counts: number of training examples per class; None for regression, or if unknown.
     """
 
     image_shape: tuple[int, int, int]
@@ -40,6 +41,7 @@ class DataSpec:
     pixel_dtype: str
     targets: TargetScale | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
+    class_counts: tuple[int, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DataSpec) and self.to_json() == other.to_json()
@@ -63,12 +65,13 @@ class DataSpec:
             "pixel_dtype": self.pixel_dtype,
             "targets": targets and {"mean": targets.mean.tolist(), "std": targets.std.tolist()},
             "sizes": dict(self.sizes),
+            "class_counts": self.class_counts and list(self.class_counts),
         }
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "DataSpec":
         """The inverse of `to_json`."""
-        targets = described["targets"]
+        targets, counts = described["targets"], described.get("class_counts")
         return cls(
             image_shape=tuple(described["image_shape"]),
             class_names=tuple(described["class_names"]),
@@ -77,4 +80,5 @@ class DataSpec:
             pixel_dtype=described["pixel_dtype"],
             targets=targets and TargetScale(*(np.float32(targets[k]) for k in ("mean", "std"))),
             sizes=dict(described["sizes"]),
+            class_counts=counts and tuple(counts),
         )

@@ -12,6 +12,7 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.errors import UserError
 from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.losses import OF_SOFTMAX
 from jaxcnn.train.prediction import compiled_answer
 from jaxcnn.train.saved_run import SavedRun, load_run
 from jaxcnn.train.views import log_of
@@ -54,7 +55,7 @@ def evaluate_ensemble(
     each = []
     for run in runs:  # each normalises the images with its own statistics
         dataset = run.dataset(split, location or {})
-        each.append(_probabilities(run, dataset, split))
+        each.append(probabilities_of(run, dataset, split))
     labels = np.asarray(dataset.splits[split].labels)
     mean = np.mean(each, axis=0, dtype=np.float64).astype(np.float32)
     scored = [_metrics(runs[0], found, labels) for found in (mean, *each)]
@@ -64,7 +65,7 @@ def evaluate_ensemble(
 def _check_together(runs: Sequence[SavedRun]) -> None:
     first = runs[0]
     for run in runs:
-        if run.config.loss.name != "softmax_cross_entropy":
+        if run.config.loss.name not in OF_SOFTMAX:
             raise UserError(
                 f"an ensemble averages softmax probabilities, which config.loss.name="
                 f"{run.config.loss.name!r} does not give"
@@ -73,8 +74,8 @@ def _check_together(runs: Sequence[SavedRun]) -> None:
             raise UserError("the runs of an ensemble were trained on different data")
 
 
-def _probabilities(run: SavedRun, dataset: Dataset, split: str) -> np.ndarray:
-    """(images, classes), float32."""
+def probabilities_of(run: SavedRun, dataset: Dataset, split: str) -> np.ndarray:
+    """The class probabilities of a split, in order: (images, classes), float32."""
     answer, found = compiled_answer(run.model, "softmax"), []
     size = min(run.config.eval.global_batch_size, len(dataset.splits[split]))
     size += -size % run.layout.replicas

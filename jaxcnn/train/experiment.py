@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from jaxcnn import config as configs
@@ -30,7 +32,7 @@ from jaxcnn.optim.schedule import Schedule, troughs
 from jaxcnn.optim.schedules import SCHEDULES, create_schedule
 from jaxcnn.programs import compiler_options
 from jaxcnn.train.consistency import check_together, deciding_metrics
-from jaxcnn.train.losses import LOSSES, OF_TARGETS, create_loss, losses_for
+from jaxcnn.train.losses import LOSSES, OF_TARGETS, create_loss, losses_for, weighted
 from jaxcnn.train.metrics import means_for, metrics_of
 from jaxcnn.train.mixing import MIXES, create_mixes
 from jaxcnn.train.observers import OBSERVERS
@@ -205,6 +207,29 @@ def _scoring_for(config: ConfigDict, spec: DataSpec) -> Scoring:
     return Scoring(create_loss(config.loss.to_dict(), train=False), means_for(spec))
 
 
+def _training_loss(config: ConfigDict, spec: DataSpec) -> Partial:
+    """The loss in training, with the weights of the classes; those of an evaluation count alike."""
+    loss, given = create_loss(config.loss.to_dict(), train=True), config.loss.class_weights
+    setting = "config.loss.balanced=True" if config.loss.balanced else "config.loss.class_weights"
+    if not given and not config.loss.balanced:
+        return loss
+    if spec.targets is not None:
+        raise UserError(f"{setting} needs classes, and this data has targets")
+    if given and config.loss.balanced:
+        raise UserError(
+            "config.loss.class_weights and config.loss.balanced=True exclude each other"
+        )
+    if given and len(given) != spec.outputs:
+        raise UserError(
+            f"config.loss.class_weights has {len(given)} numbers, and there are {spec.outputs} classes"
+        )
+    if any(weight < 0 for weight in given):
+        raise UserError(f"config.loss.class_weights={tuple(given)} must be at least 0 each")
+    counts = np.maximum(spec.class_counts or (1,), 1)
+    weights = np.array(given, float) if given else counts.sum() / (len(counts) * counts)
+    return weighted(loss, weights)
+
+
 def _recipe_and_rules(
     config: ConfigDict, model: Classifier, spec: DataSpec, length: RunLength, schedule: Schedule
 ) -> tuple[Recipe, tuple[str, ...]]:
@@ -215,7 +240,7 @@ def _recipe_and_rules(
     check_averages(optimizer, averaging)
     recipe = Recipe(
         optimizer=create_optimizer(optimizer, schedule, groups),
-        loss=create_loss(config.loss.to_dict(), train=True),
+        loss=_training_loss(config, spec),
         scoring=_scoring_for(config, spec),
         l2_regularization=config.loss.l2_regularization or None,
         groups=groups,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from jaxcnn.limits import FRACTION, POSITIVE
+from jaxcnn.limits import AT_LEAST_0, FRACTION, POSITIVE
 from jaxcnn.registry import Registry
 
 
@@ -69,6 +69,39 @@ def sigmoid_cross_entropy(
     return _over(mask, optax.sigmoid_binary_cross_entropy(logits, targets).sum(axis=1))
 
 
+def focal(
+    logits: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array,
+    gamma: Annotated[float, AT_LEAST_0] = 2.0,
+) -> Loss:
+    """−Σₖ qₖ (1 − pₖ)^γ log pₖ, with p = softmax(logits) and the labels' probabilities q.
+
+    Examples that are already right count less. Lin et al. 2017 define it for a sigmoid; with γ = 0 it
+    is `softmax_cross_entropy`, whose arguments it takes.
+    """
+    log_p = jax.nn.log_softmax(logits)
+    labels = jax.nn.one_hot(labels, logits.shape[1]) if labels.ndim == 1 else labels
+    # (1 − p)^γ has no derivative at p = 1 for γ < 1; there the loss is 0.
+    rest = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).tiny)
+    return _over(mask, -(labels * rest**gamma * log_p).sum(axis=1))
+
+
+def weighted(loss: Partial, class_weights: jax.Array) -> Partial:
+    """A loss in which each example counts as often as its class's weight says.
+
+    Args:
+      class_weights: (classes,). Mixed labels have the mean of their classes' weights.
+    """
+    return Partial(_weighted, loss=loss, class_weights=class_weights)
+
+
+def _weighted(logits, labels, mask, loss: Partial, class_weights) -> Loss:
+    per_example = loss(logits, labels, mask).per_example
+    weights = jnp.asarray(class_weights, per_example.dtype)
+    return _over(mask, per_example * (weights[labels] if labels.ndim == 1 else labels @ weights))
+
+
 # --- for regression targets ---------------------------------------------------------------------
 
 
@@ -123,7 +156,9 @@ def register_loss(name: str, loss: Callable[..., Loss] | None = None, targets: b
     return loss
 
 
-for _loss in (softmax_cross_entropy, sigmoid_cross_entropy):
+OF_SOFTMAX = ("softmax_cross_entropy", "focal")  # whose probabilities are those of a softmax
+
+for _loss in (softmax_cross_entropy, sigmoid_cross_entropy, focal):
     register_loss(_loss.__name__, _loss)
 for _loss in (l1, l2, huber):
     register_loss(_loss.__name__, _loss, targets=True)

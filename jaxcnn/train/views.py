@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxcnn.errors import UserError, suggestion
+from jaxcnn.train.losses import OF_SOFTMAX
 
 # The side of a crop as a fraction of the image's. Krizhevsky et al. 2012 crop 224 pixels from a
 # short side of 256; Simonyan & Zisserman 2015 and He et al. 2016 use short sides from 224 to 640.
@@ -45,7 +46,7 @@ def check_views(name: str, config: ConfigDict) -> None:
     """
     if name and name not in VIEWS:
         raise UserError(f"tta={name!r}: {suggestion(name, VIEWS)}")
-    if name and config.loss.name != "softmax_cross_entropy":
+    if name and config.loss.name not in OF_SOFTMAX:
         raise UserError(
             f"tta={name!r} averages softmax probabilities, which config.loss.name="
             f"{config.loss.name!r} does not give"

@@ -18,6 +18,7 @@ from jaxcnn.train.losses import (
     losses_for,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
+    weighted,
 )
 
 pytestmark = pytest.mark.fast
@@ -124,3 +125,47 @@ def test_the_penalty_counts_what_decays_and_its_gradient_is_the_weight():
     grads = jax.grad(l2_penalty)(params, decayed)
     np.testing.assert_array_equal(grads["conv1"]["kernel"], params["conv1"]["kernel"])
     assert not any(map(np.any, (grads["conv1"]["bias"], *grads["norm1"].values())))
+
+
+def cross_entropies(logits, labels):
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return -log_p[np.arange(len(labels)), labels], np.exp(log_p)[np.arange(len(labels)), labels]
+
+
+def test_focal_loss(rng):
+    """(1 − p)^γ times the cross-entropy of each example; of γ = 0, the cross-entropy."""
+    logits, labels = rng.normal(size=(6, 4)), rng.integers(0, 4, 6)
+    mask = np.arange(6) < 5
+    entropies, p = cross_entropies(logits, labels)
+    for gamma in (0.0, 0.5, 2.0):
+        loss = create_loss({"name": "focal", "gamma": gamma}, train=True)
+        found = loss(jnp.array(logits), jnp.array(labels), jnp.array(mask))
+        expected = np.where(mask, (1 - p) ** gamma * entropies, 0)
+        np.testing.assert_allclose(found.per_example, expected, rtol=1e-5)
+        soft = loss(jnp.array(logits), jax.nn.one_hot(labels, 4), jnp.array(mask))
+        np.testing.assert_allclose(soft.per_example, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_the_gradient_of_the_focal_loss_is_finite_where_all_is_right(gamma):
+    loss = create_loss({"name": "focal", "gamma": gamma}, train=True)
+    label, mask = jnp.array([0]), jnp.ones(1, bool)
+    gradient = jax.grad(lambda logits: loss(logits, label, mask).summed)
+    for logits in ([200.0, 0.0], [0.0, 200.0], [1e4, -1e4]):
+        assert np.isfinite(gradient(jnp.array([logits]))).all()
+
+
+def test_a_class_counts_as_its_weight_says(rng):
+    logits, labels = rng.normal(size=(6, 3)), np.array([0, 1, 2, 0, 1, 2])
+    weights, mask = np.array([0.5, 1.0, 3.0]), np.arange(6) < 5
+    loss = weighted(create_loss({"name": "softmax_cross_entropy"}, train=True), weights)
+    found = loss(jnp.array(logits), jnp.array(labels), jnp.array(mask))
+    expected = np.where(mask, weights[labels] * cross_entropies(logits, labels)[0], 0)
+    np.testing.assert_allclose(found.per_example, expected, rtol=1e-5)
+    assert found.summed == pytest.approx(expected.sum(), rel=1e-5)
+    assert found.count == 5
+    half = np.full((6, 3), [0.5, 0.5, 0.0])
+    mixed = loss(jnp.array(logits), jnp.array(half), jnp.array(mask)).per_example
+    plain = create_loss({"name": "softmax_cross_entropy"}, train=True)
+    plain = plain(jnp.array(logits), jnp.array(half), jnp.array(mask)).per_example
+    np.testing.assert_allclose(mixed, 0.75 * plain, rtol=1e-5)
