@@ -110,7 +110,7 @@ def test_an_optimizer_s_own_limits(name, setting, value, message):
         ),
         ("optimizer.clip_norm", "-1", "config.optimizer.clip_norm=-1.0 must be at least 0"),
         ("optimizer.momentum", "1", "config.optimizer.momentum=1.0 must be at least 0 and less"),
-        ("loss.name", "l3", "loss 'l3' does not exist; valid: huber, l1, l2, sigm"),
+        ("loss.name", "l3", "loss 'l3' does not exist; valid: focal, huber, l1, l2"),
         ("averaging.name", "emma", "averaging 'emma' does not exist; did you mean 'ema'?"),
         ("averaging.decay", "0.9", "config.averaging.decay: 'none' has no such setting"),
         ("train.microbatches", "0", "config.train.microbatches=0 must be at least 1"),
