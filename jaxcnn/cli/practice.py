@@ -1,4 +1,4 @@
-"""jaxcnn check, lr-range and diagnose: what is looked at before a run and after it."""
+"""jaxcnn check, lr-range, diagnose and report-run: what is looked at before a run and after it."""
 
 import argparse
 import json
@@ -54,6 +54,20 @@ def add_commands(commands) -> None:
         "workdirs", nargs="+", metavar="WORKDIR", type=path_of("WORKDIR"), help="a run's directory"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+    parser = add_command(
+        commands,
+        "report-run",
+        _report_run,
+        "write the page of a run: curves, classes, mistakes, calibration, settings",
+    )
+    parser.add_argument(
+        "workdir", metavar="WORKDIR", type=path_of("WORKDIR"), help="a run's directory"
+    )
+    parser.add_argument("--split", default="test", help="train, validation or test (default)")
+    parser.add_argument(
+        "--to", metavar="FILE", type=path_of("--to"), help="default: WORKDIR/report.html"
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -156,3 +170,18 @@ def _again(command: Sequence[str], settings: Mapping[str, Any], workdir: Path) -
         elif not equals and flag != "--overwrite":
             next(words, None)  # its value
     return shlex.join(["jaxcnn", "train", *kept, *changed, f"--workdir={workdir}-2"])
+
+
+def _report_run(arguments: argparse.Namespace) -> None:
+    from jaxcnn import runtime
+    from jaxcnn.diagnose.run_page import run_page
+    from jaxcnn.files import write_text
+
+    target = Path(arguments.to or Path(arguments.workdir) / "report.html")
+    refuse(target.suffix != ".html", f"--to={target} must end in .html")
+    runtime.prepare()
+    page, answer = run_page(arguments.workdir, arguments.split)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, page)
+    print(answer)
+    print(f"page: {target}")

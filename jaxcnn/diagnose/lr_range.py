@@ -18,8 +18,9 @@ from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
 
 _MEMORY = 0.9  # of the moving average of the loss
+_NOTHING = 0.01  # of the loss at the start
 _RISEN = 2.0  # times its smallest value: the test ends
-_SHARE = 0.75  # of the fall of the loss, which the suggested rate has seen
+_SHARE = 0.5  # of the rate at which the loss is smallest: beyond it, training is unstable
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,13 @@ def _judged(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
             f"the loss does not fall at any rate from {rates[0]:.2g} to {rates[-1]:.2g}: it begins at "
             f"{smooth[0]:.3g} and is at least {smooth[best]:.3g}; jaxcnn check may tell why"
         )
-    fallen = smooth[0] - smooth <= _SHARE * (smooth[0] - smooth[best])
-    suggestion = float(f"{rates[best if fallen.all() else int(fallen.argmin())]:.2g}")
+    # A loss that is as good as 0 stays there at far too large rates, since its gradient is 0 too.
+    nothing = np.flatnonzero(losses <= _NOTHING * smooth[0])
+    lowest = min([best, *nothing])
+    suggestion = float(f"{_SHARE * rates[lowest]:.2g}")
     reason = (
-        f"three quarters of the fall of the smoothed loss, from {smooth[0]:.3g} to {smooth[best]:.3g}, "
-        f"are made there; the loss is smallest at {rates[best]:.2g}"
+        f"the smoothed loss falls from {smooth[0]:.3g} to {smooth[lowest]:.3g}, at a rate of "
+        f"{rates[lowest]:.2g}; half of that leaves room"
     )
     return RangeTest(rates, losses, smooth, suggestion, reason)
 

@@ -8,6 +8,7 @@ from jaxcnn.plots.saving import DOTS_PER_INCH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TRAIN, VALIDATION, BEST, REDUCED, STOPPED = BLUE, VERMILION, GREEN, PURPLE, GREY
 
@@ -26,17 +27,26 @@ def draw_curves(
     best_step: int | None = None,
     stopped_early: bool = False,
 ) -> None:
-    """Draws the lines of a metrics.jsonl to a PNG file.
+    """Draws `curves_of` a run to a PNG file.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    figure = curves_of(lines, title, best_step, stopped_early)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+
+
+def curves_of(
+    lines: list[dict], title: str, best_step: int | None = None, stopped_early: bool = False
+) -> "Figure":
+    """The lines of a metrics.jsonl as curves.
 
     Args:
       lines: in order; 'train' lines contain means since the previous line. The score is 'mae' if
         present, else 'accuracy'.
-      path: of the PNG file.
       best_step: the step of the best checkpoint, marked if given.
       stopped_early: whether early stopping ended the run, marked at the last evaluation.
-
-    Raises:
-      OSError: the file cannot be written.
     """
     from matplotlib.figure import Figure  # slow (0.5 s), and needed only at the end of a run
 
@@ -64,8 +74,7 @@ def draw_curves(
     _mark_reductions(rate, validation)
     _over_epochs(rate, "learning rate")
     rate.set_ylim(bottom=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    return figure
 
 
 def _over_epochs(axes: "Axes", label: str) -> None:

@@ -22,6 +22,15 @@ class Confusion:
     class_names: tuple[str, ...]
     counts: np.ndarray
 
+    @classmethod
+    def of(
+        cls, class_names: tuple[str, ...], labels: np.ndarray, predicted: np.ndarray
+    ) -> "Confusion":
+        """Of labels and predictions (images,), int."""
+        counts = np.zeros((len(class_names),) * 2, int)
+        np.add.at(counts, (labels, predicted), 1)
+        return cls(class_names, counts)
+
     @property
     def accuracies(self) -> np.ndarray:
         """(classes,), the share of each class's images that are recognised (recall); NaN of none."""
@@ -57,14 +66,28 @@ class Confusion:
     def table(self) -> str:
         """A line for each class: its images, accuracy and precision, and its commonest mistake."""
         lines = [f"{'':<32}  accuracy precision    images  taken for"]
+        for row in self.rows():
+            shares = f"{row['accuracy']:>10}{row['precision']:>10}{row['count']:>10}"
+            lines.append(f"{row['name'][:32]:<32}{shares}  {row['mistake']}".rstrip())
+        lines.append(f"{'balanced accuracy':<32}{_percent(self.balanced_accuracy):>10}")
+        return "\n".join(lines)
+
+    def rows(self) -> list[dict[str, str]]:
+        """'name', 'count', 'accuracy', 'precision' and 'mistake' of each class, as text."""
+        found = []
         for number, (name, row) in enumerate(zip(self.class_names, self.counts, strict=True)):
             wrong = np.where(np.arange(len(row)) == number, 0, row)
             mistake = self.class_names[wrong.argmax()] if wrong.any() else ""
-            share = f"{wrong.max() / row.sum():.1%} {mistake}" if mistake else ""
-            shares = (_percent(each[number]) for each in (self.accuracies, self.precisions))
-            lines.append(f"{name[:32]:<32}{''.join(shares)}{row.sum():>10,}  {share}".rstrip())
-        lines.append(f"{'balanced accuracy':<32}{_percent(self.balanced_accuracy)}")
-        return "\n".join(lines)
+            shares = (self.accuracies[number], self.precisions[number])
+            accuracy, precision = map(_percent, shares)
+            found.append({
+                "name": name,
+                "count": f"{row.sum():,}",
+                "accuracy": accuracy,
+                "precision": precision,
+                "mistake": f"{wrong.max() / row.sum():.1%} {mistake}" if mistake else "",
+            })  # fmt: skip
+        return found
 
 
 def confusion_of(
@@ -82,9 +105,8 @@ def confusion_of(
         raise UserError("this run is a regression; it has no classes")
     dataset = run.dataset(split, location or {})
     predicted = probabilities_of(run, dataset, split).argmax(axis=1)
-    counts = np.zeros((run.spec.outputs,) * 2, int)
-    np.add.at(counts, (np.asarray(dataset.splits[split].labels), predicted), 1)
-    return Confusion(run.spec.class_names, counts)
+    labels = np.asarray(dataset.splits[split].labels)
+    return Confusion.of(run.spec.class_names, labels, predicted)
 
 
 def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
@@ -96,4 +118,4 @@ def _number(share: float) -> float | None:
 
 
 def _percent(share: float) -> str:
-    return f"{'—':>10}" if np.isnan(share) else f"{share:>10.2%}"
+    return "—" if np.isnan(share) else f"{share:.2%}"

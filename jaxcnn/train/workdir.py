@@ -32,6 +32,7 @@ class Workdir:
         "metrics.damaged",
         "tensorboard",
         "plots",
+        "report.html",
         "wandb",
         "mlruns",
         "mlflow_run_id",
