@@ -1,4 +1,4 @@
-"""jaxcnn eval and predict: metrics and predictions of a trained run."""
+"""jaxcnn eval, predict and export: what a trained run is used for."""
 
 import argparse
 import csv
@@ -70,6 +70,17 @@ def add_commands(commands) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
+
+    parser = add_command(
+        commands, "export", _export, "write the network of a run as one file that needs JAX alone"
+    )
+    takes_run(parser)
+    parser.add_argument(
+        "--to", required=True, metavar="FILE", type=path_of("--to"), help="e.g. digits.stablehlo"
+    )
+    parser.add_argument(
+        "--preprocessing", action="store_true", help="let it take pixels, not normalised images"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -263,3 +274,18 @@ def metrics_table(rows: dict[str, dict]) -> str:
         numbers = [f"{metrics[key]:>{form}}" for key, (_, form) in shown.items()]
         lines.append("".join([f"{label:<32}", *numbers]))
     return "\n".join(lines)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from jaxcnn.files import write_bytes, write_text
+    from jaxcnn.train.exporting import description, exported
+
+    target = Path(arguments.to)
+    refuse(target.suffix != ".stablehlo", f"--to={target} must end in .stablehlo")
+    run = _load_run(arguments)
+    content = exported(run.model, run.variables, run.spec, arguments.preprocessing)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, content)
+    write_text(target.with_suffix(".json"), description(run, arguments.preprocessing))
+    print(f"{run.config.model.name}, step {run.step:,}: {target} ({len(content) / 1e6:.2f} MB)")
+    print(f"classes, normalisation: {target.with_suffix('.json')}")
