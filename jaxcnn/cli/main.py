@@ -9,7 +9,17 @@ import sys
 from contextlib import suppress
 
 import jaxcnn
-from jaxcnn.cli import checkpoints, comparing, lists, networks, pictures, practice, runs, training
+from jaxcnn.cli import (
+    checkpoints,
+    comparing,
+    lists,
+    networks,
+    pictures,
+    practice,
+    runs,
+    training,
+    using,
+)
 from jaxcnn.cli.flags import Parser, overrides_of
 from jaxcnn.errors import UserError
 from jaxcnn.files import storage_problem
@@ -99,7 +109,8 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
     version = f"jaxcnn {jaxcnn.__version__}"
     parser.add_argument("--version", action="version", version=version, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (training, practice, comparing, runs, checkpoints, pictures, networks, lists):
+    families = training, practice, comparing, runs, using, checkpoints, pictures, networks, lists
+    for family in families:
         family.add_commands(commands)
     arguments, rest = parser.parse_known_args(argv)
     known = commands.choices[arguments.prog.split()[-1]]._option_string_actions

@@ -1,4 +1,4 @@
-"""jaxcnn eval, predict and export: what a trained run is used for."""
+"""jaxcnn eval and predict: metrics and predictions of a trained run."""
 
 import argparse
 import csv
@@ -71,17 +71,6 @@ def add_commands(commands) -> None:
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
 
-    parser = add_command(
-        commands, "export", _export, "write the network of a run as one file that needs JAX alone"
-    )
-    takes_run(parser)
-    parser.add_argument(
-        "--to", required=True, metavar="FILE", type=path_of("--to"), help="e.g. digits.stablehlo"
-    )
-    parser.add_argument(
-        "--preprocessing", action="store_true", help="let it take pixels, not normalised images"
-    )
-
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     if bool(arguments.workdir) + bool(arguments.config) + bool(arguments.ensemble) != 1:
@@ -101,7 +90,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     refuse(arguments.overrides and arguments.data, "--data is for other images than the run's")
     described = {"data": arguments.data} if arguments.data else {"split": arguments.split}
     if arguments.workdir:
-        run = _load_run(arguments)
+        run = load_run_of(arguments)
         of_data = arguments.data or "", arguments.overrides
         metrics = run.evaluate(arguments.split, arguments.tta, *of_data)
         described["step"] = run.step
@@ -165,7 +154,7 @@ def _evaluate_ensemble(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    run, paths = _load_run(arguments), image_files(arguments.images)
+    run, paths = load_run_of(arguments), image_files(arguments.images)
     row, unreadable = csv.writer(sys.stdout), []
     entries = []
     if arguments.csv:
@@ -249,7 +238,8 @@ def _in_words(entry: dict) -> str:
     return "\n".join(lines)
 
 
-def _load_run(arguments: argparse.Namespace):
+def load_run_of(arguments: argparse.Namespace):
+    """The run that --workdir and --checkpoint name."""
     from jaxcnn import runtime
     from jaxcnn.train.saved_run import load_run
 
@@ -274,18 +264,3 @@ def metrics_table(rows: dict[str, dict]) -> str:
         numbers = [f"{metrics[key]:>{form}}" for key, (_, form) in shown.items()]
         lines.append("".join([f"{label:<32}", *numbers]))
     return "\n".join(lines)
-
-
-def _export(arguments: argparse.Namespace) -> None:
-    from jaxcnn.files import write_bytes, write_text
-    from jaxcnn.train.exporting import description, exported
-
-    target = Path(arguments.to)
-    refuse(target.suffix != ".stablehlo", f"--to={target} must end in .stablehlo")
-    run = _load_run(arguments)
-    content = exported(run.model, run.variables, run.spec, arguments.preprocessing)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(target, content)
-    write_text(target.with_suffix(".json"), description(run, arguments.preprocessing))
-    print(f"{run.config.model.name}, step {run.step:,}: {target} ({len(content) / 1e6:.2f} MB)")
-    print(f"classes, normalisation: {target.with_suffix('.json')}")

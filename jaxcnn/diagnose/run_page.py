@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from jaxcnn.compare.report import page_of
 from jaxcnn.data.dataset import Dataset
-from jaxcnn.data.sources.images import EncodedImages
 from jaxcnn.diagnose.calibration import Calibration
 from jaxcnn.diagnose.curves import Curves
 from jaxcnn.diagnose.diagnosis import diagnose
+from jaxcnn.diagnose.neighbours import pixels_at
 from jaxcnn.errors import UserError
 from jaxcnn.plots.classes import draw_calibration, draw_confusion
 from jaxcnn.plots.curves import curves_of
@@ -135,11 +135,7 @@ def _mistakes(
     worst = wrong[np.argsort(-certain[wrong], kind="stable")][:_MISTAKES]
     if not len(worst):
         return None
-    images = dataset.splits[split].images
-    if isinstance(images, EncodedImages):
-        pixels = np.stack([images.decoded(position) for position in worst])
-    else:
-        pixels = np.asarray(images[worst])
+    pixels = pixels_at(dataset, split, worst)
     scale = 255 if dataset.spec.pixel_dtype == "uint8" else max(float(pixels.max()), 1e-12)
     titles = [
         f"{names[labels[i]][:14]}\n→ {names[predicted[i]][:12]} {certain[i]:.1%}" for i in worst

@@ -26,7 +26,7 @@ def image_grid(
     for panel in panels:
         panel.axis("off")
     for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
-        _show(panel, image)
+        show(panel, image)
         if len(titles):
             panel.set_title(titles[i], fontsize=8)
     return figure
@@ -49,14 +49,14 @@ def augmentation_sheet(
     for column, (images, name) in enumerate(zip(stages, names, strict=True)):
         panels[0, column].set_title(name, fontsize=8)
         for row, image in enumerate(images):
-            _show(panels[row, column], image)
+            show(panels[row, column], image)
             panels[row, column].set(xticks=[], yticks=[])
     for row, title in enumerate(titles):
         panels[row, 0].set_ylabel(title, fontsize=8)
     return figure
 
 
-def _show(panel: Axes, image: np.ndarray) -> None:
+def show(panel: Axes, image: np.ndarray) -> None:
     """Shows an image (height, width, 1 or 3), clipped to [0, 1]."""
     image = np.clip(image, 0, 1)
     grey = image.shape[-1] == 1

@@ -1,0 +1,72 @@
+"""What a trained network computes before its head, for the images of a split or for others."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.feeding.host import HostFeed
+from jaxcnn.errors import UserError, suggestion
+from jaxcnn.models.classifier import Classifier, features
+from jaxcnn.programs import made_once
+from jaxcnn.train.saved_run import SavedRun
+
+BEFORE_THE_HEAD = "pre_logits"
+
+
+def layers_of(run: SavedRun) -> dict[str, tuple[int, ...]]:
+    """The layers that can be extracted, each with its shape for one image."""
+    images = jax.ShapeDtypeStruct((1, *run.spec.image_shape), jnp.float32)
+    seen = jax.eval_shape(lambda v, x: features(run.model, v, x), run.variables, images)
+    return {name: value.shape[1:] for name, value in seen.items()}
+
+
+def features_of_split(
+    run: SavedRun, dataset: Dataset, split: str, layer: str = BEFORE_THE_HEAD
+) -> np.ndarray:
+    """The features of a split, in its order: float32 (images, …).
+
+    Args:
+      layer: one of `layers_of`.
+
+    Raises:
+      UserError: the network has no such layer.
+    """
+    _check(run, layer)
+    size = min(run.config.eval.global_batch_size, len(dataset.splits[split]))
+    size += -size % run.layout.replicas
+    with closing(HostFeed(dataset, run.layout).eval_batches(split, size)) as batches:
+        return _extracted(run, batches, layer)
+
+
+def features_of_images(
+    run: SavedRun, pixels: np.ndarray, layer: str = BEFORE_THE_HEAD
+) -> np.ndarray:
+    """The features of pixels (images, height, width, channels) as they are stored."""
+    _check(run, layer)
+    images = (pixels.astype(np.float32) - run.spec.mean) * (1 / run.spec.std)
+    padding = -len(images) % run.layout.replicas
+    whole = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.float32)])
+    batch = {"image": whole, "mask": np.arange(len(whole)) < len(images)}
+    return _extracted(run, [run.layout.put_batch(batch)], layer)
+
+
+def _check(run: SavedRun, layer: str) -> None:
+    if layer not in (valid := layers_of(run)):
+        raise UserError(f"layer={layer!r}: {suggestion(layer, valid)}")
+
+
+def _extracted(run: SavedRun, batches: Iterable[dict], layer: str) -> np.ndarray:
+    extract, found = _extractor(run.model, layer), []
+    for batch in batches:
+        answer = np.asarray(extract(run.variables, batch["image"]), np.float32)
+        found.append(answer[np.asarray(batch["mask"])])
+    return np.concatenate(found)
+
+
+@made_once
+def _extractor(model: Classifier, layer: str) -> Callable[[Mapping, jax.Array], jax.Array]:
+    return jax.jit(lambda variables, images: features(model, variables, images)[layer])
