@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.diagnose.curves import Curves
+from jaxcnn.durations import Duration
 
 _JUMP = 1.5  # times the loss of the line before
 _FLAT = 0.05  # of a loss: less is no change
@@ -209,6 +210,8 @@ def _unended(curves: Curves) -> Condition | None:
     what = "validation" if losses is curves.held_out else "training"
     before = losses[: max(1, round(0.75 * len(losses)))].min()
     end = losses[-1]
+    if curves.status not in ("completed", "early_stopped"):
+        return None
     if curves.annealed or losses.argmin() < 0.9 * (len(losses) - 1) or end > 0.9 * before:
         return None
     return Condition(
@@ -273,5 +276,5 @@ def _rounded(value: float) -> float:
 
 
 def _twice(duration: str) -> str:
-    number, _, unit = duration.partition(" ")
-    return f"{2 * float(number):g} {unit}"
+    parsed = Duration.parse(duration, "config.train.duration")
+    return f"{float(2 * parsed.value):.15g} {parsed.unit}"

@@ -65,10 +65,14 @@ class Saving:
             if not self._may_help(error):
                 self._refuse(error)
             try:
-                again()
+                try:
+                    again()
+                except Exception:  # of another thread of the save before, which is told once
+                    again()
                 write()
             except Exception as second:
-                self._refuse(second)
+                told = storage_problem(second) or isinstance(second, TimeoutError)
+                self._refuse(second if told else error)
 
     def _may_help(self, error: Exception) -> bool:
         """Whether another attempt may succeed; a full disk first loses all but the newest checkpoint.

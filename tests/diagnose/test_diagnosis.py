@@ -9,7 +9,7 @@ import pytest
 from jaxcnn import default_config, load_config, train
 from jaxcnn.data.dataset import dataset_from_arrays
 from jaxcnn.diagnose.curves import Curves
-from jaxcnn.diagnose.diagnosis import diagnose
+from jaxcnn.diagnose.diagnosis import _twice, diagnose
 from jaxcnn.errors import UserError
 from jaxcnn.train.judge import DivergedError
 from tests.conftest import QUICK
@@ -106,6 +106,16 @@ def test_labels_that_say_nothing(tmp_path):
     config.log.every = "20 steps"
     train(config, tmp_path / "run", dataset=dataset)
     assert [each.name for each in diagnose(Curves.of(tmp_path / "run"))] == ["not learning"]
+
+
+def test_twice_as_long():
+    for duration, twice in (
+        ("8 epochs", "16 epochs"),
+        ("1000000examples", "2000000 examples"),
+        ("2.5epochs", "5 epochs"),
+        ("1 step", "2 steps"),
+    ):
+        assert _twice(duration) == twice
 
 
 def test_a_run_of_few_lines_is_refused(tmp_path, small_config, blobs):

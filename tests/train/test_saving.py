@@ -58,6 +58,20 @@ def test_a_save_that_fails_in_the_background_starts_again(directory, error):
     assert manager.saves == [40, 40, "end"]
 
 
+def test_what_else_failed_of_a_save_is_not_the_next_one_s(directory):
+    """Another thread of the save misses the directory that was removed to make room."""
+    gone = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    manager = Refusing([])
+    saving = Saving(directory, manager)
+    saving.start(40, None)
+    manager.errors = [FULL, gone]
+    saving.wait()
+    assert manager.saves == [40, 40, "end"]
+    manager.errors = [FULL, gone, gone]
+    with pytest.raises(UserError, match="cannot be written: No space left on device; free some"):
+        saving.wait()
+
+
 def test_a_save_whose_clean_up_fails_is_not_repeated(directory):
     manager = Refusing([])
     saving = Saving(directory, manager)

@@ -250,7 +250,7 @@ def test_nothing_is_ignored(error_of, converted):
 
 
 def test_eval_takes_a_run_or_weights(error_of):
-    assert error_of("eval").startswith("give --workdir=DIR for a run, or --config=FILE")
+    assert error_of("eval").startswith("give --workdir=DIR for a run, --ensemble=DIR,DIR")
     assert error_of("eval", *RUN) == (
         "config.init_from='' must be the directory of the weights to evaluate"
     )
