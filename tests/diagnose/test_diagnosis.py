@@ -33,7 +33,9 @@ def with_one_unit(config):
 FEW_IMAGES = {"data.validation_fraction": 0.8, "data.augment": [], "loss.l2_regularization": 0.0}
 MADE = {
     "diverged": digits(**CONSTANT, **{"optimizer.name": "sgd", "optimizer.learning_rate": 1000.0}),
-    "learning rate too high": digits(**CONSTANT, **{"optimizer.learning_rate": 0.2}),
+    "learning rate too high": digits(
+        **CONSTANT, **{"optimizer.learning_rate": 0.2, "train.duration": "15 epochs"}
+    ),
     "learning rate too low": digits(**{"optimizer.learning_rate": 3e-5}),
     "unstable": digits(
         **{
@@ -46,7 +48,7 @@ MADE = {
     "overfitting": digits(
         **CONSTANT,
         **FEW_IMAGES,
-        **{"optimizer.learning_rate": 0.02, "train.duration": "200 epochs"},
+        **{"optimizer.learning_rate": 0.02, "train.duration": "100 epochs"},
     ),
     "underfitting": with_one_unit(digits()),
     "plateau": digits(
