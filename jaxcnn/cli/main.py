@@ -12,13 +12,13 @@ import jaxcnn
 from jaxcnn.cli import (
     checkpoints,
     comparing,
+    extraction,
     lists,
     networks,
     pictures,
     practice,
     runs,
     training,
-    using,
 )
 from jaxcnn.cli.flags import Parser, overrides_of
 from jaxcnn.errors import UserError
@@ -109,7 +109,17 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
     version = f"jaxcnn {jaxcnn.__version__}"
     parser.add_argument("--version", action="version", version=version, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    families = training, practice, comparing, runs, using, checkpoints, pictures, networks, lists
+    families = (
+        training,
+        practice,
+        comparing,
+        runs,
+        extraction,
+        checkpoints,
+        pictures,
+        networks,
+        lists,
+    )
     for family in families:
         family.add_commands(commands)
     arguments, rest = parser.parse_known_args(argv)

@@ -1,4 +1,4 @@
-"""jaxcnn export, features and neighbours: a trained network for other programs, and before its head."""
+"""jaxcnn export, features and neighbours: what is taken out of a trained network."""
 
 import argparse
 from pathlib import Path
