@@ -38,6 +38,24 @@ def usable_path(setting: str, path: str | Path) -> Path:
 
 
 @contextmanager
+def asked_for(setting: str, path: Path) -> Iterator[Path]:
+    """Like `replacing`, for a file that a user has named; creates missing directories.
+
+    Raises:
+      UserError: it cannot be written.
+      OSError: the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            yield partial
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{setting}={path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which replaces `path` if the block succeeds.
 

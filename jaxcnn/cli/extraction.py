@@ -50,7 +50,7 @@ def add_commands(commands) -> None:
 def _features(arguments: argparse.Namespace) -> None:
     import numpy as np
 
-    from jaxcnn.files import replacing
+    from jaxcnn.files import asked_for
     from jaxcnn.train.extraction import features_of_split
 
     target = Path(arguments.to)
@@ -59,8 +59,7 @@ def _features(arguments: argparse.Namespace) -> None:
     dataset = run.dataset(arguments.split, {})
     found = features_of_split(run, dataset, arguments.split, arguments.layer)
     labels = np.asarray(dataset.splits[arguments.split].labels)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as partial, partial.open("wb") as file:
+    with asked_for("to", target) as partial, partial.open("wb") as file:
         np.savez(file, features=found, labels=labels, class_names=np.array(run.spec.class_names))
     shape = "×".join(map(str, found.shape[1:]))
     print(f"{arguments.layer} of {len(found):,} {arguments.split} images, {shape} each: {target}")
@@ -79,15 +78,16 @@ def _neighbours(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from jaxcnn.files import write_bytes, write_text
+    from jaxcnn.files import asked_for
     from jaxcnn.train.exporting import description, exported
 
     target = Path(arguments.to)
     refuse(target.suffix != ".stablehlo", f"--to={target} must end in .stablehlo")
     run = load_run_of(arguments)
     content = exported(run.model, run.variables, run.spec, arguments.preprocessing)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(target, content)
-    write_text(target.with_suffix(".json"), description(run, arguments.preprocessing))
+    with asked_for("to", target) as partial:
+        partial.write_bytes(content)
+    with asked_for("to", target.with_suffix(".json")) as partial:
+        partial.write_bytes(description(run, arguments.preprocessing).encode())
     print(f"{run.config.model.name}, step {run.step:,}: {target} ({len(content) / 1e6:.2f} MB)")
     print(f"classes, normalisation: {target.with_suffix('.json')}")

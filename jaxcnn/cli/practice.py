@@ -175,13 +175,13 @@ def _again(command: Sequence[str], settings: Mapping[str, Any], workdir: Path) -
 def _report_run(arguments: argparse.Namespace) -> None:
     from jaxcnn import runtime
     from jaxcnn.diagnose.run_page import run_page
-    from jaxcnn.files import write_text
+    from jaxcnn.files import asked_for
 
     target = Path(arguments.to or Path(arguments.workdir) / "report.html")
     refuse(target.suffix != ".html", f"--to={target} must end in .html")
     runtime.prepare()
     page, answer = run_page(arguments.workdir, arguments.split)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, page)
+    with asked_for("to", target) as partial:
+        partial.write_bytes(page.encode())
     print(answer)
     print(f"page: {target}")

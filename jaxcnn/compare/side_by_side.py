@@ -1,6 +1,5 @@
 """Pages that compare several runs, or several studies with one workload each."""
 
-import errno
 import json
 import math
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from jaxcnn.compare.scoring import interquartile_mean, performance_profiles
 from jaxcnn.compare.study import Study
 from jaxcnn.config import differences
 from jaxcnn.errors import UserError
-from jaxcnn.files import write_text
+from jaxcnn.files import asked_for, write_text
 from jaxcnn.train.workdir import Workdir
 
 
@@ -48,13 +47,8 @@ def report(paths: Sequence[str | Path], to: str | Path | None = None) -> tuple[P
         else:
             page, summary = _studies_page(found)
     target = Path(to or "report.html")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, page)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"to={target} cannot be written: {error.strerror}") from error
+    with asked_for("to", target) as partial:
+        partial.write_bytes(page.encode())
     return target, summary
 
 

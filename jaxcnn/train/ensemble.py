@@ -1,7 +1,6 @@
 """Ensembles: the class probabilities of several networks, averaged."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -12,6 +11,7 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.errors import UserError
 from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.evaluate import outputs_of_split
 from jaxcnn.train.losses import OF_SOFTMAX
 from jaxcnn.train.prediction import compiled_answer
 from jaxcnn.train.saved_run import SavedRun, load_run
@@ -76,13 +76,8 @@ def _check_together(runs: Sequence[SavedRun]) -> None:
 
 def probabilities_of(run: SavedRun, dataset: Dataset, split: str) -> np.ndarray:
     """The class probabilities of a split, in order: (images, classes), float32."""
-    answer, found = compiled_answer(run.model, "softmax"), []
-    size = min(run.config.eval.global_batch_size, len(dataset.splits[split]))
-    size += -size % run.layout.replicas
-    with closing(HostFeed(dataset, run.layout).eval_batches(split, size)) as batches:
-        for batch in batches:
-            found.append(np.asarray(answer(run.variables, batch))[np.asarray(batch["mask"])])
-    return np.concatenate(found)
+    answer, feed = compiled_answer(run.model, "softmax"), HostFeed(dataset, run.layout)
+    return outputs_of_split(answer, run.variables, feed, split, run.config.eval.global_batch_size)
 
 
 def _metrics(run: SavedRun, probabilities: np.ndarray, labels: np.ndarray) -> Metrics:

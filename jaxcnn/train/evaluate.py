@@ -2,10 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
 
 import jax
+import numpy as np
 
 from jaxcnn.data.feeding.device import DeviceFeed
 from jaxcnn.data.feeding.host import HostFeed
@@ -36,14 +37,41 @@ def evaluate_split(
     Returns:
       Each metric by name, and 'count', the number of examples.
     """
-    batch_size = min(batch_size, feed.dataset.spec.sizes[split])
-    batch_size += -batch_size % feed.layout.replicas
     total = None
-    with closing(feed.eval_batches(split, batch_size)) as batches:
+    with _batches_of(feed, split, batch_size) as batches:
         for batch in batches:
             metrics = eval_step(variables, batch, scoring)
             total = metrics if total is None else merge(total, metrics)
     return total.read()
+
+
+def outputs_of_split(
+    answer: Callable[[Mapping, dict], jax.Array],
+    variables: Mapping,
+    feed: HostFeed | DeviceFeed,
+    split: str,
+    batch_size: int,
+) -> np.ndarray:
+    """What a compiled function gives for each image of a split, in order: (images, …).
+
+    Args:
+      answer: (variables, batch) → (batch, …).
+      variables, feed, split, batch_size: as `evaluate_split`.
+    """
+    found = []
+    with _batches_of(feed, split, batch_size) as batches:
+        for batch in batches:
+            found.append(np.asarray(answer(variables, batch))[np.asarray(batch["mask"])])
+    return np.concatenate(found)
+
+
+def _batches_of(
+    feed: HostFeed | DeviceFeed, split: str, batch_size: int
+) -> AbstractContextManager[Iterator[dict]]:
+    """A context with one pass over a split, in batches that the devices can share."""
+    batch_size = min(batch_size, feed.dataset.spec.sizes[split])
+    batch_size += -batch_size % feed.layout.replicas
+    return closing(feed.eval_batches(split, batch_size))
 
 
 class Evaluator:

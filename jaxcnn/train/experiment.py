@@ -175,8 +175,8 @@ def _snapshots(config: ConfigDict, schedule: Schedule, steps: int) -> Moments:
     if len(moments) < count:
         raise UserError(
             f"config.checkpoint.snapshots={count}: the learning rate of schedule "
-            f"{config.schedule.name!r} has {len(moments)} troughs in this run; that of cosine_restarts "
-            "and cyclic has one at the end of each cycle"
+            f"{config.schedule.name!r} has fewer troughs in this run ({len(moments)}); that of "
+            "cosine_restarts and cyclic has one at the end of each cycle"
         )
     return Moments(moments[-count:])
 

@@ -1,7 +1,6 @@
 """What a trained network computes before its head, for the images of a split or for others."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.models.classifier import Classifier, features
 from jaxcnn.programs import made_once
+from jaxcnn.train.evaluate import outputs_of_split
 from jaxcnn.train.saved_run import SavedRun
 
 BEFORE_THE_HEAD = "pre_logits"
@@ -36,10 +36,8 @@ def features_of_split(
       UserError: the network has no such layer.
     """
     _check(run, layer)
-    size = min(run.config.eval.global_batch_size, len(dataset.splits[split]))
-    size += -size % run.layout.replicas
-    with closing(HostFeed(dataset, run.layout).eval_batches(split, size)) as batches:
-        return _extracted(run, batches, layer)
+    extract, feed = _extractor(run.model, layer), HostFeed(dataset, run.layout)
+    return outputs_of_split(extract, run.variables, feed, split, run.config.eval.global_batch_size)
 
 
 def features_of_images(
@@ -50,8 +48,8 @@ def features_of_images(
     images = (pixels.astype(np.float32) - run.spec.mean) * (1 / run.spec.std)
     padding = -len(images) % run.layout.replicas
     whole = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.float32)])
-    batch = {"image": whole, "mask": np.arange(len(whole)) < len(images)}
-    return _extracted(run, [run.layout.put_batch(batch)], layer)
+    batch = run.layout.put_batch({"image": whole})
+    return np.asarray(_extractor(run.model, layer)(run.variables, batch))[: len(images)]
 
 
 def _check(run: SavedRun, layer: str) -> None:
@@ -59,14 +57,10 @@ def _check(run: SavedRun, layer: str) -> None:
         raise UserError(f"layer={layer!r}: {suggestion(layer, valid)}")
 
 
-def _extracted(run: SavedRun, batches: Iterable[dict], layer: str) -> np.ndarray:
-    extract, found = _extractor(run.model, layer), []
-    for batch in batches:
-        answer = np.asarray(extract(run.variables, batch["image"]), np.float32)
-        found.append(answer[np.asarray(batch["mask"])])
-    return np.concatenate(found)
-
-
 @made_once
-def _extractor(model: Classifier, layer: str) -> Callable[[Mapping, jax.Array], jax.Array]:
-    return jax.jit(lambda variables, images: features(model, variables, images)[layer])
+def _extractor(model: Classifier, layer: str) -> Callable[[Mapping, dict], jax.Array]:
+    @jax.jit
+    def extract(variables: Mapping, batch: dict) -> jax.Array:
+        return features(model, variables, batch["image"])[layer].astype(jnp.float32)
+
+    return extract

@@ -66,6 +66,9 @@ def test_the_commands(workdir, tmp_path, run_cli):
     for wrong, message in (
         (("features", run, f"--to={file}", "--layer=stage9"), "--layer='stage9': did you mean"),
         (("features", run, "--to=out.txt"), "--to=out.txt must end in .npz"),
+        (("features", run, "--to=/proc/out.npz"), "--to=/proc/out.npz cannot be written: No such"),
+        (("export", run, "--to=/proc/a.stablehlo"), "--to=/proc/a.stablehlo cannot be written"),
+        (("report-run", workdir, "--to=/proc/a.html"), "--to=/proc/a.html cannot be written"),
         (("neighbours", run, tmp_path / "no.png"), "cannot read the image"),
     ):
         code, _, err = run_cli(*wrong)
