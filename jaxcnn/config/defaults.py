@@ -32,6 +32,16 @@ _DEFAULTS = {
     # When a run is resumed on other devices, cores or versions, which may change its bits: 'warn', or
     # 'strict', to refuse.
     "reproducible": "warn",
+    # Of a network that starts from init_from. Its parts, by depth, are named as in `jaxcnn features`:
+    # stem, stage1, …, head.
+    "transfer": {
+        # What is trained. 'linear_probe': the head, on features that are computed once; 'finetune_top':
+        # the head and the last `top` parts before it; 'finetune': all; '': all, as without init_from.
+        "mode": "",
+        "top": 1,
+        "depth_multiplier": 1.0,  # a part's learning rate, relative to that of the part after it
+        "frozen_statistics": [],  # regexes of batch normalisations that keep their running statistics
+    },
     "model": {"name": "lenet5"},
     "data": {
         "source": "digits",
@@ -140,6 +150,8 @@ LISTS = {"data.augment": "augment", "data.mix": "mix", "observers": "observers"}
 # Normalisations by name; data/dataset.py has the values.
 STATISTICS = ("train", "imagenet", "cifar10", "cifar100")
 
+TRANSFER_MODES = ("", "linear_probe", "finetune_top", "finetune")
+
 # The limits of the settings in `default_config`.
 LIMITS = {
     "seed": SEED,
@@ -147,6 +159,9 @@ LIMITS = {
     "precision": one_of(("", "float32", "tensorfloat32", "bfloat16")),
     "sharding": one_of(("replicated", "fsdp")),
     "reproducible": one_of(("warn", "strict")),
+    "transfer.mode": one_of(TRANSFER_MODES),
+    "transfer.top": AT_LEAST_0,
+    "transfer.depth_multiplier": UP_TO_1,
     "data.resize": between(0, 10_000),
     "data.validation_fraction": FRACTION,
     "data.test_fraction": FRACTION,

@@ -1,6 +1,7 @@
 """Normalisation layers by name."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -29,7 +30,7 @@ class BatchNorm(nn.Module):
         running ones;
       ghost: each `ghost_batch_size` examples in turn (Hoffer et al. 2017); averaged likewise;
       frozen: none; training too uses the running ones and leaves them as they are. Scale and bias
-        are still trained.
+        are still trained. So is each layer whose path one of the regexes `frozen` matches.
 
     Raises:
       UserError: in training, the batch cannot be divided so, a channel has one value only, or
@@ -41,6 +42,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     mode: str = "sync"
     ghost_batch_size: int = 32
+    frozen: tuple[str, ...] = ()
     replicas: int | None = None
     scale_init: Callable = nn.initializers.ones_init()
     dtype: str = "float32"
@@ -74,7 +76,7 @@ class BatchNorm(nn.Module):
         def normalized(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
             return ((x - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
 
-        if not self.train or self.mode == "frozen":
+        if not self.train or self.mode == "frozen" or self._is_frozen():
             return normalized(chosen(x), signed(running_mean.value), running_var.value)
 
         groups, values = self._groups(len(x)), x.size // x.shape[-1]
@@ -98,6 +100,10 @@ class BatchNorm(nn.Module):
             for running, new in ((running_mean, signed(mean)), (running_var, unbiased)):
                 running.value = self.momentum * running.value + (1 - self.momentum) * new
         return outputs
+
+    def _is_frozen(self) -> bool:
+        path = "/".join(self.path)
+        return any(re.search(pattern, path) for pattern in self.frozen)
 
     def _groups(self, batch: int) -> int:
         """The number of parts of the batch that are normalised separately."""
@@ -178,6 +184,7 @@ def normalization(
     momentum: float = 0.9,
     mode: str = "sync",
     ghost_batch_size: int = 32,
+    frozen: tuple[str, ...] = (),
     replicas: int | None = None,
     **dtypes,
 ) -> Callable[..., Callable]:
@@ -187,7 +194,8 @@ def normalization(
     is one by default. All but 'batch' treat each example alone, in training and in evaluation alike.
 
     Args:
-      name: 'batch' (`BatchNorm`, which takes `momentum`, `mode`, `ghost_batch_size` and `replicas`);
+      name: 'batch' (`BatchNorm`, which takes `momentum`, `mode`, `ghost_batch_size`, `frozen` and
+        `replicas`);
         'layer' (Ba, Kiros & Hinton 2016: over all pixels and channels of an example);
         'instance' (Ulyanov, Vedaldi & Lempitsky 2016: over the pixels of each channel);
         'group' (Wu & He 2018: over the pixels and channels of each of `groups` groups); or 'none'.
@@ -207,6 +215,7 @@ def normalization(
                 epsilon=epsilon,
                 mode=mode,
                 ghost_batch_size=ghost_batch_size,
+                frozen=frozen,
                 replicas=replicas,
                 **dtypes,
             )

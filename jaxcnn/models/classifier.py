@@ -48,13 +48,15 @@ class Classifier(nn.Module):
     replicas: int | None = None  # how many devices share a batch; per_replica needs it in training
     layout: Layout | None = None  # of the parameters and the batch, on several devices
     precision: str | None = None  # of products, as `jax.default_matmul_precision`; None: as it is
+    frozen_statistics: tuple[str, ...] = ()  # regexes of layers: `BatchNorm.frozen`
+    frozen_trunk: bool = False  # in training too, everything is computed as in evaluation
 
     # Settings that leave what the weights compute in evaluation as it is. A subclass adds its own.
     TRAINING_ONLY: ClassVar[frozenset[str]] = frozenset(
         {
             "num_classes", "parent", "name", "replicas", "layout", "precision", "dropout_rate",
             "dtype", "param_dtype", "kernel_init", "head_init", "batch_norm_mode",
-            "batch_norm_momentum", "ghost_batch_size",
+            "batch_norm_momentum", "ghost_batch_size", "frozen_statistics", "frozen_trunk",
         }
     )  # fmt: skip
 
@@ -83,6 +85,7 @@ class Classifier(nn.Module):
 
     def kit(self, train: bool) -> LayerKit:
         """Makes this network's layers."""
+        train = train and not self.frozen_trunk
         return LayerKit(
             act=activation(self.activation),
             norm=normalization(
@@ -93,6 +96,7 @@ class Classifier(nn.Module):
                 momentum=self.batch_norm_momentum,
                 mode=self.batch_norm_mode,
                 ghost_batch_size=self.ghost_batch_size,
+                frozen=self.frozen_statistics,
                 replicas=self.replicas,
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
@@ -111,6 +115,11 @@ class Classifier(nn.Module):
         head = kit.dense(self.num_classes, initializer(self.head_init), name=name)
         logits = head(features)
         return logits.astype(jnp.promote_types(self.dtype, jnp.float32))
+
+    @nn.compact
+    def logits_of(self, features: jax.Array) -> jax.Array:
+        """The logits of `features`' 'pre_logits', (batch, width), in evaluation."""
+        return self.head(self.kit(train=False), features)
 
     @property
     def gives_features(self) -> bool:

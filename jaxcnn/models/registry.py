@@ -22,11 +22,20 @@ from jaxcnn.models.simple_cnn import SimpleCNN
 from jaxcnn.models.vgg import VGG
 from jaxcnn.registry import Registry
 
-# `num_classes` comes from the data, `replicas`, `layout` and `precision` from the devices; Flax adds
-# `parent` and `name`.
+# `num_classes` comes from the data, `replicas`, `layout` and `precision` from the devices, what is
+# frozen from `config.transfer`; Flax adds `parent` and `name`.
 MODELS = Registry(
     "model",
-    not_settings=("num_classes", "replicas", "layout", "precision", "parent", "name"),
+    not_settings=(
+        "num_classes",
+        "replicas",
+        "layout",
+        "precision",
+        "frozen_statistics",
+        "frozen_trunk",
+        "parent",
+        "name",
+    ),
 )
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

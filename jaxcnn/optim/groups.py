@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.struct
@@ -55,9 +56,9 @@ def _by_path(function: Callable[[str, Any], Any], params) -> Any:
 class Matcher:
     """Finds the parameters that regexes match, and describes each match in `rules`."""
 
-    def __init__(self, params):
-        """`params`: nested dictionaries of arrays or of their shapes."""
-        self.leaves = flatten_dict(params, sep="/")
+    def __init__(self, params, kind: str = "parameter"):
+        """`params`: nested dictionaries of arrays or of their shapes, each one `kind` to a message."""
+        self.leaves, self._kind = flatten_dict(params, sep="/"), kind
         self.rules: list[str] = []
 
     def matched(self, pattern: str, setting: str) -> set[str]:
@@ -74,7 +75,7 @@ class Matcher:
             raise UserError(f"{setting}={pattern!r} is not a regex: {error}") from error
         if not paths:
             there = ", ".join(_some(self.leaves))
-            raise UserError(f"{setting}={pattern!r} matches no parameter; there are {there}")
+            raise UserError(f"{setting}={pattern!r} matches no {self._kind}; there are {there}")
         return paths
 
     def matched_by_any(self, patterns: list[str], setting: str, what: str) -> set[str]:
@@ -92,7 +93,12 @@ class Matcher:
         self.rules.append(f"{what}: {numbers:,} parameters in {arrays}")
 
 
-def parameter_groups(settings: Mapping, params) -> tuple[ParameterGroups, tuple[str, ...]]:
+def parameter_groups(
+    settings: Mapping,
+    params,
+    also_frozen: frozenset[str] = frozenset(),
+    multipliers: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[ParameterGroups, tuple[str, ...]]:
     """Builds the parameter groups that a config's `parameters` section describes.
 
     Args:
@@ -100,6 +106,8 @@ def parameter_groups(settings: Mapping, params) -> tuple[ParameterGroups, tuple[
         such as 'stage1_block1/conv1/kernel', and `learning_rates`, a list of {'pattern',
         'multiplier'}, in which the last match wins.
       params: nested dictionaries of arrays or of their shapes.
+      also_frozen: paths that are frozen in addition to those of the section.
+      multipliers: learning-rate factors by path, where the section gives none.
 
     Returns:
       The groups, and for the log a line for each rule with the number of parameters it matches.
@@ -109,7 +117,7 @@ def parameter_groups(settings: Mapping, params) -> tuple[ParameterGroups, tuple[
     """
     matcher = Matcher(params)
     decayed = matcher.matched_by_any(settings["decayed"], "config.parameters.decayed", "decayed")
-    multipliers = {}
+    multipliers = dict(multipliers)
     for i, entry in enumerate(settings["learning_rates"]):
         setting = f"config.parameters.learning_rates.{i}"
         pattern, multiplier = _checked_rate(entry, setting)
@@ -117,6 +125,7 @@ def parameter_groups(settings: Mapping, params) -> tuple[ParameterGroups, tuple[
         matcher.add_rule(f"learning rate × {multiplier:g} ({pattern})", paths)
         multipliers |= dict.fromkeys(sorted(paths), multiplier)
     frozen = matcher.matched_by_any(settings["frozen"], "config.parameters.frozen", "frozen")
+    frozen |= also_frozen
     if len(frozen) == len(matcher.leaves):
         raise UserError(
             f"config.parameters.frozen={list(settings['frozen'])} freezes every parameter"

@@ -3,6 +3,8 @@
 import jax
 from ml_collections import ConfigDict
 
+from jaxcnn import hosts
+from jaxcnn.config import default_config
 from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.durations import Duration
 from jaxcnn.errors import UserError
@@ -24,6 +26,7 @@ def check_together(config: ConfigDict) -> None:
     _check_durations(config)
     _check_metrics(config)
     _check_decay(config)
+    _check_transfer(config)
     uses_float64 = "float64" in (config.model.get("dtype"), config.model.get("param_dtype"))
     if uses_float64 and not jax.config.jax_enable_x64:
         raise UserError(
@@ -71,6 +74,37 @@ def _check_metrics(config: ConfigDict) -> None:
                 f"{setting}={metric!r} must be {' or '.join(valid)}, the metrics that go with "
                 f"config.loss.name={config.loss.name!r}"
             )
+
+
+def _check_transfer(config: ConfigDict) -> None:
+    transfer, unset = config.transfer, default_config().transfer
+    mode, setting = transfer.mode, f"config.transfer.mode={transfer.mode!r}"
+    if mode and not config.init_from:
+        raise UserError(f"{setting} needs config.init_from, the weights to start from")
+    without_effect = {
+        "top": mode != "finetune_top",
+        "depth_multiplier": mode in ("", "linear_probe"),
+        "frozen_statistics": mode in ("", "linear_probe"),
+    }
+    for key, is_so in without_effect.items():
+        if is_so and transfer[key] != unset[key]:
+            raise UserError(f"config.transfer.{key}={transfer[key]!r} has no effect with {setting}")
+    if mode != "linear_probe":
+        return
+    changing = {
+        "data.augment": config.data.augment,
+        "data.mix": config.data.mix,
+        "monitor.every": Duration.parse(config.monitor.every, "").value,
+        "averaging.batch_stats": config.averaging.get("batch_stats", "running") != "running",
+    }
+    for key, is_set in changing.items():
+        if is_set:
+            raise UserError(
+                f"{setting} computes the features of each image once, without config.{key}; "
+                "config.transfer.mode='finetune_top' with config.transfer.top=0 trains the head with it"
+            )
+    if hosts.count() > 1:
+        raise UserError(f"{setting} runs on one process, and there are {hosts.count()}")
 
 
 def _check_decay(config: ConfigDict) -> None:

@@ -38,6 +38,7 @@ from jaxcnn.train.mixing import MIXES, create_mixes
 from jaxcnn.train.observers import OBSERVERS
 from jaxcnn.train.precision import precision_of_products, settle_precision
 from jaxcnn.train.recipe import Recipe, Scoring
+from jaxcnn.transfer.plan import Plan, transfer_plan
 
 REGISTRIES = {
     "model": MODELS,
@@ -111,14 +112,15 @@ class Experiment:
         augmentations = tuple(create_augmentations(config.data.augment))
         check_augmentations(augmentations, spec.image_shape, pixels_of(spec))
         model = _model_for(config, spec, layout)
-        recipe, rules = _recipe_and_rules(config, model, spec, length, schedule)
+        plan = transfer_plan(config.transfer.to_dict(), model, spec.image_shape)
+        recipe, rules = _recipe_and_rules(config, plan, spec, length, schedule)
 
         def every(section: str) -> Every | None:
             period = length.stretch(config[section].every, f"config.{section}.every")
             return Every(period) if period else None
 
         return cls(
-            model=model,
+            model=plan.model,
             recipe=recipe,
             schedule=schedule,
             augmentations=augmentations,
@@ -231,10 +233,12 @@ def _training_loss(config: ConfigDict, spec: DataSpec) -> Partial:
 
 
 def _recipe_and_rules(
-    config: ConfigDict, model: Classifier, spec: DataSpec, length: RunLength, schedule: Schedule
+    config: ConfigDict, plan: Plan, spec: DataSpec, length: RunLength, schedule: Schedule
 ) -> tuple[Recipe, tuple[str, ...]]:
-    params = abstract_variables(model, spec.image_shape)["params"]
-    groups, rules = parameter_groups(config.parameters.to_dict(), params)
+    params = abstract_variables(plan.model, spec.image_shape)["params"]
+    groups, rules = parameter_groups(
+        config.parameters.to_dict(), params, plan.frozen, plan.multipliers
+    )
     averaging = create_averaging(config.averaging.to_dict(), length)
     optimizer = config.optimizer.to_dict()
     check_averages(optimizer, averaging)
@@ -249,7 +253,7 @@ def _recipe_and_rules(
         mixes=create_mixes(config.data.mix),
         microbatches=config.train.microbatches,
     )
-    return recipe, rules
+    return recipe, (*plan.rules, *rules)
 
 
 def _check_batch(config: ConfigDict, examples: int, devices: int) -> None:

@@ -36,7 +36,7 @@ def features_of_split(
       UserError: the network has no such layer.
     """
     _check(run, layer)
-    extract, feed = _extractor(run.model, layer), HostFeed(dataset, run.layout)
+    extract, feed = extractor(run.model, layer), HostFeed(dataset, run.layout)
     return outputs_of_split(extract, run.variables, feed, split, run.config.eval.global_batch_size)
 
 
@@ -49,7 +49,7 @@ def features_of_images(
     padding = -len(images) % run.layout.replicas
     whole = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.float32)])
     batch = run.layout.put_batch({"image": whole})
-    return np.asarray(_extractor(run.model, layer)(run.variables, batch))[: len(images)]
+    return np.asarray(extractor(run.model, layer)(run.variables, batch))[: len(images)]
 
 
 def _check(run: SavedRun, layer: str) -> None:
@@ -58,7 +58,7 @@ def _check(run: SavedRun, layer: str) -> None:
 
 
 @made_once
-def _extractor(model: Classifier, layer: str) -> Callable[[Mapping, dict], jax.Array]:
+def extractor(model: Classifier, layer: str) -> Callable[[Mapping, dict], jax.Array]:
     @jax.jit
     def extract(variables: Mapping, batch: dict) -> jax.Array:
         return features(model, variables, batch["image"])[layer].astype(jnp.float32)

@@ -19,6 +19,7 @@ from jaxcnn.train.metrics import Reading
 from jaxcnn.train.monitor import Monitor
 from jaxcnn.train.observers import Start
 from jaxcnn.train.preemption import Preemption
+from jaxcnn.train.probing import on_features
 from jaxcnn.train.rollback import roll_back
 from jaxcnn.train.state import TrainState, evaluation_variables, init_state, non_finite
 from jaxcnn.train.step import make_train_step
@@ -35,8 +36,6 @@ class Run:
         self.config, self.dataset, self.experiment = config, dataset, experiment
         self.layout, self.directory, self.pretrained = layout, directory, pretrained
         self.feed = create_feed(config, dataset, experiment, layout)
-        self.evaluator = Evaluator(experiment, self.feed, config.eval.global_batch_size)
-        self.monitor = Monitor(experiment, self.feed, config.monitor.histograms)
         self.history = History(observers, experiment.length)
         self.length, self.preempted, self.stopped = experiment.length, False, False
 
@@ -50,7 +49,7 @@ class Run:
         self.engine.go_on_from([self.keeper.parts])
 
     def restored_or_new(self) -> TrainState:
-        """The state of the newest checkpoint, or that of step 0."""
+        """The state of the newest checkpoint, or that of step 0; also the parts that need it."""
         experiment, spec, layout = self.experiment, self.dataset.spec, self.layout
         self.judge = Judge(self.config, experiment.schedule)
         self.keeper = Keeper(self.directory, self.dataset, experiment, layout, self.judge)
@@ -59,6 +58,9 @@ class Run:
             model, recipe, seed = experiment.model, experiment.recipe, self.config.seed
             state = init_state(model, recipe, spec.image_shape, seed, layout, self.pretrained)
         self.step, self.parameters = int(state.step), state.count_parameters()
+        self.experiment, self.feed = on_features(self.config, experiment, self.feed, state)
+        self.evaluator = Evaluator(self.experiment, self.feed, self.config.eval.global_batch_size)
+        self.monitor = Monitor(self.experiment, self.feed, self.config.monitor.histograms)
         return state
 
     def notify_start(self) -> None:

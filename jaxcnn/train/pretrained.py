@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from jaxcnn.data.dataset import Dataset, load_dataset
@@ -64,11 +65,12 @@ def load_weights(directory: str | Path) -> Weights:
     )
 
 
-def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> dict | None:
-    """The initial variables of a model from `config.init_from`; None if that is empty.
+def load_pretrained(config: ConfigDict, experiment: Experiment, spec: DataSpec) -> dict | None:
+    """The initial variables of a run from `config.init_from`; None if that is empty.
 
     Raises:
-      UserError: the directory cannot be read, or contains the weights of another model.
+      UserError: the directory cannot be read, or contains the weights of another model; or a parameter
+        is neither taken over nor trained.
     """
     if not config.init_from:
         if config.reinitialize:
@@ -77,9 +79,16 @@ def load_pretrained(config: ConfigDict, model: Classifier, spec: DataSpec) -> di
                 "config.init_from"
             )
         return None
-    variables, lines = _adopted(config, load_weights(config.init_from), model, spec)
+    source = load_weights(config.init_from)
+    variables, lines = _adopted(config, source, experiment.model, spec)
     for line in lines:
         log.info("weights of %s: %s", config.init_from, line)
+    taken_over = flatten_dict(variables["params"], sep="/")
+    if random := sorted(experiment.recipe.groups.frozen - set(taken_over)):
+        raise UserError(
+            f"config.init_from={config.init_from!r}: {random[0]} is not taken over, and would stay "
+            "random, as it is not trained"
+        )
     return variables
 
 

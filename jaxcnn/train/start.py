@@ -140,7 +140,7 @@ def opened(
     resumes = not overwrite and hosts.from_primary(directory.has_checkpoint)
     if resumes:
         hosts.from_primary(lambda: check_conditions(config, directory))
-    pretrained = None if resumes else load_pretrained(config, experiment.model, dataset.spec)
+    pretrained = None if resumes else load_pretrained(config, experiment, dataset.spec)
     with (
         closing(
             Run(config, directory, dataset, layout, experiment, observers, pretrained)

@@ -19,7 +19,17 @@ TRAINING = {
     "batch_norm_momentum": 0.5, "ghost_batch_size": 4, "aux_heads": True, "aux_weight": 0.1,
     "remat": True, "replicas": 3, "dense_as_conv": True,
 }  # fmt: skip
-OTHERS = {"num_classes", "parent", "name", "dtype", "param_dtype", "layout", "precision"}
+OTHERS = {
+    "num_classes",
+    "parent",
+    "name",
+    "dtype",
+    "param_dtype",
+    "layout",
+    "precision",
+    "frozen_statistics",
+    "frozen_trunk",
+}
 
 
 @pytest.mark.parametrize("name", kinds())

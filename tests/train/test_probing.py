@@ -1,0 +1,141 @@
+"""A linear probe: the head is trained on features that are computed once."""
+
+import copy
+import logging
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from jaxcnn.errors import UserError
+from jaxcnn.train.experiment import resolve
+from jaxcnn.train.saved_run import load_run
+from jaxcnn.train.start import train
+from tests.compare.test_pack import packed
+from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
+
+
+@pytest.fixture
+def source(small_config, blobs, tmp_path):
+    """A run whose weights are taken over."""
+    small_config.train.duration = "20 steps"
+    train(small_config, tmp_path / "source", dataset=blobs)
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def probe_config(small_config, source):
+    config = copy.deepcopy(small_config)
+    config.init_from, config.seed = str(source), 1
+    config.data.augment = []
+    config.transfer.mode = "linear_probe"
+    config.reinitialize = ["^head/"]
+    return config
+
+
+class Once:
+    """Counts how often features are extracted."""
+
+    def __init__(self, monkeypatch):
+        from jaxcnn.train import probing
+
+        self.count, of_split = 0, probing.outputs_of_split
+
+        def counted(*arguments):
+            self.count += 1
+            return of_split(*arguments)
+
+        monkeypatch.setattr(probing, "outputs_of_split", counted)
+
+
+def test_features_change_nothing_but_the_time(probe_config, blobs, tmp_path, monkeypatch):
+    """The same as training the head behind a frozen network, as every step computes it."""
+    result = train(probe_config, tmp_path / "probe", dataset=blobs)
+    monkeypatch.setattr("jaxcnn.train.loop.on_features", lambda config, *parts: parts[:2])
+    train(probe_config, tmp_path / "whole", dataset=blobs)
+    probe, whole = (final_state(tmp_path / name) for name in ("probe", "whole"))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), probe.params, whole.params
+    )
+    # A checkpoint is one of the whole network, which evaluates images as any other.
+    test = blobs.splits["test"]
+    probabilities = load_run(tmp_path / "probe", "latest").predict(test.images)
+    of_label = probabilities[np.arange(len(test)), test.labels]
+    assert -np.log(of_label).mean() == pytest.approx(result["final"]["test"]["loss"], rel=1e-4)
+
+
+def test_a_pack_of_probes(probe_config, blobs, tmp_path):
+    """Several learning rates in one program, on the features that each run by itself has."""
+    configs = [copy.deepcopy(probe_config) for _ in range(2)]
+    configs[1].optimizer.learning_rate = 0.01
+    together = packed(list(map(resolve, configs)), tmp_path / "pack", blobs, "vmap")
+    for directory, config in zip(together, configs, strict=True):
+        alone = train(config, tmp_path / f"alone{config.optimizer.learning_rate}", dataset=blobs)
+        final = directory.read_result()["final"]
+        assert final["test"]["loss"] == pytest.approx(alone["final"]["test"]["loss"], rel=1e-4)
+
+
+def test_only_the_head_is_trained(probe_config, blobs, source, tmp_path, caplog):
+    probe_config.data.placement = "host"
+    with caplog.at_level(logging.INFO):
+        train(probe_config, tmp_path / "probe", dataset=blobs)
+    assert "linear_probe: trains head; no dropout" in caplog.text
+    before = load_run(source).variables
+    after = final_state(tmp_path / "probe")
+    for path, value in flatten_dict(before["params"]).items():
+        same = np.array_equal(value, flatten_dict(after.params)[path])
+        assert same == (path[0] != "head"), path
+    jax.tree.map(np.testing.assert_array_equal, before["batch_stats"], after.batch_stats)
+
+
+def test_features_are_computed_once(probe_config, blobs, tmp_path, monkeypatch):
+    """Another seed, another learning rate and a resumed run find them in the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    once = Once(monkeypatch)
+    train(probe_config, tmp_path / "whole", dataset=blobs)
+    assert once.count == len(blobs.splits)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        preempted(probe_config, tmp_path / "cut", dataset=blobs)
+    train(probe_config, tmp_path / "cut", dataset=blobs)
+    assert_same_bits(final_state(tmp_path / "whole"), final_state(tmp_path / "cut"))
+    probe_config.optimizer.learning_rate, probe_config.seed = 0.2, 7
+    train(probe_config, tmp_path / "other", dataset=blobs)
+    assert once.count == len(blobs.splits)
+    probe_config.init_from = str(tmp_path / "other")
+    train(probe_config, tmp_path / "the same trunk", dataset=blobs)
+    assert once.count == len(blobs.splits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init_from": ""}, "config.transfer.mode='linear_probe' needs config.init_from"),
+        ({"data.augment": "[{'name': 'horizontal_flip'}]"},
+         "computes the features of each image once, without config.data.augment; "
+         "config.transfer.mode='finetune_top' with config.transfer.top=0 trains the head with it"),
+        ({"monitor.every": "10 steps"}, "once, without config.monitor.every"),
+        ({"transfer.top": "2"}, "config.transfer.top=2 has no effect with config.transfer.mode='linear"),
+        ({"transfer.mode": "", "transfer.depth_multiplier": "0.5"},
+         "config.transfer.depth_multiplier=0.5 has no effect with config.transfer.mode=''"),
+        ({"transfer.mode": "probe"}, "config.transfer.mode='probe' must be one of"),
+    ],
+)  # fmt: skip
+def test_refusals(small_config, changes, message):
+    small_config.data.augment = []
+    settings = {"init_from": "weights", "transfer.mode": "linear_probe"} | changes
+    with pytest.raises(UserError) as error:
+        resolve(small_config, settings)
+    assert message in str(error.value)
+
+
+def test_what_is_reinitialised_must_be_trained(probe_config, source, blobs, tmp_path):
+    probe_config.reinitialize = ["^conv2/kernel"]
+    with pytest.raises(UserError) as error:
+        train(probe_config, tmp_path / "probe", dataset=blobs)
+    assert str(error.value) == (
+        f"config.init_from='{source}': conv2/kernel is not taken over, and would stay random, as it is "
+        "not trained"
+    )
+    assert not (tmp_path / "probe").exists()
