@@ -1,6 +1,6 @@
 """What ensembles gain: five seeds, and five snapshots of one run, beside single runs on Fashion-MNIST.
 
-    TFDS_DATA_DIR=… python benchmarks/ensembles.py [--seeds=15] [--snapshot_runs=5]
+    TFDS_DATA_DIR=… python benchmarks/ensembles.py [--seeds=10] [--snapshot_runs=5]
 
 LeNet-5 of configs/fashion_mnist_lenet.py, 15 epochs a run. The seeds make disjoint ensembles of five.
 A run with snapshots has the same length, in five cycles of a cosine (Huang et al. 2017). Every figure
@@ -34,7 +34,7 @@ ROWS = ("one run", "5 seeds", "last of 5 snapshots", "5 snapshots")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=15)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--snapshot_runs", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("runs/ensembles"))
     arguments = parser.parse_args()

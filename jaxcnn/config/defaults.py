@@ -47,6 +47,7 @@ _DEFAULTS = {
         "source": "digits",
         "seed": -1,  # for order and augmentation; -1: the run's seed
         "resize": 0,  # images are scaled to resize × resize pixels; 0: unchanged
+        "grey_to_colour": False,  # grey images get three equal channels
         # Held out from the training images, at random by split_seed, if the source has no such split.
         "validation_fraction": 0.1,
         "test_fraction": 0.1,

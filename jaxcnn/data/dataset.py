@@ -26,8 +26,8 @@ IMBALANCE = 1.5  # a larger ratio of the largest to the smallest class is worth 
 
 # Settings of `config.data` that apply to every source; `_prepared` takes them.
 COMMON = (
-    "resize", "validation_fraction", "test_fraction", "split_seed", "stratified", "statistics", "mean",
-    "std",
+    "resize", "grey_to_colour", "validation_fraction", "test_fraction", "split_seed", "stratified",
+    "statistics", "mean", "std",
 )  # fmt: skip
 OF_FEEDING = ("augment", "mix", "placement", "seed")  # the data does not depend on them
 
@@ -108,6 +108,7 @@ def dataset_from_arrays(
 def _prepared(
     source: Source,
     resize: int = 0,
+    grey_to_colour: bool = False,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.0,
     split_seed: int = 0,
@@ -128,6 +129,8 @@ def _prepared(
     hold_out = _hold_out_of_each_class if stratified else _hold_out
     splits = _with_held_out(splits, validation_fraction, test_fraction, split_seed, hold_out)
     splits = {name: _resized(split, resize) for name, split in splits.items()}
+    if grey_to_colour:
+        splits = {name: _in_colour(split) for name, split in splits.items()}
     damage, targets = [], None
     if statistics == "train" and not mean and not std:
         splits, mean, std, damage = measured_splits(splits)
@@ -246,6 +249,21 @@ def _hold_out_of_each_class(
     held_out = [mine[:count] for mine, count in zip(of_class, counts, strict=True)]
     rest = [mine[count:] for mine, count in zip(of_class, counts, strict=True)]
     return split[np.sort(np.concatenate(rest))], split[np.sort(np.concatenate(held_out))]
+
+
+def _in_colour(split: Split) -> Split:
+    """Gives grey images three equal channels."""
+    if isinstance(split.images, EncodedImages):
+        raise UserError(
+            "config.data.grey_to_colour=True is for images in memory; those on disk are decoded to "
+            f"{split.image_shape[-1]} channels"
+        )
+    if split.image_shape[-1] != 1:
+        raise UserError(
+            f"config.data.grey_to_colour=True: the images have {split.image_shape[-1]} channels, not 1"
+        )
+    check_memory("config.data.grey_to_colour=True", COPIES * 3 * split.images.nbytes)
+    return Split(np.repeat(split.images, 3, axis=-1), split.labels)
 
 
 def _resized(split: Split, size: int) -> Split:

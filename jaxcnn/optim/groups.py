@@ -78,19 +78,18 @@ class Matcher:
             raise UserError(f"{setting}={pattern!r} matches no {self._kind}; there are {there}")
         return paths
 
-    def matched_by_any(self, patterns: list[str], setting: str, what: str) -> set[str]:
-        """The paths that any of the regexes matches; adds a rule that begins with `what`."""
-        paths = set()
-        for i, pattern in enumerate(patterns):
-            paths |= self.matched(pattern, f"{setting}.{i}")
-        if paths:
-            self.add_rule(f"{what} ({' | '.join(patterns)})", paths)
-        return paths
+    def matched_by_any(self, patterns: list[str], setting: str) -> set[str]:
+        """The paths that any of the regexes matches."""
+        matched = (self.matched(pattern, f"{setting}.{i}") for i, pattern in enumerate(patterns))
+        return set().union(*matched)
 
-    def add_rule(self, what: str, paths: set[str]) -> None:
+    def add_rule(self, what: str, patterns: list[str], paths: set[str]) -> None:
+        """Adds a line about the paths that regexes select; none if there are none."""
+        if not paths:
+            return
         numbers = sum(math.prod(self.leaves[path].shape) for path in paths)
         arrays = f"{len(paths)} of {len(self.leaves)} arrays"
-        self.rules.append(f"{what}: {numbers:,} parameters in {arrays}")
+        self.rules.append(f"{what} ({' | '.join(patterns)}): {numbers:,} parameters in {arrays}")
 
 
 def parameter_groups(
@@ -116,22 +115,27 @@ def parameter_groups(
       UserError: a regex is invalid or matches nothing, or no parameter is left to train.
     """
     matcher = Matcher(params)
-    decayed = matcher.matched_by_any(settings["decayed"], "config.parameters.decayed", "decayed")
+    chosen = {
+        key: matcher.matched_by_any(settings[key], f"config.parameters.{key}")
+        for key in ("decayed", "frozen")
+    }
+    frozen = chosen["frozen"] | also_frozen
+    decayed = chosen["decayed"] - frozen
+    matcher.add_rule("decayed", settings["decayed"], decayed)
     multipliers = dict(multipliers)
     for i, entry in enumerate(settings["learning_rates"]):
         setting = f"config.parameters.learning_rates.{i}"
         pattern, multiplier = _checked_rate(entry, setting)
         paths = matcher.matched(pattern, f"{setting}.pattern")
-        matcher.add_rule(f"learning rate × {multiplier:g} ({pattern})", paths)
+        matcher.add_rule(f"learning rate × {multiplier:g}", [pattern], paths)
         multipliers |= dict.fromkeys(sorted(paths), multiplier)
-    frozen = matcher.matched_by_any(settings["frozen"], "config.parameters.frozen", "frozen")
-    frozen |= also_frozen
+    matcher.add_rule("frozen", settings["frozen"], chosen["frozen"])
     if len(frozen) == len(matcher.leaves):
         raise UserError(
             f"config.parameters.frozen={list(settings['frozen'])} freezes every parameter"
         )
     groups = ParameterGroups(
-        decayed=frozenset(decayed - frozen),
+        decayed=frozenset(decayed),
         frozen=frozenset(frozen),
         multipliers={path: m for path, m in multipliers.items() if path not in frozen and m != 1},
     )

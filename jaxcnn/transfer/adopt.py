@@ -73,7 +73,9 @@ def adopt(
                 f"{expected[path].shape} here"
             )
     matcher = Matcher(unflatten_dict(expected)["params"])
-    anew = matcher.matched_by_any(list(reinitialize), "config.reinitialize", "reinitialised")
+    patterns = list(reinitialize)
+    anew = matcher.matched_by_any(patterns, "config.reinitialize")
+    matcher.add_rule("reinitialised", patterns, anew)
     _check_complete(given, expected if same_head else _without_heads(expected), anew, setting)
     given = {path: value for path, value in given.items() if "/".join(path[1:]) not in anew}
     variables = unflatten_dict({path: np.asarray(value) for path, value in given.items()})

@@ -1,6 +1,5 @@
 """What is trained of a network that starts from given weights, and at which learning rate."""
 
-import itertools
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -112,9 +111,7 @@ def _frozen_statistics(
     if not layers:
         raise UserError(f"{setting}: the network has no batch normalisation")
     matcher = Matcher(layers, "batch normalisation")
-    found = set(
-        itertools.chain(*(matcher.matched(p, f"{setting}.{i}") for i, p in enumerate(patterns)))
-    )
+    found = matcher.matched_by_any(patterns, setting)
     count = f"{len(found)} of {len(layers)} batch normalisations"
     return tuple(patterns), (f"running statistics kept ({' | '.join(patterns)}): {count}",)
 

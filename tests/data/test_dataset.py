@@ -80,6 +80,16 @@ def test_resize():
     assert (resized.images == 200).all()
 
 
+def test_grey_to_colour(tmp_path):
+    grey, colour = load().splits["train"].images, load(grey_to_colour=True)
+    assert colour.spec.image_shape == (8, 8, 3)
+    assert len(set(colour.spec.mean.tolist())) == 1
+    np.testing.assert_array_equal(colour.splits["train"].images, np.repeat(grey, 3, axis=-1))
+    assert load(grey_to_colour=True, resize=16, statistics="imagenet").spec.image_shape[-1] == 3
+    with pytest.raises(UserError, match="grey_to_colour=True: the images have 3 channels, not 1"):
+        load(grey_to_colour=True, source="synthetic")
+
+
 @pytest.mark.parametrize("source", ["digits", "rotated_digits", "synthetic"])
 def test_images_that_resize_makes_larger_than_the_memory(source, monkeypatch):
     class Little:
