@@ -3,6 +3,7 @@
 The registry reads them from a constructor's signature, like the type and the default.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -69,6 +70,13 @@ SHARE = Limit(lambda value: 0 <= value <= 1, "at least 0 and at most 1")
 UP_TO_1 = Limit(lambda value: 0 < value <= 1, "more than 0 and at most 1")
 # The config keeps such a setting as an absolute path, and takes `~` for the home directory.
 PATH = Limit(lambda path: "://" not in path, "a path of the file system; a URL is not read")
+# A repository of the Hugging Face Hub, and a branch, tag or commit of it.
+HUB_ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
+# A path that is kept like any other, or the address of a repository, which is kept as it is.
+PATH_OR_HUB = Limit(
+    lambda text: "://" not in text or bool(HUB_ADDRESS.fullmatch(text)),
+    "a path of the file system, hf://OWNER/REPO or hf://OWNER/REPO@REVISION; no other URL is read",
+)
 SEED = Limit(lambda value: 0 <= value < 2**32, "at least 0 and less than 2³²")
 SEED_OR_AS_THE_RUN = Limit(
     lambda value: -1 <= value < 2**32, "at least 0 and less than 2³², or -1 for the run's seed"

@@ -17,6 +17,7 @@ from tests.test_docs import COMMANDS, PAGES
 
 # What is not run here, by a part of the command, and why.
 ELSEWHERE = {
+    "hf://": "a network: tests/transfer/test_hub.py, on loopback",
     "resnet50": "weights of 100 MB, and photographs of 224 pixels: tests/transfer/test_convert.py",
     "resnet20-12fca82f.th": "a file of torch's: make test-torch",
     "weights/resnet20": "what that file was converted to",

@@ -53,6 +53,8 @@ def _run(argv: list[str]) -> int:
         stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jaxcnn").setLevel(logging.INFO)
+    # It has a handler of its own: its warnings would be shown twice.
+    logging.getLogger("huggingface_hub").propagate = False
     options: list[str] = []  # of the command, filled in by _parse
     code = 1
     try:

@@ -15,8 +15,13 @@ from jaxcnn.cli.flags import (
     takes_pattern,
 )
 from jaxcnn.errors import UserError, closest
+from jaxcnn.files import usable_path
+from jaxcnn.limits import PATH_OR_HUB, check
 
-_FROM_HELP = "a .pth or .safetensors file with torchvision's names, or a directory to export"
+_FROM_HELP = (
+    "a .pth or .safetensors file with torchvision's names, a repository hf://OWNER/REPO with one, or a "
+    "directory to export"
+)
 _TO_HELP = "a new directory, or a .safetensors file to export to"
 
 
@@ -45,14 +50,18 @@ def add_commands(commands) -> None:
         "--from",
         dest="source",
         required=True,
-        type=path_of("--from"),
-        metavar="FILE|DIR",
+        type=_source,
+        metavar="FILE|HUB|DIR",
         help=_FROM_HELP,
     )
     parser.add_argument(
         "--to", required=True, type=path_of("--to"), metavar="DIR|FILE", help=_TO_HELP
     )
-    parser.add_argument("--model", metavar="NAME", help="the model whose weights the file contains")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="the model whose weights the file contains (default: as a repository says)",
+    )
     takes_model_settings(parser)
     parser.add_argument(
         "--no-strict",
@@ -140,11 +149,21 @@ def _task(arguments: argparse.Namespace) -> tuple[tuple[int, int, int], int | No
     return arguments.input or image_shape, num_classes
 
 
+def _source(text: str) -> str:
+    """The path or the repository that --from names."""
+    check("--from", text, PATH_OR_HUB)
+    return text if text.startswith("hf://") else str(usable_path("--from", text))
+
+
 def _convert(arguments: argparse.Namespace) -> None:
     import_named(arguments)
     from jaxcnn.train.pretrained import load_weights
-    from jaxcnn.transfer.convert import export_weights, import_weights
+    from jaxcnn.transfer.convert import export_weights
+    from jaxcnn.transfer.hub import on_hub
 
+    if on_hub(arguments.source):
+        _import_from_hub(arguments)
+        return
     if not Path(arguments.source).exists():
         raise UserError(f"--from={arguments.source}: there is no such file or directory")
     if Path(arguments.source).is_dir():
@@ -167,11 +186,32 @@ def _convert(arguments: argparse.Namespace) -> None:
         return
     if not arguments.model:
         raise UserError(f"--from={arguments.source} is a file; give its model with --model=NAME")
+    _import(arguments, arguments.source)
+
+
+def _import_from_hub(arguments: argparse.Namespace) -> None:
+    from jaxcnn.transfer.convert import model_of
+    from jaxcnn.transfer.converted import refuse_existing
+    from jaxcnn.transfer.hub import open_repository
+
+    refuse_existing(arguments.to)
+    repository = open_repository(arguments.source)
+    for line in repository.said:
+        print(line)
+    arguments.model = arguments.model or model_of(repository)
+    arguments.input = arguments.input or tuple(repository.about.get("image_shape", ()))
+    _import(arguments, repository)
+
+
+def _import(arguments: argparse.Namespace, source) -> None:
+    """Converts the weights of a file or a `Repository`."""
+    from jaxcnn.transfer.convert import import_weights
+
     fields = model_fields(arguments)
     image_shape, num_classes = _task(arguments)
     model, said = import_weights(
         arguments.model,
-        arguments.source,
+        source,
         arguments.to,
         image_shape,
         fields,

@@ -8,7 +8,7 @@ from jaxcnn.limits import (
     AT_LEAST_0,
     AT_LEAST_1,
     FRACTION,
-    PATH,
+    PATH_OR_HUB,
     POSITIVE,
     SEED,
     SEED_OR_AS_THE_RUN,
@@ -20,7 +20,8 @@ from jaxcnn.limits import (
 _DEFAULTS = {
     "seed": 0,  # for initialisation, dropout and mixing, and for the data if data.seed is -1
     "imports": (),  # your modules that register models, optimizers, …
-    "init_from": "",  # weights to start from: the directory of a converted model or a run
+    # Weights to start from: the directory of a converted model or a run, or hf://OWNER/REPO.
+    "init_from": "",
     "reinitialize": [],  # regexes of parameters not to take from init_from
     # Of parameters, optimizer state and averages over the devices: 'replicated', a copy on each; or
     # 'fsdp', a part of each large array on each.
@@ -156,7 +157,7 @@ TRANSFER_MODES = ("", "linear_probe", "finetune_top", "finetune")
 # The limits of the settings in `default_config`.
 LIMITS = {
     "seed": SEED,
-    "init_from": PATH,
+    "init_from": PATH_OR_HUB,
     "precision": one_of(("", "float32", "tensorfloat32", "bfloat16")),
     "sharding": one_of(("replicated", "fsdp")),
     "reproducible": one_of(("warn", "strict")),

@@ -24,7 +24,7 @@ from jaxcnn.config.remembering import (
 )
 from jaxcnn.config.values import parsed, shown, typed
 from jaxcnn.errors import UserError, suggestion
-from jaxcnn.limits import PATH, Limit, check
+from jaxcnn.limits import HUB_ADDRESS, PATH, PATH_OR_HUB, Limit, check
 from jaxcnn.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,8 @@ def _check_limits(resolved: dict, registries: Mapping[str, Registry]) -> None:
             if setting not in part:
                 continue
             check(f"{path}.{setting}", part[setting], limit)
-            if limit is PATH and part[setting]:
+            is_path = limit in (PATH, PATH_OR_HUB) and not HUB_ADDRESS.fullmatch(part[setting])
+            if is_path and part[setting]:
                 part[setting] = os.path.abspath(os.path.expanduser(part[setting]))
 
 

@@ -1,6 +1,7 @@
-"""Pretrained weights, from a converted model or another run."""
+"""Pretrained weights, from a converted model, another run or the Hugging Face Hub."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,41 +10,51 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from jaxcnn import hosts
 from jaxcnn.data.dataset import Dataset, load_dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError, suggestion
 from jaxcnn.layout import Layout
 from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.registry import MODELS, published_for
 from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.step import make_eval_step
 from jaxcnn.train.views import check_views
 from jaxcnn.transfer.adopt import Weights, adopt
+from jaxcnn.transfer.convert import model_of, read_model
 from jaxcnn.transfer.converted import MODEL_FILE, load_converted
+from jaxcnn.transfer.hub import Repository, on_hub, open_repository, pinned
 
 log = logging.getLogger(__name__)
 
 
-def load_model(directory: str | Path) -> tuple[Classifier, dict]:
+def load_model(source: str | Path) -> tuple[Classifier, dict]:
     """Loads a model and its variables from the output of `jaxcnn convert` or a run's workdir.
 
-    Of a run, the best checkpoint is used.
+    Of a run, the best checkpoint is used. 'hf://OWNER/REPO' is a repository of the Hugging Face Hub.
 
     Returns:
       The module, and {'params': …, 'batch_stats': …} for its `apply`.
 
     Raises:
-      UserError: the directory contains neither, or is damaged.
+      UserError: the directory contains neither, or is damaged; the repository cannot be reached, or
+        holds no model of `list_models()` by its name.
     """
-    weights = load_weights(directory)
+    weights = load_weights(source)
     return weights.model, weights.variables
 
 
-def load_weights(directory: str | Path) -> Weights:
+def load_weights(source: str | Path) -> Weights:
     """Loads a model, its variables and its class names, as `load_model`."""
-    directory = Path(directory)
+    if on_hub(source):
+        repository = open_repository(source)
+        name = model_of(repository)
+        shape = tuple(repository.about.get("image_shape") or published_for(name)[0])
+        return _read(repository, name, {}, shape)
+    directory = Path(source)
     if not directory.is_dir():
         raise UserError(f"{directory}: there is no such directory")
     if (directory / MODEL_FILE).exists():
@@ -65,12 +76,39 @@ def load_weights(directory: str | Path) -> Weights:
     )
 
 
-def load_pretrained(config: ConfigDict, experiment: Experiment, spec: DataSpec) -> dict | None:
-    """The initial variables of a run from `config.init_from`; None if that is empty.
+def _read(repository: Repository, name: str, fields: Mapping, image_shape: tuple) -> Weights:
+    weights, _, said = read_model(name, repository, image_shape, fields)
+    for line in (*repository.said, *said):
+        log.info("%s", line)
+    return weights
+
+
+def _source(config: ConfigDict, spec: DataSpec) -> tuple[Weights, str]:
+    """The weights of `config.init_from`, and where they are: with the commit, if that is a repository.
+
+    A repository's are read as those of the config's model, which has settings that it does not state.
+    """
+    if not on_hub(config.init_from):
+        return load_weights(config.init_from), config.init_from
+    # One process asks, so that all get the same commit.
+    address = hosts.from_primary(lambda: pinned(config.init_from))
+    defaults = MODELS.settings(config.model.name)
+    fields = {key: config.model[key] for key in defaults if config.model[key] != defaults[key]}
+    weights = _read(open_repository(address), config.model.name, fields, spec.image_shape)
+    return weights, address
+
+
+def load_pretrained(
+    config: ConfigDict, experiment: Experiment, spec: DataSpec
+) -> tuple[dict | None, str]:
+    """The initial variables of a run from `config.init_from`, and where they come from.
+
+    Returns:
+      None and '' if it is empty; a repository with its commit: 'hf://OWNER/REPO@COMMIT'.
 
     Raises:
-      UserError: the directory cannot be read, or contains the weights of another model; or a parameter
-        is neither taken over nor trained.
+      UserError: the weights cannot be read, or are those of another model; or a parameter is neither
+        taken over nor trained.
     """
     if not config.init_from:
         if config.reinitialize:
@@ -78,18 +116,18 @@ def load_pretrained(config: ConfigDict, experiment: Experiment, spec: DataSpec) 
                 f"config.reinitialize={list(config.reinitialize)} has no effect without "
                 "config.init_from"
             )
-        return None
-    source = load_weights(config.init_from)
+        return None, ""
+    source, place = _source(config, spec)
     variables, lines = _adopted(config, source, experiment.model, spec)
-    for line in lines:
-        log.info("weights of %s: %s", config.init_from, line)
+    for line in (*lines, *_on_normalisation(source, spec)):
+        log.info("weights of %s: %s", place, line)
     taken_over = flatten_dict(variables["params"], sep="/")
     if random := sorted(experiment.recipe.groups.frozen - set(taken_over)):
         raise UserError(
             f"config.init_from={config.init_from!r}: {random[0]} is not taken over, and would stay "
             "random, as it is not trained"
         )
-    return variables
+    return variables, place
 
 
 def _adopted(
@@ -101,11 +139,10 @@ def _adopted(
 
 def _normalised_for(source: Weights, dataset: Dataset, config: ConfigDict) -> Dataset:
     """The data set, normalised as the weights' own data unless config.data says how."""
-    data, about, spec = config.data, source.about, dataset.spec
+    data, spec = config.data, dataset.spec
     if data.statistics != "train" or data.mean:
         return dataset
-    known = about.get("pixel_dtype") == spec.pixel_dtype and len(about["mean"]) == len(spec.mean)
-    if not known:
+    if (theirs := _normalisation_of(source, spec)) is None:
         log.warning(
             "%s does not say how its images were normalised; those of this data are, with its own mean "
             "and standard deviation (config.data.statistics or mean and std set others)",
@@ -113,8 +150,32 @@ def _normalised_for(source: Weights, dataset: Dataset, config: ConfigDict) -> Da
         )
         return dataset
     log.info("images are normalised as those that %s was trained on", config.init_from)
-    mean, std = (np.array(about[name], np.float32) for name in ("mean", "std"))
+    mean, std = theirs
     return replace(dataset, spec=replace(spec, mean=mean, std=std))
+
+
+def _normalisation_of(source: Weights, spec: DataSpec) -> np.ndarray | None:
+    """Mean and standard deviation of the weights' own data, float32 (2, channels).
+
+    None if they are not known, or for other pixels than those of `spec`.
+    """
+    about = source.about
+    if about.get("pixel_dtype") != spec.pixel_dtype or len(about["mean"]) != len(spec.mean):
+        return None
+    return np.array([about["mean"], about["std"]], np.float32)
+
+
+def _on_normalisation(source: Weights, spec: DataSpec) -> list[str]:
+    """A log line if a run's images are not normalised as those of the weights."""
+    theirs = _normalisation_of(source, spec)
+    if theirs is None or np.allclose(theirs, [spec.mean, spec.std], rtol=1e-3):
+        return []
+    unit = 255 if spec.pixel_dtype == "uint8" else 1
+    mean, std = (f"({', '.join(f'{value:.4g}' for value in row)},)" for row in theirs / unit)
+    return [
+        "this data has another mean and std than theirs, which "
+        f"config.data.mean='{mean}' and config.data.std='{std}' take over"
+    ]
 
 
 def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[str, float | int]:
@@ -144,7 +205,7 @@ def evaluate_pretrained(config: ConfigDict, split: str, tta: str = "") -> dict[s
         )
     layout = Layout.over_all_devices()
     experiment = Experiment.of(config, spec, layout)
-    source = load_weights(config.init_from)
+    source, _ = _source(config, spec)
     variables, lines = _adopted(config, source, experiment.model, spec)
     if "head" not in variables.get("params", {}):
         raise UserError(f"config.init_from={config.init_from!r}: {lines[0]}; train it first")

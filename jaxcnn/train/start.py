@@ -140,14 +140,16 @@ def opened(
     resumes = not overwrite and hosts.from_primary(directory.has_checkpoint)
     if resumes:
         hosts.from_primary(lambda: check_conditions(config, directory))
-    pretrained = None if resumes else load_pretrained(config, experiment, dataset.spec)
+    pretrained, origin = None, ""
+    if not resumes:
+        pretrained, origin = load_pretrained(config, experiment, dataset.spec)
     with (
         closing(
             Run(config, directory, dataset, layout, experiment, observers, pretrained)
         ) as training,
         held(training),
     ):
-        hosts.from_primary(lambda: directory.create(config, overwrite))
+        hosts.from_primary(lambda: directory.create(config, overwrite, origin))
         yield training
 
 

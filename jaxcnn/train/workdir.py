@@ -79,8 +79,11 @@ class Workdir:
                 "workdir, or overwrite=True to remove them and start anew"
             )
 
-    def create(self, config: ConfigDict, overwrite: bool) -> None:
+    def create(self, config: ConfigDict, overwrite: bool, origin: str = "") -> None:
         """Creates the directory, writes `config.json` and adds an entry to `environment.json`.
+
+        Args:
+          origin: where the initial weights come from, which the entry states as 'init_from'.
 
         Raises:
           UserError: the directory cannot be written.
@@ -98,7 +101,8 @@ class Workdir:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(f"workdir={self.path} cannot be written: {error.strerror}") from error
-        _write_json(self.environment, [*self.read_environments(), environment()])
+        entry = environment() | ({"init_from": origin} if origin else {})
+        _write_json(self.environment, [*self.read_environments(), entry])
 
     def read_environments(self) -> list[dict]:
         """The environment at each start of the run, in order."""
@@ -199,7 +203,7 @@ class Onlooker(Workdir):
         super().__init__(path)
         self.log = Path(os.devnull)
 
-    def create(self, config: ConfigDict, overwrite: bool) -> None:
+    def create(self, config: ConfigDict, overwrite: bool, origin: str = "") -> None:
         pass
 
     def write_config(self, config: ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""Converts weights from a torch file to a jaxcnn directory, and exports them to a file."""
+"""Converts weights from a torch file or a repository to jaxcnn's, and exports them to a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,10 @@ from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.fit import check_fits
 from jaxcnn.models.registry import MODELS, create_model
 from jaxcnn.transfer.about import from_metadata, to_metadata
+from jaxcnn.transfer.adopt import Weights
 from jaxcnn.transfer.converted import refuse_existing, save_converted
 from jaxcnn.transfer.entries import Contents, choose
+from jaxcnn.transfer.hub import Repository
 from jaxcnn.transfer.state_dict import (
     Matching,
     from_state_dict,
@@ -27,7 +29,7 @@ from jaxcnn.transfer.weight_files import as_arrays, read_weights
 
 def import_weights(
     name: str,
-    source: str | Path,
+    source: str | Path | Repository,
     directory: str | Path,
     image_shape: tuple[int, int, int],
     fields: Mapping,
@@ -40,7 +42,7 @@ def import_weights(
       name: the model; `fields` are its settings that differ from the defaults. The number of
         classes is that of the file's head; the model has auxiliary heads if the file does.
       source: a `.safetensors` or torch file, with torchvision's names (timm's for what torchvision
-        lacks), under any common prefix and in any entry of a checkpoint.
+        lacks), under any common prefix and in any entry of a checkpoint; or a repository with one.
       image_shape: (height, width, channels) of the model's images.
       classes_if_missing: if None, tensors and variables must match one to one. Otherwise surplus
         tensors are ignored, missing ones are initialised (seed 0), and a missing head gets this many
@@ -54,24 +56,64 @@ def import_weights(
       UserError: the file cannot be read or is not this model's, or the directory already exists.
     """
     refuse_existing(directory)
+    weights, fields, said = read_model(name, source, image_shape, fields, classes_if_missing, entry)
+    origin = source.address if isinstance(source, Repository) else Path(source).name
+    classes = weights.model.num_classes
+    save_converted(directory, name, classes, fields, weights.variables, origin, weights.about)
+    return weights.model, said
+
+
+def read_model(
+    name: str,
+    source: str | Path | Repository,
+    image_shape: tuple[int, int, int],
+    fields: Mapping,
+    classes_if_missing: int | None = None,
+    entry: str = "",
+) -> tuple[Weights, dict, list[str]]:
+    """Like `import_weights`, without writing.
+
+    Returns:
+      The model with its variables, its settings that differ from the defaults, and the log lines.
+    """
     model = create_model(name, num_classes=1, **fields)
     check_fits(name, model, image_shape, "input sets the shape of the model's images")
-    contents = read_weights(source)
-    tensors, fields, said = _tensors_of(contents, name, fields, image_shape, str(source), entry)
+    if isinstance(source, Repository):
+        contents, about, source = source.contents, dict(source.about), source.address
+    else:
+        contents = read_weights(source)
+        source = str(source)
+        about = from_metadata(contents.metadata, source)
+    tensors, fields, said = _tensors_of(contents, name, fields, image_shape, source, entry)
     num_classes = num_classes_of(model, tensors) or classes_if_missing
     if num_classes is None:
         raise UserError(f"{source} is not a {name}: it has no head by that model's name for it")
     model = create_model(name, num_classes=num_classes, **fields)
     strict = classes_if_missing is None
-    variables, matching = from_state_dict(model, tensors, image_shape, str(source), strict)
-    said += _said_of(matching, str(source))
-    about = from_metadata(contents.metadata, str(source))
-    if (made_for := about.get("model", name)) != name:
+    variables, matching = from_state_dict(model, tensors, image_shape, source, strict)
+    said += _said_of(matching, source)
+    if (made_for := about.pop("model", name)) != name:
         said.append(f"note: {source} says that it is a {made_for}, not a {name}")
     if len(about.get("class_names", ())) not in (0, num_classes):
         said.append(f"left out: the names of {len(about.pop('class_names'))} classes")
-    save_converted(directory, name, num_classes, fields, variables, Path(source).name, about)
-    return model, said
+    names = tuple(about["class_names"]) if about.get("class_names") else None
+    return Weights(model, variables, names, {**about, "model": name}), fields, said
+
+
+def model_of(repository: Repository) -> str:
+    """The name of the model that a repository says it is.
+
+    Raises:
+      UserError: it does not say, or there is no such model.
+    """
+    name = repository.about.get("model")
+    if name in MODELS.names():
+        return name
+    kind = f"is a {name}, which is no model of jaxcnn's" if name else "does not say its model"
+    raise UserError(
+        f"{repository.address} {kind}; jaxcnn convert --from={repository.address} --model=NAME reads "
+        "it as one with the same tensors (jaxcnn models lists all)"
+    )
 
 
 def _tensors_of(

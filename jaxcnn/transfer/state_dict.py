@@ -144,6 +144,8 @@ def _variable(
     where: str,
 ) -> np.ndarray:
     shape = _torch_shape(like.shape)
+    if len(shape) == 2 and tensor.ndim == 4:  # timm's VGGs convolve over the whole of their input
+        tensor = tensor.reshape(len(tensor), -1)
     if tensor.shape != shape:
         raise UserError(f"{where} is {_by(tensor.shape)}, and must be {_by(shape)}")
     if not jnp.issubdtype(tensor.dtype, jnp.floating):

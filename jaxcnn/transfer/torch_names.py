@@ -62,13 +62,16 @@ def common_spelling(model: Classifier, name: str) -> str:
     """A tensor's name as torchvision spells it today.
 
     Older torchvision DenseNets use `norm.1` for `norm1`; CIFAR ResNets use `fc` or `linear`, and
-    `downsample` or `shortcut`.
+    `downsample` or `shortcut`; timm's VGGs use `pre_logits.fc1`, `pre_logits.fc2` and `head.fc`.
     """
     if isinstance(model, DenseNet):
         name = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
     if isinstance(model, ResNet):
         name = name.replace(".shortcut.", ".downsample.")
         name = re.sub(r"^(fc|linear)\.", f"{_resnet_head(model)}.", name)
+    if isinstance(model, VGG):
+        for theirs, ours in ((r"pre_logits\.fc1", 0), (r"pre_logits\.fc2", 3), (r"head\.fc", 6)):
+            name = re.sub(rf"^{theirs}\.", f"classifier.{ours}.", name)
     return name
 
 

@@ -87,7 +87,9 @@ def test_true_and_false(value):
         ("optimizer.learning_rate", 1j, "config.optimizer.learning_rate=1j has the wrong type"),
         ("train.duration", 5, "config.train.duration=5 has the wrong type; it must be text"),
         ("init_from", b"weights", "config.init_from=b'weights' has the wrong type"),
-        ("init_from", "gs://bucket/weights", "must be a path of the file system; a URL is not"),
+        ("init_from", "gs://bucket/weights", "hf://OWNER/REPO@REVISION; no other URL is read"),
+        ("init_from", "hf://ada", "must be a path of the file system, hf://OWNER/REPO or hf"),
+        ("init_from", "hf://ada/net/a.bin", "must be a path of the file system, hf://OWNER/REPO or"),
     ],
 )  # fmt: skip
 def test_others_are_one_short_line(given, dotted, value, message):
@@ -143,3 +145,4 @@ def test_paths_are_absolute_and_know_the_home_directory(tmp_path, monkeypatch):
     assert overridden("init_from", "weights") == os.path.join(os.getcwd(), "weights")
     assert overridden("init_from", "~/weights") == "/home/ada/weights"
     assert overridden("init_from", "") == ""
+    assert overridden("init_from", "hf://ada/net@v1.0") == "hf://ada/net@v1.0"

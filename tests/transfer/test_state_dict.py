@@ -70,6 +70,22 @@ def test_other_spellings(resnet):
     jax.tree.map(np.testing.assert_array_equal, ours, variables_for(model, shape))
 
 
+def test_timm_s_vgg_convolves_over_the_whole_map():
+    model, shape = small("vgg11")
+    variables = variables_for(model, shape)
+    respelled = {
+        key.replace("classifier.0.", "pre_logits.fc1.")
+        .replace("classifier.3.", "pre_logits.fc2.")
+        .replace("classifier.6.", "head.fc."): value
+        for key, value in to_state_dict(model, variables).items()
+    }
+    for name, side in (("pre_logits.fc1.weight", model.pool_size), ("pre_logits.fc2.weight", 1)):
+        respelled[name] = respelled[name].reshape(len(respelled[name]), -1, side, side)
+    assert num_classes_of(model, respelled) == 10
+    ours, _ = from_state_dict(model, respelled, shape, "here")
+    jax.tree.map(np.testing.assert_array_equal, ours, variables)
+
+
 def test_the_older_spelling_of_densenet():
     model, shape = small("densenet121")
     tensors = to_state_dict(model, variables_for(model, shape))

@@ -47,7 +47,7 @@ class Subject:
             batch = next(batches)
         plain = resolve(_without_regularisation(config, count, steps))
         experiment = Experiment.of(plain, dataset.spec, layout)
-        pretrained = load_pretrained(config, experiment, dataset.spec)
+        pretrained, _ = load_pretrained(config, experiment, dataset.spec)
         return cls(plain, experiment, layout, batch, pretrained)
 
     def with_learning_rate(self, factor: float, dataset: Dataset) -> Experiment:
