@@ -62,7 +62,7 @@ test-tpu: install
 	$(BIN)/python -m pytest -s tests/tpu/compile.py
 
 # Every family as an ONNX file, run by onnxruntime; how long exported files take to start. The tables of
-# docs/serving.md. XXX minutes.
+# docs/serving.md. Ten minutes.
 test-onnx: install
 	$(TORCH) -e '.[onnx]'
 	$(BIN)/python -m pytest -s tests/onnx/convert.py

@@ -42,7 +42,7 @@ def exported_to_onnx(
     expected = np.asarray(compiled_answer(plain, "none")(variables, {"image": normalised}))
 
     answer, images = to_serve(model, variables, spec, preprocessing)
-    # Traced here: where jax2onnx traces, it replaces layers of Flax, and loses the padding of some.
+    # Traced here: where jax2onnx traces, it replaces layers of Flax by others that take less padding.
     with plain_forms():
         network = jaxpr_as_fun(jax.make_jaxpr(answer)(images))
     try:
