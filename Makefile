@@ -1,11 +1,12 @@
 # make train | make test | make test-fast | make lint | make install | make test-torch | make test-slurm |
-# make test-processes | make test-faults | make test-tpu | make bench. A second make does not install again.
+# make test-processes | make test-faults | make test-tpu | make test-onnx | make bench. A second make does not
+# install again.
 
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/digits_lenet
 
-.PHONY: install train test test-fast test-torch test-slurm test-processes test-faults test-tpu golden lint bench many-runs
+.PHONY: install train test test-fast test-torch test-slurm test-processes test-faults test-tpu test-onnx golden lint bench many-runs
 
 install: .venv/.installed
 
@@ -59,6 +60,13 @@ test-faults: install
 test-tpu: install
 	$(TORCH) -e '.[tpu]'
 	$(BIN)/python -m pytest -s tests/tpu/compile.py
+
+# Every family as an ONNX file, run by onnxruntime; how long exported files take to start. The tables of
+# docs/serving.md. Ten minutes.
+test-onnx: install
+	$(TORCH) -e '.[onnx]'
+	$(BIN)/python -m pytest -s tests/onnx/convert.py
+	$(BIN)/python benchmarks/serving.py
 
 # What torchvision and torch.optim answer, kept for the tests that need no torch.
 golden: install

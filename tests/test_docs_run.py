@@ -22,6 +22,7 @@ ELSEWHERE = {
     "resnet20-12fca82f.th": "a file of torch's: make test-torch",
     "weights/resnet20": "what that file was converted to",
     "--topology": "XLA's compiler for TPUs: make test-tpu",
+    "fashion.onnx": "the extra onnx: make test-onnx",
     "--coordinator": "several processes: tests/test_several_processes.py",
     "jaxcnn diagnose": "a run of more than three steps: tests/diagnose/test_diagnosis.py",
     "runs/snapshots": "cycles of more than three steps: tests/train/test_ensemble.py",

@@ -6,15 +6,23 @@ from pathlib import Path
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_run
 from jaxcnn.cli.pictures import require_png, takes_out
 from jaxcnn.cli.runs import image_files, load_run_of
+from jaxcnn.errors import UserError
 
 
 def add_commands(commands) -> None:
     parser = add_command(
-        commands, "export", _export, "write the network of a run as one file that needs JAX alone"
+        commands,
+        "export",
+        _export,
+        "write the network of a run as one file that needs JAX alone, or onnxruntime alone",
     )
     takes_run(parser)
     parser.add_argument(
-        "--to", required=True, metavar="FILE", type=path_of("--to"), help="e.g. digits.stablehlo"
+        "--to",
+        required=True,
+        metavar="FILE",
+        type=path_of("--to"),
+        help="e.g. digits.stablehlo, or digits.onnx",
     )
     parser.add_argument(
         "--preprocessing", action="store_true", help="let it take pixels, not normalised images"
@@ -80,11 +88,22 @@ def _neighbours(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from jaxcnn.files import asked_for
     from jaxcnn.train.exporting import description, exported
+    from jaxcnn.train.onnx import exported_to_onnx
 
     target = Path(arguments.to)
-    refuse(target.suffix != ".stablehlo", f"--to={target} must end in .stablehlo")
+    formats = (".stablehlo", ".onnx")
+    refuse(target.suffix not in formats, f"--to={target} must end in .stablehlo or .onnx")
     run = load_run_of(arguments)
-    content = exported(run.model, run.variables, run.spec, arguments.preprocessing)
+    network = run.model, run.variables, run.spec, arguments.preprocessing
+    if target.suffix == ".stablehlo":
+        content = exported(*network)
+    else:
+        try:
+            content, difference = exported_to_onnx(*network)
+        except UserError as error:
+            works = target.with_suffix(".stablehlo")
+            raise UserError(f"--to={target}: {error}; --to={works} works") from error
+        print(f"in onnxruntime: the run's outputs, to {difference:.1e} of the largest")
     with asked_for("to", target) as partial:
         partial.write_bytes(content)
     with asked_for("to", target.with_suffix(".json")) as partial:

@@ -1,7 +1,7 @@
 """A trained network as one file that needs JAX alone, for those who serve it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -25,6 +25,18 @@ def exported(
     `jax.export.deserialize(content).call(images)` gives the outputs (images, outputs), logits or
     standardised targets, for any number of images, on the platforms of `PLATFORMS`.
 
+    Arguments as `to_serve`.
+    """
+    answer, images = to_serve(model, variables, spec, preprocessing)
+    with plain_forms():  # not those of the machine that exports
+        return jax.export.export(jax.jit(answer), platforms=PLATFORMS)(images).serialize()
+
+
+def to_serve(
+    model: Classifier, variables: Mapping, spec: DataSpec, preprocessing: bool
+) -> tuple[Callable[[jax.Array], jax.Array], jax.ShapeDtypeStruct]:
+    """What an exported file computes: images → outputs; and the images, of which there is any number.
+
     Args:
       variables: {'params', 'batch_stats'}.
       spec: of the images.
@@ -41,9 +53,7 @@ def exported(
 
     (count,) = jax.export.symbolic_shape("images")
     dtype = spec.pixel_dtype if preprocessing else "float32"
-    images = jax.ShapeDtypeStruct((count, *spec.image_shape), dtype)
-    with plain_forms():  # not those of the machine that exports
-        return jax.export.export(jax.jit(answer), platforms=PLATFORMS)(images).serialize()
+    return answer, jax.ShapeDtypeStruct((count, *spec.image_shape), dtype)
 
 
 def description(run: SavedRun, preprocessing: bool) -> str:
