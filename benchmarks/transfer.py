@@ -34,7 +34,7 @@ MODES = {
     "linear probe": ("linear_probe", 0.1),
     "fine-tuning": ("finetune", 0.02),
 }
-RATES = (0.01, 0.03, 0.1)
+RATES = (0.01, 0.03, 0.1, 0.3)
 GRID_SEED = 100
 
 
