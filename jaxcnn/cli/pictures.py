@@ -71,7 +71,7 @@ def _plot_schedule(arguments: argparse.Namespace) -> None:
     print(f"{config.schedule.name}, {steps}: {arguments.out}")
 
 
-def require_png(path: str) -> None:
-    """Refuses a path of --out that is no PNG file."""
+def require_png(path: str, flag: str = "out") -> None:
+    """Refuses a path that is no PNG file."""
     if Path(path).suffix != ".png":
-        raise UserError(f"--out={path} must end in .png")
+        raise UserError(f"--{flag}={path} must end in .png")

@@ -124,11 +124,11 @@ def test_operations_one_by_one():
     kernel = jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32)
     done = operations(network, kernel, jax.ShapeDtypeStruct((1, 33, 33, 2), jnp.float32))
     conv, window, tanh, slices, *sums = done
-    assert conv.reach == ((3, 5), (2, 1))
+    assert conv.reach == ((3, 5), (2, 1), (0, 0))
     assert conv.multiply_adds == 16 * 29 * 4 * 3 * 3 * 2
-    assert window.reach == ((7, 7), (6, 3))
+    assert window.reach == ((7, 7), (6, 3), (0, 0))
     assert tanh.reach == window.reach
-    assert slices.reach == ((7, 7), (12, 6))
+    assert slices.reach == ((7, 7), (12, 6), (0, 0))
     assert all(operation.reach is EVERYTHING for operation in sums)
     assert PIXEL.through((1, 1), (1, 1)) == PIXEL
 
