@@ -79,5 +79,7 @@ def seen_by(image: np.ndarray, reach: Reach | Everything, position: Sequence[int
 
 
 def field_in_words(reach: Reach | Everything) -> str:
-    """The size of a receptive field, in pixels."""
-    return "×".join(map(str, reach.field)) if isinstance(reach, Reach) else "the whole image"
+    """The size of a receptive field."""
+    if isinstance(reach, Reach):
+        return f"{reach.field[0]}×{reach.field[1]} pixels"
+    return "the whole image"
