@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import show
+from jaxcnn.plots.images import entitle, show
 
 
 def draw_feature_maps(
@@ -23,8 +23,8 @@ def draw_feature_maps(
       titles: of the units.
     """
     rows, columns = len(images), len(titles) + 1
-    figure = Figure(figsize=(1.0 * columns + 1.2, 1.0 * rows + 0.8), layout="constrained")
-    figure.suptitle(heading, fontsize=10)
+    figure = Figure(figsize=(max(4.5, columns + 1.2), rows + 0.9), layout="constrained")
+    entitle(figure, heading)
     panels = figure.subplots(rows, columns, squeeze=False)
     largest = max(float(np.abs(maps).max()), 1e-12)
     signed = maps.min() < 0

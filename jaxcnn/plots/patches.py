@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import show
+from jaxcnn.plots.images import entitle, show
 
 _BEYOND = "#DCE6F0"  # where a part has no pixels
 
@@ -23,8 +23,10 @@ def draw_patches(
       titles: one for each part.
     """
     columns = max(map(len, rows))
-    figure = Figure(figsize=(1.25 * columns + 0.5, 1.5 * len(rows) + 0.6), layout="constrained")
-    figure.suptitle(heading, fontsize=10)
+    figure = Figure(
+        figsize=(max(4.5, 1.25 * columns + 0.5), 1.5 * len(rows) + 0.9), layout="constrained"
+    )
+    entitle(figure, heading)
     panels = figure.subplots(len(rows), columns, squeeze=False)
     for panel in panels.flat:
         panel.axis("off")

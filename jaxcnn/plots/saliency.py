@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import show
+from jaxcnn.plots.images import entitle, show
 
 
 def draw_saliency(
@@ -26,7 +26,7 @@ def draw_saliency(
     figure = Figure(
         figsize=(1.7 * len(columns) + 1.2, 1.7 * len(images) + 0.8), layout="constrained"
     )
-    figure.suptitle(heading, fontsize=9)
+    entitle(figure, heading)
     panels = figure.subplots(len(images), len(columns), squeeze=False)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])

@@ -64,8 +64,8 @@ def maximisation(
     ]
     heading = (
         f"{run.config.model.name}, {layer}: what excites a unit most, by gradient ascent from noise\n"
-        f"(activation, beside the largest of {len(of_data):,} {split} images; receptive field: "
-        f"{field_in_words(reach)})"
+        f"(activation, and the largest of {len(of_data):,} {split} images; "
+        f"field: {field_in_words(reach)})"
     )
     starts = range(0, len(units), _COLUMNS)
     rows = [[found[i : i + _COLUMNS] for i in starts] for found in (parts, titles)]
