@@ -141,13 +141,13 @@ def _summary(arguments: argparse.Namespace) -> None:
     model = create_model(arguments.model, num_classes=num_classes, **fields)
     check_fits(arguments.model, model, image_shape, "--input=H,W,C takes it")
     result = summarize(arguments.model, model, image_shape)
-    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.table())
     if drawn:
         from jaxcnn.diagnose.fields import image_for, receptive_fields
         from jaxcnn.plots.saving import save
 
         image = image_for(image_shape, arguments.image)
         save(receptive_fields(arguments.model, model, image), drawn)
+    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.table())
 
 
 def _task(arguments: argparse.Namespace) -> tuple[tuple[int, int, int], int | None]:
