@@ -13,6 +13,7 @@ from jaxcnn.cli import (
     checkpoints,
     comparing,
     extraction,
+    inside,
     lists,
     networks,
     pictures,
@@ -20,7 +21,7 @@ from jaxcnn.cli import (
     runs,
     training,
 )
-from jaxcnn.cli.flags import Parser, overrides_of
+from jaxcnn.cli.flags import Parser, overrides_of, path_of
 from jaxcnn.errors import UserError
 from jaxcnn.files import storage_problem
 
@@ -117,6 +118,7 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
         comparing,
         runs,
         extraction,
+        inside,
         checkpoints,
         pictures,
         networks,
@@ -127,6 +129,9 @@ def _parse(argv: list[str], options: list[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     known = commands.choices[arguments.prog.split()[-1]]._option_string_actions
     options += known
+    if hasattr(arguments, "images"):  # argparse takes none after a flag
+        arguments.images += map(path_of("IMAGE"), (word for word in rest if word[:1] != "-"))
+        rest = [word for word in rest if word[:1] == "-"]
     arguments.overrides = overrides_of(rest, arguments, known)
     return arguments
 

@@ -14,6 +14,7 @@ from jaxcnn.cli.flags import (
     takes_model_settings,
     takes_pattern,
 )
+from jaxcnn.cli.pictures import require_png
 from jaxcnn.errors import UserError, closest
 from jaxcnn.files import usable_path
 from jaxcnn.limits import PATH_OR_HUB, check
@@ -43,6 +44,15 @@ def add_commands(commands) -> None:
     takes_model_settings(parser)
     parser.add_argument("--num-classes", type=int, metavar="N", help="default: as published")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--receptive_fields",
+        type=path_of("--receptive_fields"),
+        metavar="FILE",
+        help="draw them over an image, as a .png file",
+    )
+    parser.add_argument(
+        "--image", type=path_of("--image"), metavar="FILE", help="that image (default: squares)"
+    )
     takes_imports(parser)
 
     parser = add_command(commands, "convert", _convert, "convert weights from and to torch files")
@@ -132,10 +142,20 @@ def _summary(arguments: argparse.Namespace) -> None:
     image_shape, num_classes = _task(arguments)
     if arguments.num_classes is not None:
         num_classes = arguments.num_classes
+    drawn = arguments.receptive_fields
+    if drawn:
+        require_png(drawn, "receptive_fields")
+    refuse(arguments.image and not drawn, "--image needs --receptive_fields=FILE")
     refuse(num_classes is None, f"give --num-classes: {arguments.model} has no published number")
     model = create_model(arguments.model, num_classes=num_classes, **fields)
     check_fits(arguments.model, model, image_shape, "--input=H,W,C takes it")
     result = summarize(arguments.model, model, image_shape)
+    if drawn:
+        from jaxcnn.diagnose.fields import image_for, receptive_fields
+        from jaxcnn.plots.saving import save
+
+        image = image_for(image_shape, arguments.image)
+        save(receptive_fields(arguments.model, model, image), drawn)
     print(json.dumps(result.to_json(), indent=2) if arguments.json else result.table())
 
 

@@ -125,7 +125,7 @@ def _paths(arguments: argparse.Namespace) -> None:
     print(f"picture: {out}")
 
 
-def require_png(path: str) -> None:
-    """Refuses a path of --out that is no PNG file."""
+def require_png(path: str, flag: str = "out") -> None:
+    """Refuses a path that is no PNG file."""
     if Path(path).suffix != ".png":
-        raise UserError(f"--out={path} must end in .png")
+        raise UserError(f"--{flag}={path} must end in .png")

@@ -12,6 +12,7 @@ from jaxcnn.data.augment.table import check_augmentations, create_augmentations
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.preparation import augmentation_stages, pixels_of
 from jaxcnn.durations import RunLength
+from jaxcnn.errors import UserError
 from jaxcnn.optim.schedule import Schedule
 from jaxcnn.plots.images import augmentation_sheet, image_grid
 from jaxcnn.plots.schedule import draw_schedule
@@ -54,6 +55,32 @@ def training_images(config: ConfigDict, dataset: Dataset, count: int) -> Figure:
     if not names:
         return image_grid(stages[0], titles, heading="no augmentation")
     return augmentation_sheet(stages, ["as stored", *names], titles)
+
+
+def augmentation_gallery(config: ConfigDict, dataset: Dataset, count: int, epochs: int) -> Figure:
+    """The first `count` training images of a run, as stored and as augmented in each of some epochs.
+
+    Raises:
+      UserError: the run has no augmentation, or one that does not apply to such images.
+    """
+    augmentations = create_augmentations(config.data.augment)
+    if not augmentations:
+        raise UserError("config.data.augment=[]: this run has no augmentation to draw")
+    check_augmentations(augmentations, dataset.spec.image_shape, pixels_of(dataset.spec))
+    of_epoch = [
+        augmentation_stages(dataset, augmentations, count, data_seed(config), epoch)
+        for epoch in range(epochs)
+    ]
+    labels, (stored, *_) = of_epoch[0]
+    stages = [stored, *(stages[-1] for _, stages in of_epoch)]
+    scale = 255 if dataset.spec.pixel_dtype == "uint8" else max(stage.max() for stage in stages)
+    heading = ", ".join(entry["name"] for entry in config.data.augment)
+    if config.data.mix:
+        mixes = ", ".join(entry["name"] for entry in config.data.mix)
+        heading += f"\n(without {mixes} of whole batches, which jaxcnn show-batch draws)"
+    names = ["as stored", *(f"epoch {epoch}" for epoch in range(1, epochs + 1))]
+    titles = label_names(labels, dataset)
+    return augmentation_sheet([stage / scale for stage in stages], names, titles, heading)
 
 
 def label_names(labels: np.ndarray, dataset: Dataset) -> list[str]:

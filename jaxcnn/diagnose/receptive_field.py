@@ -1,36 +1,59 @@
 """The operations of a traced network: receptive fields, strides, multiply-adds."""
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
+from jaxcnn.cpu.forms import plain_forms
+from jaxcnn.models.classifier import Classifier, features
 from jaxcnn.models.tracing import called
 
 
 class Reach(NamedTuple):
     """The receptive field of a feature map's pixel, and the stride between neighbouring pixels.
 
-    `field` and `stride` are in image pixels, rows first. As in published figures, the field
-    includes the part beyond the image's edge.
+    All are in image pixels, rows first. As in published figures, the field includes the part beyond
+    the image's edge. `start` is where the field of the map's first pixel begins: below 0 where there
+    is padding.
     """
 
     field: tuple[int, int]
     stride: tuple[int, int]
+    start: tuple[int, int] = (0, 0)
 
     def through(
-        self, window: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...] = (1, 1)
+        self,
+        window: Sequence[int],
+        strides: Sequence[int],
+        dilation: Sequence[int] = (1, 1),
+        before: Sequence[int] = (0, 0),
     ) -> "Reach":
-        """The reach after a convolution or pooling window."""
-        return Reach(
-            tuple(
-                f + (w - 1) * d * s
-                for f, s, w, d in zip(self.field, self.stride, window, dilation, strict=True)
-            ),
-            tuple(s * step for s, step in zip(self.stride, strides, strict=True)),
-        )
+        """The reach after a convolution or pooling window, with `before` pixels of padding first."""
+        field, stride, start = map(np.array, self)
+        field = field + (np.array(window) - 1) * dilation * stride
+        start = start - np.array(before) * stride
+        return Reach(*(tuple(pair.tolist()) for pair in (field, stride * strides, start)))
+
+    def beside(self, other: "Reach") -> "Reach":
+        """The reach of what is computed from both."""
+        start = np.minimum(self.start, other.start)
+        end = np.maximum(np.add(self.start, self.field), np.add(other.start, other.field))
+        stride = np.maximum(self.stride, other.stride)
+        return Reach(*(tuple(pair.tolist()) for pair in (end - start, stride, start)))
+
+    def box(self, position: Sequence[int]) -> tuple[slice, slice]:
+        """The image's rows and columns in the field of the map's pixel at (row, column).
+
+        They may begin before the image, below 0, and end beyond it.
+        """
+        starts = (np.array(self.start) + np.array(self.stride) * position).tolist()
+        return tuple(slice(at, at + f) for at, f in zip(starts, self.field, strict=True))
 
 
 PIXEL = Reach((1, 1), (1, 1))
@@ -55,11 +78,28 @@ class Operation(NamedTuple):
 
 def operations(function: Callable, weights: Any, images: jax.ShapeDtypeStruct) -> list[Operation]:
     """The operations of `function(weights, images)` on images (batch, height, width, channels)."""
-    closed = jax.make_jaxpr(function)(weights, images)
-    inputs = [None] * (len(closed.jaxpr.invars) - 1) + [PIXEL]
     found: list[Operation] = []
-    _walk(closed.jaxpr, inputs, (), found)
+    _traced(function, weights, images, found)
     return found
+
+
+def reaches_of(
+    model: Classifier, variables: Mapping, image_shape: tuple[int, int, int]
+) -> dict[str, Reach | Everything]:
+    """The reach of each of a network's `features`, by name, for images (height, width, channels)."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    with plain_forms():
+        return _traced(lambda v, x: features(model, v, x), variables, images, [])
+
+
+def _traced(
+    function: Callable, weights: Any, images: jax.ShapeDtypeStruct, found: list[Operation]
+) -> Any:
+    """Appends the operations to `found`; returns the reach of each output, in their structure."""
+    closed, outputs = jax.make_jaxpr(function, return_shape=True)(weights, images)
+    inputs = [None] * (len(closed.jaxpr.invars) - 1) + [PIXEL]
+    outgoing = _walk(closed.jaxpr, inputs, (), found)
+    return jax.tree.unflatten(jax.tree.structure(outputs), outgoing)
 
 
 def _walk(jaxpr: Jaxpr, inputs: list, scope: tuple[str, ...], found: list[Operation]) -> list:
@@ -94,17 +134,23 @@ def _after(eqn: JaxprEqn, incoming: list) -> Reach | Everything:
     # when it is combined with the map again: published fields consider kernels only.
     if not known or len(shape) != 4:
         return EVERYTHING
-    reach = Reach(*(tuple(map(max, *parts, parts[0])) for parts in zip(*known, strict=True)))
-    params = eqn.params
+    reach, params = functools.reduce(Reach.beside, known), eqn.params
     match eqn.primitive.name:
         case "conv_general_dilated":
-            kernel = eqn.invars[1].aval.shape[:2]
-            return reach.through(kernel, params["window_strides"], params["rhs_dilation"])
+            kernel, before = eqn.invars[1].aval.shape[:2], [low for low, _ in params["padding"]]
+            strides, dilation = params["window_strides"], params["rhs_dilation"]
+            return reach.through(kernel, strides, dilation, before)
         case "reduce_window" | "reduce_window_max" | "reduce_window_sum":
             window, strides = params["window_dimensions"], params["window_strides"]
-            return reach.through(window[1:3], strides[1:3])
-        case "slice" if params["strides"]:
-            return reach.through((1, 1), params["strides"][1:3])
+            before = [low for low, _ in params["padding"][1:3]]
+            return reach.through(window[1:3], strides[1:3], before=before)
+        case "slice":
+            before = [-start for start in params["start_indices"][1:3]]
+            strides = (params["strides"] or (1, 1, 1, 1))[1:3]
+            return reach.through((1, 1), strides, before=before)
+        case "pad":
+            before = [low for low, _, _ in params["padding_config"][1:3]]
+            return reach.through((1, 1), (1, 1), before=before)
         case "reshape" | "dot_general" if shape[1:3] != eqn.invars[0].aval.shape[1:3]:
             return EVERYTHING
     return reach

@@ -115,7 +115,7 @@ def summarize(name: str, model: Classifier, image_shape: tuple[int, int, int]) -
         layer.output = operation.shape[1:]
         layer.multiply_adds += operation.multiply_adds if path in parameters else 0
         is_map = isinstance(operation.reach, Reach)
-        layer.receptive_field, layer.stride = operation.reach if is_map else (None, None)
+        layer.receptive_field, layer.stride = operation.reach[:2] if is_map else (None, None)
     unused = [
         Layer("/".join(path), None, count)
         for path, count in parameters.items()

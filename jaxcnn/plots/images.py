@@ -1,6 +1,7 @@
 """Images in a grid, or in rows of augmentation stages."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,3 +64,10 @@ def show(panel: Axes, image: np.ndarray) -> None:
     panel.imshow(
         image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
     )
+
+
+def entitle(figure: Figure, heading: str) -> None:
+    """Writes a heading above the panels, in lines as long as the figure is wide."""
+    width = int(14 * figure.get_figwidth())  # in characters of this size
+    lines = [textwrap.fill(line, width) for line in heading.splitlines()]
+    figure.suptitle("\n".join(lines), fontsize=9)

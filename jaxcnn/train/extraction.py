@@ -45,11 +45,26 @@ def features_of_images(
 ) -> np.ndarray:
     """The features of pixels (images, height, width, channels) as they are stored."""
     _check(run, layer)
+    batch = batch_of(run, pixels)
+    return np.asarray(extractor(run.model, layer)(run.variables, batch))[: len(pixels)]
+
+
+def batch_of(run: SavedRun, pixels: np.ndarray, **others: np.ndarray) -> dict[str, jax.Array]:
+    """A batch as the network takes it, on the devices: 'image', normalised, and `others` by name.
+
+    Zeros follow so that every device gets as many.
+
+    Args:
+      pixels: (images, height, width, channels), as they are stored.
+      others: (images, …).
+    """
     images = (pixels.astype(np.float32) - run.spec.mean) * (1 / run.spec.std)
     padding = -len(images) % run.layout.replicas
-    whole = np.concatenate([images, np.zeros((padding, *images.shape[1:]), np.float32)])
-    batch = run.layout.put_batch({"image": whole})
-    return np.asarray(extractor(run.model, layer)(run.variables, batch))[: len(images)]
+    batch = {
+        name: np.concatenate([array, np.zeros((padding, *array.shape[1:]), array.dtype)])
+        for name, array in {"image": images, **others}.items()
+    }
+    return run.layout.put_batch(batch)
 
 
 def _check(run: SavedRun, layer: str) -> None:

@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
 
-from jaxcnn.config import default_config
+from jaxcnn.config import data_seed, default_config
+from jaxcnn.data.augment.arrays import numpy_arrays
+from jaxcnn.data.augment.table import create_augmentations
 from jaxcnn.data.dataset import Dataset
+from jaxcnn.data.feeding.preparation import preparation
+from jaxcnn.data.feeding.selection import TrainSelection
 from jaxcnn.data.spec import DataSpec, TargetScale
 from jaxcnn.diagnose.pictures import (
+    augmentation_gallery,
     contact_sheet,
     first_layer_filters,
     most_confident_mistakes,
@@ -12,6 +17,7 @@ from jaxcnn.diagnose.pictures import (
     training_images,
 )
 from jaxcnn.durations import RunLength
+from jaxcnn.errors import UserError
 from jaxcnn.optim.schedules import create_schedule
 
 pytestmark = pytest.mark.fast
@@ -59,6 +65,33 @@ def test_training_images_show_every_stage(blobs):
     assert set(names) <= {"0", "1", "2"}
     config.data.augment, config.data.mix = [], []
     assert len(shown(training_images(config, blobs, 5))[0]) == 5
+
+
+def test_a_gallery_shows_what_the_run_trains_on_in_each_epoch(blobs):
+    config = default_config()
+    config.data.augment = [{"name": "pad_and_crop", "padding": 3}, {"name": "vertical_flip"}]
+    config.data.mix = [{"name": "mixup", "alpha": 1.0}]
+    figure = augmentation_gallery(config, blobs, 4, epochs=3)
+    images, titles = shown(figure)
+    assert [title for title in titles if title] == ["as stored", "epoch 1", "epoch 2", "epoch 3"]
+    assert figure.get_suptitle().startswith("pad_and_crop, vertical_flip\n(without mixup of whole")
+    augmentations = create_augmentations(config.data.augment)
+    split = blobs.splits["train"]
+    select = TrainSelection(len(split), augmentations, len(split), data_seed(config))
+    first = select([0]).index[0, :4]
+    augment = preparation(numpy_arrays, blobs.spec, augmentations)[:-1]
+    for epoch in range(3):
+        trained = select([epoch])
+        rows = [trained.index[0].tolist().index(example) for example in first]
+        pixels = split.images[first]
+        for step in augment:
+            pixels = step(pixels, trained.draws[0, rows])
+        found = np.stack(images[epoch + 1 :: 4])
+        np.testing.assert_allclose(255 * found, pixels[..., 0])
+    np.testing.assert_allclose(255 * np.stack(images[::4]), split.images[first][..., 0])
+    config.data.augment = []
+    with pytest.raises(UserError, match="this run has no augmentation to draw"):
+        augmentation_gallery(config, blobs, 4, epochs=3)
 
 
 def test_a_schedule_s_plot_shows_every_step_and_the_momentum():

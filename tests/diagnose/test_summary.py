@@ -3,9 +3,12 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxcnn import create_model, features
+from jaxcnn.diagnose.fields import image_for, receptive_fields
 from jaxcnn.diagnose.receptive_field import EVERYTHING, PIXEL, operations
 from jaxcnn.diagnose.summary import summarize
 from jaxcnn.models import PUBLISHED_FOR
@@ -124,11 +127,11 @@ def test_operations_one_by_one():
     kernel = jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32)
     done = operations(network, kernel, jax.ShapeDtypeStruct((1, 33, 33, 2), jnp.float32))
     conv, window, tanh, slices, *sums = done
-    assert conv.reach == ((3, 5), (2, 1))
+    assert conv.reach == ((3, 5), (2, 1), (0, 0))
     assert conv.multiply_adds == 16 * 29 * 4 * 3 * 3 * 2
-    assert window.reach == ((7, 7), (6, 3))
+    assert window.reach == ((7, 7), (6, 3), (0, 0))
     assert tanh.reach == window.reach
-    assert slices.reach == ((7, 7), (12, 6))
+    assert slices.reach == ((7, 7), (12, 6), (0, 0))
     assert all(operation.reach is EVERYTHING for operation in sums)
     assert PIXEL.through((1, 1), (1, 1)) == PIXEL
 
@@ -191,9 +194,31 @@ def test_summary(run_cli):
     assert answer["receptive_field"] == [16, 16]
 
 
+def test_receptive_fields_are_drawn_over_an_image(run_cli, tmp_path, rng):
+    photo, picture = tmp_path / "photo.png", tmp_path / "fields.png"
+    Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(photo)
+    command = ("summary", "resnet20_cifar", f"--receptive_fields={picture}")
+    code, out, err = run_cli(*command, f"--image={photo}", "--json")
+    assert code == 0, err
+    assert json.loads(out)["model"] == "resnet20_cifar"
+    assert picture.stat().st_size > 5000
+    model = create_model("resnet20_cifar", num_classes=10)
+    axes = receptive_fields("resnet20_cifar", model, image_for((32, 32, 3), None)).axes[0]
+    assert [box.get_label() for box in axes.patches] == [
+        "stem: 3×3 pixels",
+        "stage1: 15×15 pixels",
+        "stage2: 37×37 pixels, beyond the image",
+        "stage3: 81×81 pixels, beyond the image",
+    ]
+    assert axes.patches[1].get_bbox().bounds == (8.5, 8.5, 15, 15)  # pixels 9 to 23; unit 16
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["lenet5", "--image=a.png"], "--image needs --receptive_fields=FILE"),
+        (["lenet5", "--receptive_fields=a"], "--receptive_fields=a must end in .png"),
+        (["mlp", "--input=8,8,1", "--num-classes=2", "--receptive_fields=a.png"], "mlp has no feature maps"),
         (["lenet"], "model 'lenet' does not exist; did you mean 'lenet5'"),
         (["lenet5", "--input=28,28"], "--input=28,28 must be height,width,channels, e.g. 224,224,3"),
         (["lenet5", "--input=8,8,1"], "the images are too small for lenet5: 8×8, where layer 'c3' would be empty (0×0 pixels); the smallest size is 16×16, and --input=H,W,C takes it"),

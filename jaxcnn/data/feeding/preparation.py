@@ -72,17 +72,22 @@ def boxes(crop: Crop, arrays: Arrays, sizes: Array, draws: Array) -> Array:
 
 
 def augmentation_stages(
-    dataset: Dataset, augmentations: Sequence[Augmentation], count: int, seed: int
+    dataset: Dataset, augmentations: Sequence[Augmentation], count: int, seed: int, epoch: int = 0
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """A run's first training images before, between and after the augmentations.
+
+    Args:
+      count: at most the number of training images.
+      epoch: whose random draws are taken; the images are always those of the run's start.
 
     Returns:
       Their labels, and the images after 0, 1, 2, … augmentations, each (count, height, width,
       channels) in the stored dtype.
     """
     split = dataset.splits["train"]
-    selection = TrainSelection(len(split), augmentations, count, seed)([0])
-    index, draws = selection.index[0], selection.draws[0]
+    selection = TrainSelection(len(split), augmentations, count, seed)
+    index = selection([0]).index[0]
+    draws = selection.draws_of(epoch)[index]
     crop, others = decoding_crop(split, augmentations)
     if isinstance(split.images, EncodedImages):
         stages = [np.stack([split.images.decoded(i) for i in index])]

@@ -60,6 +60,10 @@ class TrainSelection:
             np.ones(shape, bool),
         )
 
+    def draws_of(self, epoch: int) -> np.ndarray:
+        """Each example's draws in an epoch: float32 (examples, draws per example)."""
+        return self._epoch(epoch)[1]
+
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """An epoch's order, and each example's uniform draws in it."""
         if epoch not in self._epochs:

@@ -1,0 +1,1 @@
+"""Pictures of what a trained network computes, one file for each kind; `table` lists them."""
