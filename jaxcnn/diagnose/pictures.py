@@ -105,29 +105,6 @@ def schedule_plot(
     return draw_schedule(steps, rates, momentum, length.examples / length.batch_size, heading)
 
 
-def first_layer_filters(params: dict) -> Figure:
-    """The kernels of the first convolution, each scaled to the range 0 … 1.
-
-    Kernels without 1 or 3 input channels are averaged over the channels.
-
-    Args:
-      params: the model's parameters, by layer.
-
-    Raises:
-      ValueError: the model has no convolution.
-    """
-    kernels = _first_convolution(params)
-    if kernels is None:
-        raise ValueError("the model has no convolution")
-    filters = np.moveaxis(np.asarray(kernels, np.float32), -1, 0)
-    if filters.shape[-1] not in (1, 3):
-        filters = filters.mean(-1, keepdims=True)
-    low, high = filters.min((1, 2, 3), keepdims=True), filters.max((1, 2, 3), keepdims=True)
-    return image_grid(
-        (filters - low) / np.maximum(high - low, 1e-12), heading="first-layer filters"
-    )
-
-
 def most_confident_mistakes(
     images: np.ndarray,
     labels: np.ndarray,
@@ -152,12 +129,3 @@ def most_confident_mistakes(
     return image_grid(
         images[worst], titles, heading=f"most confident of {len(wrong)} mistakes in {len(labels)}"
     )
-
-
-def _first_convolution(params: dict) -> np.ndarray | None:
-    """The first 4-dimensional kernel, preferably of the stem; None if there is none."""
-    names = sorted(params, key=lambda name: (not name.startswith("stem"), name))
-    for name in names:
-        if "kernel" in params[name] and np.ndim(params[name]["kernel"]) == 4:
-            return params[name]["kernel"]
-    return None

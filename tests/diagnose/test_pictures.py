@@ -11,7 +11,6 @@ from jaxcnn.data.spec import DataSpec, TargetScale
 from jaxcnn.diagnose.pictures import (
     augmentation_gallery,
     contact_sheet,
-    first_layer_filters,
     most_confident_mistakes,
     schedule_plot,
     training_images,
@@ -107,21 +106,6 @@ def test_a_schedule_s_plot_shows_every_step_and_the_momentum():
     np.testing.assert_allclose(epochs.get_xlim(), np.array(figure.axes[0].get_xlim()) / 5)
     cosine = create_schedule({"name": "cosine", "warmup": ""}, run)
     assert len(schedule_plot(cosine, run, 0.2).axes) == 1
-
-
-def test_filters_of_the_stem(rng):
-    params = {
-        "a_later_conv": {"kernel": rng.normal(size=(3, 3, 8, 8))},
-        "head": {"kernel": rng.normal(size=(8, 2))},
-        "stem_conv": {"kernel": rng.normal(size=(5, 5, 3, 6))},
-    }
-    images, _ = shown(first_layer_filters(params))
-    assert len(images) == 6
-    for image in images:
-        assert image.shape == (5, 5, 3)
-        assert (image.min(), image.max()) == (0, 1)
-    with pytest.raises(ValueError, match="the model has no convolution"):
-        first_layer_filters({"head": params["head"]})
 
 
 def test_mistakes_are_the_wrong_ones_surest_first():
