@@ -37,6 +37,16 @@ def test_there_are_commands():
     assert len(COMMANDS) > 20
 
 
+def test_the_table_of_the_readme_has_every_command(capsys):
+    with pytest.raises(SystemExit):
+        _parse(["--help"], [])
+    listed = capsys.readouterr().out.partition("commands:")[2]
+    section = (ROOT / "README.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE)
+    names = {name for row in table for name in re.findall(r"[\w-]+", row)} - {"jaxcnn"}
+    assert names == set(re.findall(r"^  ([\w-]+) ", listed, re.MULTILINE))
+
+
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_a_command_is_understood(page, command, monkeypatch):
     """Its flags, its config, and the settings that it changes; nothing is run."""

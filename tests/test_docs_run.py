@@ -4,12 +4,15 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxcnn.compare.study import Study
+from jaxcnn.data import dataset
+from jaxcnn.data.sources.images import EncodedImages
 from tests.compare.test_report import curve, finish
 from tests.compare.test_study import comparison
 from tests.conftest import ROOT
@@ -66,6 +69,21 @@ def place(tmp_path_factory):
         config = study.comparison.config("sgd", seed=ord(name))
         (folder / "runs" / name / "config.json").write_text(config.to_json())
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_images(monkeypatch):
+    """The first 1,500 images of each split: to load more takes longer than these runs."""
+
+    def first(source, **common):
+        splits = {
+            name: split if isinstance(split.images, EncodedImages) else split[:1500]
+            for name, split in source.splits.items()
+        }
+        return prepared(replace(source, splits=splits), **common)
+
+    prepared = dataset._prepared
+    monkeypatch.setattr(dataset, "_prepared", first)
 
 
 # Those that train come first: a page may use a run before the command that makes it in small.
