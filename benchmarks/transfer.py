@@ -31,10 +31,10 @@ from jaxcnn.data.dataset import Dataset, load_dataset
 LENGTHS = {10: (50, 150), 100: (100, 200), 1000: (128, 300)}
 MODES = {
     "scratch": ("", 0.1),
-    "linear probe": ("linear_probe", 0.1),
-    "fine-tuning": ("finetune", 0.02),
+    "linear probe": ("linear_probe", 0.3),
+    "fine-tuning": ("finetune", 0.1),
 }
-RATES = (0.01, 0.03, 0.1, 0.3)
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 GRID_SEED = 100
 
 
