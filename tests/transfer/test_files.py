@@ -20,7 +20,7 @@ from jaxcnn.train.pretrained import load_weights
 from jaxcnn.transfer.convert import export_weights, import_weights
 from jaxcnn.transfer.state_dict import to_state_dict
 from jaxcnn.transfer.weight_files import as_arrays, read_weights
-from tests.models.zoo import QUICK, variables_for
+from tests.models.zoo import variables_for
 from tests.transfer.test_convert import RUN
 
 FIELDS = {"width": 4, "stage_sizes": (1, 1, 1)}
@@ -139,12 +139,6 @@ def test_published_files_hold_auxiliary_heads(name, tmp_path):
     read, weights = load_model(tmp_path / "new")
     assert read == ours
     jax.tree.map(np.testing.assert_array_equal, weights, variables)
-
-    images = np.random.default_rng(0).normal(size=(2, 75, 75, 3)).astype(np.float32)
-    run = jax.jit(lambda v: read.apply(v, images, train=False)).lower(weights).compile(QUICK)
-    logits = np.asarray(run(weights))
-    assert logits.shape == (2, 10)
-    assert np.isfinite(logits).all()
 
     with pytest.raises(UserError, match="has a surplus of"):
         import_weights(name, path, tmp_path / "x", shape, {"aux_heads": False})
