@@ -103,7 +103,7 @@ def _export(arguments: argparse.Namespace) -> None:
         except UserError as error:
             works = target.with_suffix(".stablehlo")
             raise UserError(f"--to={target}: {error}; --to={works} works") from error
-        print(f"in onnxruntime: the run's outputs, to {difference:.1e} of the largest")
+        print(f"onnxruntime gives the run's outputs, to {difference:.1e} of the largest")
     with asked_for("to", target) as partial:
         partial.write_bytes(content)
     with asked_for("to", target.with_suffix(".json")) as partial:

@@ -26,13 +26,11 @@ def add_commands(commands) -> None:
         help="of feature_maps and saliency, as jaxcnn predict takes (default: of a split)",
     )
     takes_run(parser)
-    parser.add_argument("--layer", help="stem, stage1, … (default: stem, or the last map)")
+    parser.add_argument("--layer", help="stem, stage1, … (default: the first map, or the last)")
     parser.add_argument(
         "--units", type=_numbers, metavar="N,N,…", help="of the layer (default: the first)"
     )
-    parser.add_argument(
-        "--split", help="whose images (default: test; of patches and augmentations, train)"
-    )
+    parser.add_argument("--split", help="whose images (default: test; of patches, train)")
     parser.add_argument("--count", type=int, help="images, or patches of each unit")
     parser.add_argument("--out", type=path_of("--out"), metavar="FILE", help="default: KIND.png")
 

@@ -45,7 +45,7 @@ def estimate(study: Study) -> Estimate:
     trials, seconds, by_arm = 0, 0.0, {}
     for arm in comparison.arms:
         config = comparison.config(arm)
-        key = json.dumps([config.model.to_dict(), config.data.to_dict(), config.train.to_dict()])
+        key = json.dumps([config[key].to_dict() for key in ("model", "data", "train", "transfer")])
         if key not in measured:
             measured[key] = _measure(config)
         step, evaluation, examples = measured[key]

@@ -113,6 +113,7 @@ class Worker:
                 [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(recipe)],
                 config.data.to_dict(),
                 config.early_stopping.to_dict(),
+                config.transfer.mode and config.init_from,  # a probe's features are data
             )
             self._structures[trial.name] = repr(same)
         return self._structures[trial.name]

@@ -144,6 +144,11 @@ def dry_run(
       UserError: the config does not fit the data or the devices, or the step their memory.
     """
     config = resolve(config)
+    if config.transfer.mode == "linear_probe":
+        raise UserError(
+            "config.transfer.mode='linear_probe' trains the head alone, on features; a dry run takes "
+            "the step of a whole network"
+        )
     devices = topology.devices() if topology else jax.devices()
     layout = Layout.over(devices, config.sharding)
     dataset = dataset or load_dataset(config.data.to_dict())

@@ -1,14 +1,13 @@
 """The receptive fields of a network's stages, over an image."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.data.sources.decoding import Decoder, read_image
+from jaxcnn.diagnose.inside.layers import check_has_maps, maps_among
 from jaxcnn.diagnose.receptive_field import Reach, reaches_of
 from jaxcnn.errors import UserError
-from jaxcnn.models.classifier import Classifier, abstract_variables, features
+from jaxcnn.models.classifier import Classifier, abstract_variables, feature_shapes
 from jaxcnn.plots.fields import draw_fields
 
 _SQUARES = 8  # along the image's shorter side
@@ -24,19 +23,16 @@ def receptive_fields(name: str, model: Classifier, image: np.ndarray) -> Figure:
       UserError: the network has no feature maps.
     """
     variables = abstract_variables(model, image.shape)
-    images = jax.ShapeDtypeStruct((1, *image.shape), jnp.float32)
-    maps = jax.eval_shape(lambda v, x: features(model, v, x), variables, images)
+    maps = maps_among(feature_shapes(model, variables, image.shape))
+    check_has_maps(name, maps)
     reaches = reaches_of(model, variables, image.shape)
     boxes = {
-        layer: reach.box([size // 2 for size in maps[layer].shape[1:3]])
-        for layer, reach in reaches.items()
-        if isinstance(reach, Reach)
+        layer: reaches[layer].box([size // 2 for size in shape[:2]])
+        for layer, shape in maps.items()
+        if isinstance(reaches[layer], Reach)
     }
-    if not boxes:
-        raise UserError(f"{name} has no feature maps: its layers see the whole image at once")
-    order = sorted(boxes, key=lambda layer: (layer != "stem", len(layer), layer))
     heading = f"{name}: receptive field of the unit in the middle of each map"
-    return draw_fields(image, {layer: boxes[layer] for layer in order}, heading)
+    return draw_fields(image, boxes, heading)
 
 
 def image_for(image_shape: tuple[int, int, int], path: str | None) -> np.ndarray:

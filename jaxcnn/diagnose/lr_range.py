@@ -14,6 +14,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.optim.schedule import Schedule
 from jaxcnn.train.experiment import Experiment, create_feed, resolve
+from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
 
@@ -70,7 +71,9 @@ def range_test(
     rising = Partial(_rising, rate=(high / low) ** (1 / max(1, steps - 1)))
     optimizer = experiment.recipe.optimizer.replace(schedule=Schedule(rising))
     recipe = experiment.recipe.replace(optimizer=optimizer)
-    state = init_state(experiment.model, recipe, dataset.spec.image_shape, config.seed, layout)
+    pretrained, _ = load_pretrained(config, experiment, dataset.spec)
+    shape = dataset.spec.image_shape
+    state = init_state(experiment.model, recipe, shape, config.seed, layout, pretrained)
     losses = _losses(config, dataset, experiment, layout, layout.put(recipe, layout.numbers), state)
     rates = low * (high / low) ** (np.arange(len(losses)) / max(1, steps - 1))
     return _judged(rates, np.array(losses))

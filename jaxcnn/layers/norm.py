@@ -30,7 +30,8 @@ class BatchNorm(nn.Module):
         running ones;
       ghost: each `ghost_batch_size` examples in turn (Hoffer et al. 2017); averaged likewise;
       frozen: none; training too uses the running ones and leaves them as they are. Scale and bias
-        are still trained. So is each layer whose path one of the regexes `frozen` matches.
+        are still trained. A layer whose path one of the regexes in `frozen` matches has this mode,
+        whatever `mode` says.
 
     Raises:
       UserError: in training, the batch cannot be divided so, a channel has one value only, or

@@ -187,3 +187,20 @@ def features(model: Classifier, variables: Mapping, images: jax.Array) -> dict[s
     """
     _, seen = model.apply(variables, images, train=False, mutable=["intermediates"])
     return {name: values[0] for name, values in seen["intermediates"].items()}
+
+
+def feature_shapes(
+    model: Classifier, variables: Mapping, image_shape: tuple[int, int, int]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of one image's `features`, by name, in order of depth; nothing is computed.
+
+    Args:
+      variables: or their shapes.
+      image_shape: (height, width, channels).
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    found = jax.eval_shape(lambda v, x: features(model, v, x), variables, images)
+    # The head's come last; a stage's number may have two digits.
+    last = ("pre_logits", "score_map")
+    names = sorted(found, key=lambda name: (name in last, name != "stem", len(name), name))
+    return {name: found[name].shape[1:] for name in names}

@@ -1,6 +1,7 @@
 """The parts of a network by depth: stem, stages, head."""
 
 import flax.linen as nn
+from flax.traverse_util import flatten_dict
 
 from jaxcnn.models.classifier import Classifier, abstract_variables
 
@@ -12,7 +13,8 @@ def parts_by_depth(
 
     A part ends where the network names an endpoint, and is called after it: 'stem', 'stage1', … as
     in `features`; what follows the last of them is the 'head'. A network with hidden layers between
-    its last stage and its head has them in 'pre_logits'.
+    its last stage and its head has them in 'pre_logits'; a last normalisation belongs to the stage
+    before it.
 
     Args:
       image_shape: (height, width, channels).
@@ -33,11 +35,15 @@ def parts_by_depth(
 
     def end_part(name: str) -> None:
         known = {key for keys in parts.values() for key in keys}
-        if new := tuple(key for key in waiting if key in params and key not in known):
+        new = tuple(key for key in waiting if key in params and key not in known)
+        if new and parts and not any(path[-1] == "kernel" for key in new for path in paths_of[key]):
+            parts[next(reversed(parts))] += new
+        elif new:
             parts[name] = new
         waiting.clear()
 
     params = abstract_variables(model, image_shape)["params"]
+    paths_of = {key: flatten_dict({key: params[key]}) for key in params}
     with nn.intercept_methods(note):
         abstract_variables(model, image_shape)
     end_part("head")

@@ -13,6 +13,7 @@ from jax.tree_util import Partial
 from jaxcnn.optim.plateau import ReduceOnPlateau
 
 _NEVER = np.iinfo(np.int32).max
+_LOW = 0.05  # of a schedule's range: a rate at which a cycle has ended
 
 
 class Schedule(flax.struct.PyTreeNode):
@@ -57,19 +58,19 @@ def _after(step, function: Partial, warmup):
 def troughs(schedule: Schedule, steps: int) -> tuple[int, ...]:
     """The numbers of steps of a run after which the learning rate, having fallen, rises again.
 
-    The run's end is one too if the rate is at its lowest, or would rise after it: as a cycle is a whole
-    number of steps, the last of n may end up to n/2 steps after the run.
+    The run's end is one too if the rate would rise after it, or still falls and is low: as cycles are
+    whole numbers of steps, the last of several may lack a few.
     """
-    factor = schedule.traced().factor
-    rates = np.asarray(jax.vmap(factor)(jnp.arange(2 * steps + 1)), np.float64)
+    rates = np.asarray(jax.vmap(schedule.traced().factor)(jnp.arange(steps + 1)), np.float64)
     changes = np.diff(rates)
-    steps_of_change = np.flatnonzero(changes)
-    rising = changes[steps_of_change] > 0
-    turns = 1 + steps_of_change[1:][rising[1:] & ~rising[:-1]]
-    within = turns[turns < steps].tolist()
-    ends_a_cycle = any(steps <= turn <= steps + (len(within) + 1) / 2 for turn in turns)
-    lowest = steps > 0 and rates[steps] < rates[:steps].min()
-    return (*within, steps) if ends_a_cycle or lowest else tuple(within)
+    moments, falling = [], False
+    for step in np.flatnonzero(changes):
+        if changes[step] > 0 and falling:
+            moments.append(int(step) + 1)
+        falling = changes[step] < 0
+    if steps and changes[-1] < 0 and rates[-1] - rates.min() <= _LOW * np.ptp(rates):
+        moments.append(steps)
+    return tuple(moments)
 
 
 def period_ends(period: Fraction, up_to: int) -> np.ndarray:

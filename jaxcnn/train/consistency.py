@@ -95,7 +95,6 @@ def _check_transfer(config: ConfigDict) -> None:
         "data.augment": config.data.augment,
         "data.mix": config.data.mix,
         "monitor.every": Duration.parse(config.monitor.every, "").value,
-        "averaging.batch_stats": config.averaging.get("batch_stats", "running") != "running",
     }
     for key, is_set in changing.items():
         if is_set:
@@ -103,6 +102,11 @@ def _check_transfer(config: ConfigDict) -> None:
                 f"{setting} computes the features of each image once, without config.{key}; "
                 "config.transfer.mode='finetune_top' with config.transfer.top=0 trains the head with it"
             )
+    if config.averaging.get("batch_stats") == "reestimated":
+        raise UserError(
+            f"config.averaging.batch_stats='reestimated' has no effect with {setting}, which keeps the "
+            "running statistics; set 'running'"
+        )
     if hosts.count() > 1:
         raise UserError(f"{setting} runs on one process, and there are {hosts.count()}")
 

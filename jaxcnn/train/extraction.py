@@ -9,7 +9,7 @@ import numpy as np
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.errors import UserError, suggestion
-from jaxcnn.models.classifier import Classifier, features
+from jaxcnn.models.classifier import Classifier, feature_shapes, features
 from jaxcnn.programs import made_once
 from jaxcnn.train.evaluate import outputs_of_split
 from jaxcnn.train.saved_run import SavedRun
@@ -19,9 +19,7 @@ BEFORE_THE_HEAD = "pre_logits"
 
 def layers_of(run: SavedRun) -> dict[str, tuple[int, ...]]:
     """The layers that can be extracted, each with its shape for one image."""
-    images = jax.ShapeDtypeStruct((1, *run.spec.image_shape), jnp.float32)
-    seen = jax.eval_shape(lambda v, x: features(run.model, v, x), run.variables, images)
-    return {name: value.shape[1:] for name, value in seen.items()}
+    return feature_shapes(run.model, run.variables, run.spec.image_shape)
 
 
 def features_of_split(

@@ -52,11 +52,12 @@ def exported_to_onnx(
             input_names=["images"],
             output_names=["outputs"],
         )
+        _take_maxima_in_three_dimensions(converted)
+        content = converted.SerializeToString()
     except Exception as error:
         raise UserError(f"this network does not convert: {_first_line(error)}") from error
-    _take_maxima_in_three_dimensions(converted)
 
-    content, takes = converted.SerializeToString(), pixels if preprocessing else normalised
+    takes = pixels if preprocessing else normalised
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         found = [session.run(None, {"images": some})[0] for some in (takes[:1], takes[1:])]

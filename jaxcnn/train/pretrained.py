@@ -69,7 +69,9 @@ def load_weights(source: str | Path) -> Weights:
     variables = {name: tree for name, tree in run.variables.items() if tree}
     about = {"model": run.config.model.name, **run.spec.to_json()}
     return Weights(
-        run.model.clone(replicas=None, layout=None, precision=None),
+        run.model.clone(
+            replicas=None, layout=None, precision=None, frozen_statistics=(), frozen_trunk=False
+        ),
         variables,
         run.spec.class_names,
         about,

@@ -3,9 +3,10 @@
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -58,8 +59,8 @@ def on_features(
 ) -> tuple[Experiment, HostFeed | DeviceFeed]:
     """For a linear probe, the experiment of training the head, and a feed of features.
 
-    Without one, the given ones. The features of all splits are computed in evaluation and kept in
-    the user's cache.
+    Otherwise, or if they are that already, the given ones. The features of all splits are computed in
+    evaluation and kept in the user's cache.
 
     Args:
       feed: of the images.
@@ -68,21 +69,24 @@ def on_features(
     Raises:
       UserError: the network's logits are not what its head makes of its last features.
     """
-    if config.transfer.mode != "linear_probe":
+    if config.transfer.mode != "linear_probe" or isinstance(experiment.model, Probe):
         return experiment, feed
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    size, probe = config.eval.global_batch_size, Probe(experiment.model)
-    _check_head(experiment.model, probe, variables, feed, size)
-    start, dataset = time.perf_counter(), feed.dataset
-    extract = extractor(experiment.model, BEFORE_THE_HEAD)
-    key = _digest(experiment.model, variables), dataset.fingerprint(), feed.layout.platform
+    start, dataset, size = time.perf_counter(), feed.dataset, config.eval.global_batch_size
+    extract, probe = extractor(experiment.model, BEFORE_THE_HEAD), Probe(experiment.model)
+    with closing(feed.eval_batches("train", feed.layout.replicas)) as batches:
+        batch = next(batches)
+    _check_head(probe, extract, variables, batch)
+    program = extract.lower(variables, batch).as_text()
+    key = _digest(program, variables), feed.layout.platform, jax.__version__
     splits = {}
     for name, split in dataset.splits.items():
 
         def compute(name: str = name) -> dict[str, np.ndarray]:
             return {"features": outputs_of_split(extract, variables, feed, name, size)}
 
-        found = cached("features", (*key, name), compute)["features"]
+        images = replace(dataset, splits={name: split}).fingerprint()
+        found = cached("features", (*key, images), compute)["features"]
         splits[name] = Split(found[:, None, None, :], split.labels)
     count, width = sum(map(len, splits.values())), splits["train"].image_shape[-1]
     seconds = time.perf_counter() - start
@@ -103,9 +107,9 @@ def _spec_of(dataset: Dataset, width: int) -> DataSpec:
     )
 
 
-def _digest(network: Classifier, variables: Mapping) -> str:
-    """Of a network and its weights before the head."""
-    digest = hashlib.blake2b(repr(network).encode(), digest_size=16)
+def _digest(program: str, variables: Mapping) -> str:
+    """Of a program and the weights before the head."""
+    digest = hashlib.blake2b(program.encode(), digest_size=16)
     for path, leaf in sorted(flatten_dict(variables, sep="/").items()):
         if not path.startswith("params/head/"):
             digest.update(path.encode())
@@ -113,13 +117,8 @@ def _digest(network: Classifier, variables: Mapping) -> str:
     return digest.hexdigest()
 
 
-def _check_head(
-    network: Classifier, probe: Probe, variables: Mapping, feed: HostFeed | DeviceFeed, size: int
-) -> None:
-    with closing(feed.eval_batches("train", feed.layout.replicas)) as batches:
-        batch = next(batches)
-    extract = extractor(network, BEFORE_THE_HEAD)
-    logits = jax.jit(lambda v, x: network.apply(v, x, train=False))(variables, batch["image"])
+def _check_head(probe: Probe, extract: Callable, variables: Mapping, batch: dict) -> None:
+    logits = jax.jit(partial(probe.network.apply, train=False))(variables, batch["image"])
     of_head = jax.jit(probe.apply)(variables, extract(variables, batch))
     if not np.allclose(logits, of_head, rtol=1e-3, atol=1e-3 * np.abs(logits).max()):
         raise UserError(

@@ -60,7 +60,8 @@ def train(
       The content of `result.json`.
 
     Raises:
-      UserError: the config, the data or the workdir is invalid; nothing has been written.
+      UserError: the config, the data or the workdir is invalid; nothing has been written, except by a
+        linear probe of a network whose head does more than a matrix.
       DivergedError: the loss or the weights became NaN or infinite; the last good checkpoint is kept.
       Preempted: SIGTERM or Ctrl-C, after everything is saved; a KeyboardInterrupt.
     """

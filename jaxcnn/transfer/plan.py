@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from jaxcnn.errors import UserError
-from jaxcnn.models.classifier import Classifier, abstract_variables, features
+from jaxcnn.models.classifier import Classifier, abstract_variables, feature_shapes
 from jaxcnn.models.depth import parts_by_depth
 from jaxcnn.optim.groups import Matcher
 
@@ -66,9 +64,10 @@ def transfer_plan(settings: Mapping, model: Classifier, image_shape: tuple[int, 
         statistics += tuple(f"^{re.escape(key)}(/|$)" for key in below)
     multiplier = settings["depth_multiplier"]
     rates = {part: multiplier ** (len(trained) - i) for i, part in enumerate(trained, start=1)}
+    frozen = {path for path, part in paths.items() if part not in trained}
     return Plan(
         model.clone(frozen_statistics=statistics, frozen_trunk=probing),
-        frozenset("/".join(path) for path, part in paths.items() if part not in trained),
+        frozenset() if mode == "finetune" else frozenset(map("/".join, frozen)),
         {"/".join(path): rates[part] for path, part in paths.items() if rates.get(part, 1) != 1},
         (_said_of(mode, rates), *said),
     )
@@ -89,10 +88,9 @@ def _check_linear_head(
     model: Classifier, variables: Mapping, image_shape: tuple[int, int, int]
 ) -> None:
     """Refuses a network whose logits are no linear function of its last features."""
-    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    last = jax.eval_shape(lambda v, x: features(model, v, x), variables, images).get("pre_logits")
+    last = feature_shapes(model, variables, image_shape).get("pre_logits")
     kernel = variables["params"].get(HEAD, {}).get("kernel")
-    if last is None or kernel is None or kernel.shape[0] != last.shape[-1]:
+    if last is None or kernel is None or kernel.shape[0] != last[-1]:
         raise UserError(
             "config.transfer.mode='linear_probe' needs a network that ends in a layer 'head' on an "
             "endpoint 'pre_logits'"

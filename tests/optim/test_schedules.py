@@ -248,11 +248,9 @@ def test_a_plateau_goes_on_from_its_state(losses, stop):
         ({"name": "cosine_restarts", "first": "25%"}, 40, (10, 20, 30, 40)),
         ({"name": "cosine_restarts", "first": "10 steps", "growth": 2}, 70, (10, 30, 70)),
         ({"name": "cosine_restarts", "first": "25 steps"}, 40, (25,)),  # ends in mid-cycle
-        (
-            {"name": "cosine_restarts", "first": "20%"},
-            33,
-            (7, 14, 21, 28, 33),
-        ),  # cycles of 6.6 steps
+        ({"name": "cosine_restarts", "first": "20%"}, 128, (26, 52, 78, 104, 128)),
+        ({"name": "cosine_restarts", "first": "10 steps"}, 41, (10, 20, 30, 40)),
+        ({"name": "cosine_restarts", "first": "10 steps"}, 45, (10, 20, 30, 40)),
         ({"name": "cyclic", "half_cycle": "5 steps"}, 32, (11, 21, 31)),  # at the lowest rate
         ({"name": "cosine"}, 40, (40,)),
         ({"name": "constant"}, 40, ()),

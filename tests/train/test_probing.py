@@ -3,15 +3,22 @@
 import copy
 import logging
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from jaxcnn import load_model
 from jaxcnn.errors import UserError
+from jaxcnn.models.classifier import Classifier
+from jaxcnn.models.registry import register_model
+from jaxcnn.train import probing
 from jaxcnn.train.experiment import resolve
+from jaxcnn.train.judge import DivergedError
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.start import train
+from jaxcnn.train.workdir import Workdir
 from tests.compare.test_pack import packed
 from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
 
@@ -38,8 +45,6 @@ class Once:
     """Counts how often features are extracted."""
 
     def __init__(self, monkeypatch):
-        from jaxcnn.train import probing
-
         self.count, of_split = 0, probing.outputs_of_split
 
         def counted(*arguments):
@@ -119,6 +124,9 @@ def test_features_are_computed_once(probe_config, blobs, tmp_path, monkeypatch):
         ({"transfer.top": "2"}, "config.transfer.top=2 has no effect with config.transfer.mode='linear"),
         ({"transfer.mode": "", "transfer.depth_multiplier": "0.5"},
          "config.transfer.depth_multiplier=0.5 has no effect with config.transfer.mode=''"),
+        ({"averaging.name": "ema", "averaging.batch_stats": "reestimated"},
+         "config.averaging.batch_stats='reestimated' has no effect with config.transfer.mode='linear_probe', "
+         "which keeps the running statistics; set 'running'"),
         ({"transfer.mode": "probe"}, "config.transfer.mode='probe' must be one of"),
     ],
 )  # fmt: skip
@@ -128,6 +136,63 @@ def test_refusals(small_config, changes, message):
     with pytest.raises(UserError) as error:
         resolve(small_config, settings)
     assert message in str(error.value)
+
+
+def test_a_probe_that_diverges_goes_back(probe_config, blobs, tmp_path):
+    probe_config.optimizer.learning_rate = 1e38
+    probe_config.train.on_divergence, probe_config.train.max_rollbacks = "rollback", 2
+    with pytest.raises(DivergedError):
+        train(probe_config, tmp_path / "probe", dataset=blobs)
+    lines = Workdir(tmp_path / "probe").read_metrics()
+    assert [line["step"] for line in lines if line["split"] == "rollback"] == [0, 0]
+
+
+def test_another_program_computes_features_anew(probe_config, blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    once = Once(monkeypatch)
+    train(probe_config, tmp_path / "before", dataset=blobs)
+    extractor = probing.extractor
+
+    def other(*arguments):
+        extract = extractor(*arguments)
+        return jax.jit(lambda variables, batch: extract(variables, batch) + 0)
+
+    monkeypatch.setattr(probing, "extractor", other)
+    train(probe_config, tmp_path / "after", dataset=blobs)
+    assert once.count == 2 * len(blobs.splits)
+
+
+def test_a_network_loaded_from_a_probe_trains_as_any(probe_config, blobs, tmp_path):
+    train(probe_config, tmp_path / "probe", dataset=blobs)
+    model, variables = load_model(tmp_path / "probe")
+    images = np.random.default_rng(0).normal(size=(8, 12, 12, 1)).astype(np.float32)
+    _, changed = model.apply(
+        variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)}
+    )
+    before, after = (flatten_dict(tree["batch_stats"]) for tree in (variables, changed))
+    assert not any(np.array_equal(before[path], after[path]) for path in before)
+
+
+class Doubled(Classifier):
+    """A network whose logits are not its head's."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = nn.Dense(4, name="stem")(images.reshape(len(images), -1))
+        return 2 * self.head(self.kit(train), self.endpoint("pre_logits", x))
+
+
+def test_a_head_that_does_more_than_a_matrix_is_refused(probe_config, blobs, tmp_path):
+    register_model("doubled")(Doubled)
+    probe_config.model = {"name": "doubled"}
+    probe_config.init_from, probe_config.transfer.mode = "", ""
+    probe_config.reinitialize = []
+    train(probe_config, tmp_path / "first", dataset=blobs)
+    probe_config.init_from, probe_config.transfer.mode = str(tmp_path / "first"), "linear_probe"
+    with pytest.raises(
+        UserError, match="logits are not what its layer 'head' makes of its endpoint"
+    ):
+        train(probe_config, tmp_path / "probe", dataset=blobs)
 
 
 def test_what_is_reinitialised_must_be_trained(probe_config, source, blobs, tmp_path):

@@ -1,5 +1,6 @@
 """What is trained of a network that starts from given weights."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxcnn.errors import UserError
 from jaxcnn.models import create_model
-from jaxcnn.models.classifier import abstract_variables
+from jaxcnn.models.classifier import Classifier, abstract_variables
 from jaxcnn.models.depth import parts_by_depth
 from jaxcnn.transfer.plan import transfer_plan
 
@@ -49,6 +50,7 @@ def trained(model, planned) -> set[str]:
         ("vgg11", ["stem", "stage2", "stage3", "stage4", "stage5", "pre_logits", "head"]),
         ("resnet20_cifar", ["stem", "stage1", "stage2", "stage3", "head"]),
         ("googlenet", ["stem", "stage1", "stage2", "stage3", "stage4", "head"]),
+        ("preact_resnet18", ["stem", "stage1", "stage2", "stage3", "stage4", "head"]),
     ],
 )
 def test_parts_by_depth(name, parts):
@@ -88,6 +90,38 @@ def test_finetune_top(top, parts):
         path[0].split("_")[0] for path in before if not np.array_equal(before[path], after[path])
     }
     assert moved == set(parts) - {"head"}
+
+
+class Scaled(Classifier):
+    """A network with a parameter outside its layers, whose logits are not its head's."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        gain = self.param("gain", nn.initializers.constant(3.0), ())
+        x = self.endpoint("stage1", nn.Dense(4, name="dense")(images.mean(axis=(1, 2))))
+        return gain * self.head(self.kit(train), self.endpoint("pre_logits", x))
+
+
+class Convolutional(Classifier):
+    """A network whose head is a convolution."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = self.endpoint("stage1", nn.Conv(4, (3, 3), name="conv")(images))
+        return nn.Conv(self.num_classes, (1, 1), name="head")(x).mean(axis=(1, 2))
+
+
+def test_parameters_outside_the_layers():
+    model = Scaled(num_classes=4)
+    assert not plan(model, mode="finetune", depth_multiplier=0.5).frozen
+    assert "gain" in plan(model, mode="finetune_top").frozen
+
+
+def test_a_probe_needs_a_linear_head():
+    with pytest.raises(
+        UserError, match="needs a network that ends in a layer 'head' on an endpoint"
+    ):
+        plan(Convolutional(num_classes=4), mode="linear_probe")
 
 
 def test_the_learning_rate_falls_with_depth():

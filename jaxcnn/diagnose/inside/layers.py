@@ -1,6 +1,6 @@
 """The layers of a run's network that a picture can be of, and what their units see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from jaxcnn.train.saved_run import SavedRun
 
 def maps_of(run: SavedRun) -> dict[str, tuple[int, ...]]:
     """The layers that are feature maps, in order, each with its shape (height, width, channels)."""
-    # The score map is beyond the features; a stage's number may have two digits.
-    maps = {name: shape for name, shape in layers_of(run).items() if len(shape) == 3}
-    names = sorted(maps.keys() - {"score_map"}, key=lambda name: (name != "stem", len(name), name))
-    return {name: maps[name] for name in names}
+    return maps_among(layers_of(run))
+
+
+def maps_among(layers: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Those of `feature_shapes` that are feature maps; the score map is beyond the features."""
+    found = layers.items()
+    return {name: shape for name, shape in found if len(shape) == 3 and name != "score_map"}
 
 
 def chosen_map(run: SavedRun, layer: str, default: int) -> str:
@@ -25,13 +28,16 @@ def chosen_map(run: SavedRun, layer: str, default: int) -> str:
       UserError: it is none, or the network has none.
     """
     maps = maps_of(run)
-    if not maps:
-        raise UserError(
-            f"{run.config.model.name} has no feature maps: its layers see the whole image at once"
-        )
+    check_has_maps(run.config.model.name, maps)
     if layer and layer not in maps:
         raise UserError(f"layer={layer!r} is no feature map; {suggestion(layer, maps)}")
     return layer or list(maps)[default]
+
+
+def check_has_maps(name: str, maps: Mapping) -> None:
+    """Refuses a network without feature maps."""
+    if not maps:
+        raise UserError(f"{name} has no feature maps: its layers see the whole image at once")
 
 
 def chosen_layer(run: SavedRun, layer: str) -> str:
