@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import measure
-from jaxcnn import load_config, train
+from jaxcnn import load_config, runtime, train
 from jaxcnn.compare.statistics import mean_interval
 from jaxcnn.train.ensemble import evaluate_ensemble, load_snapshots
 from jaxcnn.train.saved_run import load_run
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--snapshot_runs", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("runs/ensembles"))
     arguments = parser.parse_args()
+    runtime.prepare()
     logging.getLogger("jaxcnn").setLevel(logging.WARNING)
     singles = [trained(arguments.folder / f"seed{s}", s, {}) for s in range(arguments.seeds)]
     cyclic = [

@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import measure
-from jaxcnn import default_config, train
+from jaxcnn import default_config, runtime, train
 from jaxcnn.compare.statistics import mean_interval
 from jaxcnn.data.dataset import Dataset, load_dataset
 
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--grid", action="store_true", help="print the grid of learning rates")
     parser.add_argument("--folder", type=Path, default=Path("runs/transfer"))
     arguments = parser.parse_args()
+    runtime.prepare()
     logging.getLogger("jaxcnn").setLevel(logging.WARNING)
     whole = load_dataset(config_of("", arguments.weights).data.to_dict())
 
