@@ -72,7 +72,7 @@ def main() -> None:
             interval = mean_interval(values)
             half = 100 * (interval.high - interval.mean)
             print(f"{name}, {count:,} of each class: {interval.mean:.1%} ± {half:.1f}", flush=True)
-    measure.save("transfer", found)
+        measure.save("transfer", found)
 
 
 def config_of(mode: str, weights: str, count: int = 10, seed: int = 0, rate: float = 0.1):
