@@ -16,7 +16,7 @@ def npz_of(path, **arrays):
 
 COMMON = {
     "resize": 0, "validation_fraction": 0.0, "test_fraction": 0.0, "split_seed": 0,
-    "stratified": False, "mean": (), "std": (),
+    "stratified": False, "grey_to_colour": False, "mean": (), "std": (),
     "statistics": "train", "placement": "host", "augment": [], "mix": [],
 }  # fmt: skip
 
