@@ -10,6 +10,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxcnn import load_model
+from jaxcnn.config import default_config
 from jaxcnn.errors import UserError
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.models.registry import register_model
@@ -23,19 +24,29 @@ from tests.compare.test_pack import packed
 from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
 
 
-@pytest.fixture
-def source(small_config, blobs, tmp_path):
+def small():
+    config = default_config()
+    config.data.placement = "device"
+    config.model.update({"name": "simple_cnn", "widths": (4, 8), "hidden": 16, "dropout_rate": 0.2})
+    config.optimizer.update({"name": "nesterov", "learning_rate": 0.05})
+    config.train.update({"duration": "20 steps", "global_batch_size": 32})
+    config.eval.every = config.checkpoint.every = "10 steps"
+    config.log.every = "5 steps"
+    return config
+
+
+@pytest.fixture(scope="module")
+def source(blobs, tmp_path_factory):
     """A run whose weights are taken over."""
-    small_config.train.duration = "20 steps"
-    train(small_config, tmp_path / "source", dataset=blobs)
-    return tmp_path / "source"
+    workdir = tmp_path_factory.mktemp("source")
+    train(small(), workdir, dataset=blobs)
+    return workdir
 
 
 @pytest.fixture
-def probe_config(small_config, source):
-    config = copy.deepcopy(small_config)
+def probe_config(source):
+    config = small()
     config.init_from, config.seed = str(source), 1
-    config.data.augment = []
     config.transfer.mode = "linear_probe"
     config.reinitialize = ["^head/"]
     return config
@@ -130,11 +141,10 @@ def test_features_are_computed_once(probe_config, blobs, tmp_path, monkeypatch):
         ({"transfer.mode": "probe"}, "config.transfer.mode='probe' must be one of"),
     ],
 )  # fmt: skip
-def test_refusals(small_config, changes, message):
-    small_config.data.augment = []
+def test_refusals(changes, message):
     settings = {"init_from": "weights", "transfer.mode": "linear_probe"} | changes
     with pytest.raises(UserError) as error:
-        resolve(small_config, settings)
+        resolve(small(), settings)
     assert message in str(error.value)
 
 
