@@ -18,24 +18,12 @@ from jaxcnn.errors import UserError
 from jaxcnn.models import PUBLISHED_FOR
 from jaxcnn.train.pretrained import load_weights
 from jaxcnn.transfer.convert import export_weights, import_weights
-from jaxcnn.transfer.state_dict import to_state_dict
 from jaxcnn.transfer.weight_files import as_arrays, read_weights
 from tests.models.zoo import variables_for
+from tests.transfer.conftest import FIELDS, SHAPE
 from tests.transfer.test_convert import RUN
 
-FIELDS = {"width": 4, "stage_sizes": (1, 1, 1)}
-SHAPE = (8, 8, 1)
 SMALL = ("--model=resnet20_cifar", "--model.width=4", "--model.stage_sizes=(1, 1, 1)", "--input=8,8,1")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def network():
-    return create_model("resnet20_cifar", num_classes=10, **FIELDS)
-
-
-@pytest.fixture(scope="module")
-def tensors(network):
-    return to_state_dict(network, variables_for(network, SHAPE))
 
 
 def under(prefix, tensors, factor=1):
