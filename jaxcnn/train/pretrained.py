@@ -90,6 +90,13 @@ def _source(config: ConfigDict, spec: DataSpec) -> tuple[Weights, str]:
 
     A repository's are read as those of the config's model, which has settings that it does not state.
     """
+    try:
+        return _read_source(config, spec)
+    except UserError as error:
+        raise UserError(f"config.init_from: {error}") from error
+
+
+def _read_source(config: ConfigDict, spec: DataSpec) -> tuple[Weights, str]:
     if not on_hub(config.init_from):
         return load_weights(config.init_from), config.init_from
     # One process asks, so that all get the same commit.

@@ -179,7 +179,7 @@ def test_where_it_goes(error_of, weights, converted, tmp_path):
 def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
     command = ("train", *RUN, f"--workdir={tmp_path / 'run'}")
     assert error_of(*command, "--config.init_from=nowhere") == (
-        f"{Path.cwd() / 'nowhere'}: there is no such directory"
+        f"config.init_from: {Path.cwd() / 'nowhere'}: there is no such directory"
     )
     start = f"--config.init_from={converted}"
     problem = f"config.init_from='{converted}' holds the weights of another network"
@@ -194,11 +194,12 @@ def test_init_from_what_does_not_fit(error_of, converted, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     assert error_of(*command, f"--config.init_from={tmp_path / 'empty'}") == (
-        f"{tmp_path / 'empty'} holds neither a converted model (model.json) nor a run (config.json)"
+        f"config.init_from: {tmp_path / 'empty'} holds neither a converted model (model.json) nor a "
+        "run (config.json)"
     )
     (converted / "variables.safetensors").write_bytes(b"no")
     assert error_of(*command, f"--config.init_from={converted}") == (
-        f"{converted} holds no converted model that can be read (SafetensorError)"
+        f"config.init_from: {converted} holds no converted model that can be read (SafetensorError)"
     )
     assert not (tmp_path / "run").exists()
 

@@ -247,7 +247,8 @@ def test_an_evaluation_normalises_as_the_config_says(run_cli, published, tmp_pat
 def test_a_run_of_another_network_does_not_start(error_of, published, tmp_path):
     command = ("train", *RUN, "--config.init_from=hf://ada/net", f"--workdir={tmp_path / 'run'}")
     assert error_of(*command, "--config.model.width=8").startswith(
-        f"hf://ada/net@{FIRST} does not fit this ResNet: layer1.0.bn1.running_mean is 4, and must be 8"
+        f"config.init_from: hf://ada/net@{FIRST} does not fit this ResNet: layer1.0.bn1.running_mean is "
+        "4, and must be 8"
     )
     assert not (tmp_path / "run").exists()
 
@@ -302,7 +303,7 @@ def test_without_a_network(error_of, published, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert error_of(*command) == f"{missing}HF_HUB_OFFLINE forbids a download"
     start = ("train", *RUN, "--config.init_from=hf://ada/net", f"--workdir={tmp_path / 'run'}")
-    assert error_of(*start) == f"{missing}HF_HUB_OFFLINE forbids a download"
+    assert error_of(*start) == f"config.init_from: {missing}HF_HUB_OFFLINE forbids a download"
     assert not (tmp_path / "run").exists()
 
 
