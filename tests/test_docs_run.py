@@ -1,18 +1,18 @@
 """Every command of README and docs is run, in small; what they quote is said."""
 
+import functools
 import json
 import re
 import shlex
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow_datasets
 from PIL import Image
 
 from jaxcnn.compare.study import Study
-from jaxcnn.data import dataset
-from jaxcnn.data.sources.images import EncodedImages
+from jaxcnn.data.sources import tfds
 from tests.compare.test_report import curve, finish
 from tests.compare.test_study import comparison
 from tests.conftest import ROOT
@@ -71,19 +71,22 @@ def place(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def few_images(monkeypatch):
-    """The first 1,500 images of each split: to load more takes longer than these runs."""
+@pytest.fixture(scope="module", autouse=True)
+def few_images():
+    """The first 1,500 images of each split, read once: to read all takes longer than these runs."""
 
-    def first(source, **common):
-        splits = {
-            name: split if isinstance(split.images, EncodedImages) else split[:1500]
-            for name, split in source.splits.items()
-        }
-        return prepared(replace(source, splits=splits), **common)
+    @functools.cache
+    def read_once(name, splits):
+        builder = tensorflow_datasets.builder(name)
+        read = in_memory(builder, name, dict(splits))
+        return {split: images[:1500] for split, images in read.items()}
 
-    prepared = dataset._prepared
-    monkeypatch.setattr(dataset, "_prepared", first)
+    in_memory = tfds._in_memory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            tfds, "_in_memory", lambda _, name, splits: read_once(name, tuple(splits.items()))
+        )
+        yield
 
 
 # Those that train come first: a page may use a run before the command that makes it in small.
