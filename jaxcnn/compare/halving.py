@@ -10,9 +10,9 @@ import json
 import math
 from collections.abc import Sequence
 
-from jaxcnn.compare.study import ENDED, Study, Trial
+from jaxcnn.compare.study import Study, Trial
 from jaxcnn.files import write_text
-from jaxcnn.train.workdir import Workdir
+from jaxcnn.train.workdir import ENDED, Workdir
 
 _FILE = "rungs.json"
 

@@ -24,11 +24,9 @@ from jaxcnn.compare.scoring import steps_to_target
 from jaxcnn.config import differences
 from jaxcnn.errors import UserError
 from jaxcnn.files import write_text
-from jaxcnn.train.workdir import Workdir
+from jaxcnn.train.workdir import COMPLETE, ENDED, Workdir
 
 FIRST_FRESH_SEED = 1000  # for runs of the best points; the search uses 0, 1, …
-_WHOLE = ("completed", "early_stopped")
-ENDED = (*_WHOLE, "diverged")
 _MAY_GROW = ("trials", "seeds")
 _ELIMINATED = "eliminated"  # a marker file in the directory of a trial
 
@@ -170,7 +168,7 @@ class Study:
         costs = {}
         for number, runs in self.points(arm, trials).items():
             outcomes = [self.outcome(run) for run in runs]
-            if all(outcome and outcome.status in _WHOLE for outcome in outcomes):
+            if all(outcome and outcome.status in COMPLETE for outcome in outcomes):
                 costs[number] = *self.cost(outcomes), number
         return min(costs, key=costs.get, default=None)
 

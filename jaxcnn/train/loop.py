@@ -23,7 +23,7 @@ from jaxcnn.train.probing import on_features
 from jaxcnn.train.rollback import roll_back
 from jaxcnn.train.state import TrainState, evaluation_variables, init_state, non_finite
 from jaxcnn.train.step import make_train_step
-from jaxcnn.train.workdir import Workdir
+from jaxcnn.train.workdir import COMPLETE, Workdir
 
 
 class Run:
@@ -179,7 +179,7 @@ class Run:
     def finish(self, status: str) -> dict:
         """Evaluates the final and the best weights, writes the result, notifies the observers."""
         final = best = None
-        if status in ("completed", "early_stopped"):
+        if status in COMPLETE:
             final = self.evaluator.held_out(evaluation_variables(self.engine.state))
             best = self.keeper.best() and self.evaluator.held_out(self.keeper.best_variables())
             for evaluated in (final, best or {}):

@@ -13,7 +13,7 @@ from jaxcnn.models.classifier import Classifier
 from jaxcnn.train.environment import environment, other_conditions
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.judge import DivergedError
-from jaxcnn.train.workdir import Workdir
+from jaxcnn.train.workdir import COMPLETE, Workdir
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def config_to_resume(config: ConfigDict, workdir: Workdir) -> ConfigDict | None:
 def finished(workdir: Workdir) -> dict | None:
     """The result of the run in a workdir if it has finished, else None."""
     result = workdir.read_result()
-    return result if result and result["status"] in ("completed", "early_stopped") else None
+    return result if result and result["status"] in COMPLETE else None
 
 
 def check_not_diverged(former: ConfigDict, config: ConfigDict, workdir: Workdir) -> None:

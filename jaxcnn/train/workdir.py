@@ -19,6 +19,10 @@ from jaxcnn.train.experiment import resolve
 
 log = logging.getLogger(__name__)
 
+# 'status' in result.json of a run that came to its end, and of one that does not go on by itself.
+COMPLETE = ("completed", "early_stopped")
+ENDED = (*COMPLETE, "diverged")
+
 
 class Workdir:
     """The paths and files of one run."""
@@ -96,6 +100,7 @@ class Workdir:
                     entry = self.path / name
                     is_folder = entry.is_dir() and not entry.is_symlink()
                     shutil.rmtree(entry) if is_folder else entry.unlink(missing_ok=True)
+            self._reopen()
             self.write_config(config)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -103,6 +108,11 @@ class Workdir:
             raise UserError(f"workdir={self.path} cannot be written: {error.strerror}") from error
         entry = environment() | ({"init_from": origin} if origin else {})
         _write_json(self.environment, [*self.read_environments(), entry])
+
+    def _reopen(self) -> None:
+        """Removes the result of a run that had ended and goes on: if it dies now, it has not ended."""
+        if (result := self.read_result()) and result["status"] in ENDED:
+            self.result.unlink()
 
     def read_environments(self) -> list[dict]:
         """The environment at each start of the run, in order."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.train import loop
+from jaxcnn.train.observers.base import Observer
 from jaxcnn.train.preemption import Preempted
 from jaxcnn.train.saved_run import load_state
 from jaxcnn.train.start import train
@@ -48,6 +49,17 @@ def of_splits(dataset, splits):
     """The same data with these splits only."""
     sizes = {name: len(split) for name, split in splits.items()}
     return type(dataset)(splits, replace(dataset.spec, sizes=sizes))
+
+
+class Death(Observer):
+    """Ends a run at a log line as a kill does: nothing more is written."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_log(self, line):
+        if line["step"] >= self.step:
+            raise KeyError("died")
 
 
 def preempted(config, workdir, **data):

@@ -11,7 +11,7 @@ from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.seal import seal
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
-from tests.train.runs import assert_same_bits, final_state, preempted, stop_at
+from tests.train.runs import Death, assert_same_bits, final_state, preempted, stop_at
 
 
 def stopped_at_7(config, workdir, monkeypatch, **data):
@@ -72,6 +72,17 @@ def test_a_finished_run_grows_where_its_schedule_allows_it(small_config, blobs, 
     result = train(resolve(small_config, schedule | LONGER), tmp_path / "run", dataset=blobs)
     assert (result["status"], result["steps"]) == ("completed", 60)
     assert_same_bits(final_state(tmp_path / "whole"), final_state(tmp_path / "run"))
+
+
+def test_a_grown_run_that_dies_has_not_ended(small_config, blobs, tmp_path):
+    longer = resolve(small_config, {"schedule.name": "constant"} | LONGER)
+    train(longer, tmp_path / "whole", dataset=blobs)
+    train(resolve(small_config, {"schedule.name": "constant"}), tmp_path / "run", dataset=blobs)
+    with pytest.raises(KeyError):
+        train(longer, tmp_path / "run", dataset=blobs, observers=[Death(50)])
+    assert Workdir(tmp_path / "run").read_result() is None
+    assert train(longer, tmp_path / "run", dataset=blobs)["steps"] == 60
+    assert_same_bits(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(

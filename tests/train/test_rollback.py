@@ -9,7 +9,14 @@ from jaxcnn import register_optimizer
 from jaxcnn.train.judge import DivergedError
 from jaxcnn.train.start import train
 from jaxcnn.train.workdir import Workdir
-from tests.train.runs import assert_same_bits, final_state, preempted, stop_at, without_time
+from tests.train.runs import (
+    Death,
+    assert_same_bits,
+    final_state,
+    preempted,
+    stop_at,
+    without_time,
+)
 
 
 @pytest.fixture(params=["host", "device"])
@@ -107,5 +114,7 @@ def test_a_second_start_says_so_at_once_and_may_be_told_to_go_on(diverging, blob
         train(diverging, tmp_path / "run", dataset=blobs)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.json*")} == before
     diverging.train.on_divergence = "rollback"
+    with pytest.raises(KeyError):  # it dies before its next checkpoint
+        train(diverging, tmp_path / "run", dataset=blobs, observers=[Death(0)])
     assert train(diverging, tmp_path / "run", dataset=blobs)["status"] == "completed"
     assert [line["step"] for line in rollbacks(Workdir(tmp_path / "run"))] == [20, 20]
