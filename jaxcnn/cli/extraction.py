@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_run
-from jaxcnn.cli.pictures import require_png, takes_out
+from jaxcnn.cli.pictures import check_panels, require_png, takes_out
 from jaxcnn.cli.runs import image_files, load_run_of
 from jaxcnn.errors import UserError
 
@@ -66,9 +66,12 @@ def _features(arguments: argparse.Namespace) -> None:
     run = load_run_of(arguments)
     dataset = run.dataset(arguments.split, {})
     found = features_of_split(run, dataset, arguments.split, arguments.layer)
-    labels = np.asarray(dataset.splits[arguments.split].labels)
+    labels, targets = np.asarray(dataset.splits[arguments.split].labels), run.spec.targets
+    if targets:  # in the unit of the data
+        labels = labels * targets.std + targets.mean
+    names = np.array(run.spec.class_names, str)
     with asked_for("to", target) as partial, partial.open("wb") as file:
-        np.savez(file, features=found, labels=labels, class_names=np.array(run.spec.class_names))
+        np.savez(file, features=found, labels=labels, class_names=names)
     shape = "×".join(map(str, found.shape[1:]))
     print(f"{arguments.layer} of {len(found):,} {arguments.split} images, {shape} each: {target}")
 
@@ -79,10 +82,13 @@ def _neighbours(arguments: argparse.Namespace) -> None:
 
     require_png(arguments.out)
     refuse(arguments.count < 1, f"--count={arguments.count} must be at least 1")
-    run, paths = load_run_of(arguments), image_files(arguments.images)
+    paths = image_files(arguments.images)
+    check_panels(len(paths) * (1 + arguments.count))
+    run = load_run_of(arguments)
     figure = neighbours_of(run, paths, arguments.split, arguments.count)
     save(figure, arguments.out)
-    print(f"{len(paths)} image(s), {arguments.count} neighbours of each: {arguments.out}")
+    count = min(arguments.count, run.spec.sizes[arguments.split])
+    print(f"{len(paths)} image(s), {count} neighbours of each: {arguments.out}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -106,7 +112,8 @@ def _export(arguments: argparse.Namespace) -> None:
         print(f"onnxruntime gives the run's outputs, to {difference:.1e} of the largest")
     with asked_for("to", target) as partial:
         partial.write_bytes(content)
-    with asked_for("to", target.with_suffix(".json")) as partial:
+    described = target.with_name(f"{target.name}.json")
+    with asked_for("to", described) as partial:
         partial.write_bytes(description(run, arguments.preprocessing).encode())
     print(f"{run.config.model.name}, step {run.step:,}: {target} ({len(content) / 1e6:.2f} MB)")
-    print(f"classes, normalisation: {target.with_suffix('.json')}")
+    print(f"classes, normalisation: {described}")

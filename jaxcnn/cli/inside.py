@@ -4,7 +4,7 @@ import argparse
 import inspect
 
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_run
-from jaxcnn.cli.pictures import require_png
+from jaxcnn.cli.pictures import check_panels, require_png
 from jaxcnn.cli.runs import image_files, load_run_of
 from jaxcnn.errors import UserError
 
@@ -59,8 +59,10 @@ def _picture(arguments: argparse.Namespace) -> None:
     for name in ("split", "count") if arguments.images else ():
         refuse(name in given, f"--{name} chooses images of the data; IMAGE files take their place")
     refuse(given.get("count", 1) < 1, f"--count={arguments.count} must be at least 1")
-    run = load_run_of(arguments)
     if arguments.images:
         given["images"] = image_files(arguments.images)
+    rows, columns = len(given.get("images", ())), len(given.get("units", [0]))
+    check_panels(max(rows, given.get("count", 1)) * columns)
+    run = load_run_of(arguments)
     save(KINDS[kind](run, **given), out)
     print(f"{kind} of {run.config.model.name}, step {run.step:,}: {out}")

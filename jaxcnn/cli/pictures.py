@@ -6,6 +6,8 @@ from pathlib import Path
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_config
 from jaxcnn.errors import UserError
 
+MOST_PANELS = 400
+
 
 def add_commands(commands) -> None:
     parser = add_command(
@@ -123,6 +125,14 @@ def _paths(arguments: argparse.Namespace) -> None:
     for path in paths:
         print(f"{path.optimizer:<{width}}{path.rate_in_words:<22}{path.outcome}")
     print(f"picture: {out}")
+
+
+def check_panels(count: int) -> None:
+    """Refuses a picture of more images than can be seen in one."""
+    if count > MOST_PANELS:
+        raise UserError(
+            f"a picture has at most {MOST_PANELS} images; this one would have {count:,}"
+        )
 
 
 def require_png(path: str, flag: str = "out") -> None:

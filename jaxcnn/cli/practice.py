@@ -92,8 +92,10 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([finding.to_json() for finding in findings], indent=2, allow_nan=False))
     else:
-        said = f"failed: {', '.join(failed)}" if failed else "all passed"
-        print(f"\n{len(findings)} checks; {said}")
+        outcomes = [finding.outcome for finding in findings]
+        counts = (f"{n} {outcome}" for outcome in _MARKS if (n := outcomes.count(outcome)))
+        print(f"\n{len(findings)} checks: {', '.join(counts)}{': ' if failed else ''}", end="")
+        print(", ".join(failed))
     return 1 if failed else 0
 
 
@@ -141,13 +143,16 @@ def _diagnose(arguments: argparse.Namespace) -> None:
         if arguments.json:
             continue
         print(f"{curves.workdir}: {', '.join(marks) or 'nothing to mend'}")
+        number = 1
         for condition in found[str(curves.workdir)]:
             print(f"  {condition.name}: {condition.evidence}")
             print(f"  try {condition.advice}")
             environments = Workdir(curves.workdir).read_environments()
             command = environments[-1].get("command", []) if environments else []
             if condition.settings:
-                print(f"    {_again(command, condition.settings, curves.workdir)}")
+                number += 1
+                workdir = f"{curves.workdir}-{number}"
+                print(f"    {_again(command, condition.settings, workdir)}")
         print(f"  picture: {picture}")
     if arguments.json:
         as_json = {
@@ -156,8 +161,11 @@ def _diagnose(arguments: argparse.Namespace) -> None:
         print(json.dumps(as_json, indent=2))
 
 
-def _again(command: Sequence[str], settings: Mapping[str, Any], workdir: Path) -> str:
-    """The command of a run with other settings; the settings alone if it was not a command's."""
+def _again(command: Sequence[str], settings: Mapping[str, Any], workdir: str) -> str:
+    """The command of a run with other settings; the settings alone if it was not a command's.
+
+    Another schedule has other settings, except for the warm-up.
+    """
     changed = [f"--config.{key}={value}" for key, value in settings.items()]
     if list(command[1:2]) != ["train"]:
         return shlex.join(changed)
@@ -165,11 +173,12 @@ def _again(command: Sequence[str], settings: Mapping[str, Any], workdir: Path) -
     kept, words = [], iter(command[2:])
     for word in words:
         flag, equals, _ = word.partition("=")
-        if flag not in replaced:
+        of_schedule = flag.startswith("--config.schedule.") and not flag.endswith(".warmup")
+        if flag not in replaced and not (of_schedule and "schedule.name" in settings):
             kept.append(word)
         elif not equals and flag != "--overwrite":
             next(words, None)  # its value
-    return shlex.join(["jaxcnn", "train", *kept, *changed, f"--workdir={workdir}-2"])
+    return shlex.join(["jaxcnn", "train", *kept, *changed, f"--workdir={workdir}"])
 
 
 def _report_run(arguments: argparse.Namespace) -> None:

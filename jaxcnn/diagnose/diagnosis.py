@@ -9,6 +9,8 @@ from jaxcnn.diagnose.curves import Curves
 from jaxcnn.durations import Duration
 
 _JUMP = 1.5  # times the loss of the line before
+_VARIES = 0.05  # of the neutral loss: a loss as small as this varies by a multiple of itself
+_PARTS = 50  # of a run: a jump is from the mean of one to that of the next
 _FLAT = 0.05  # of a loss: less is no change
 _HIGH = 0.3  # of the neutral loss
 _SMALL = 0.02  # of the neutral loss
@@ -102,20 +104,21 @@ def _rate_too_high(curves: Curves) -> Condition | None:
 
 def _unstable(curves: Curves) -> Condition | None:
     """The training loss jumps up, time and again."""
-    losses = curves.losses + _SMALL * curves.neutral
-    past = curves.steps[1:] > 0.1 * curves.steps[-1]
+    steps, means = curves.pooled(_PARTS)
+    losses = means + _VARIES * curves.neutral
+    past = steps[1:] > 0.1 * steps[-1]
     jumps = np.flatnonzero((losses[1:] > _JUMP * losses[:-1]) & past) + 1
     if len(jumps) < 2:
         return None
     worst = jumps[(losses[jumps] / losses[jumps - 1]).argmax()]
-    before, after = curves.losses[worst - 1 : worst + 1]
+    before, after = means[worst - 1 : worst + 1]
     return _smaller_rate(
         curves,
         "unstable",
         f"the training loss jumped {len(jumps)} times by half or more, at worst from "
-        f"{before:.3g} to {after:.3g} at step {curves.steps[worst]:,.0f}",
+        f"{before:.3g} to {after:.3g} at step {steps[worst]:,.0f}",
         3,
-        tuple(curves.steps[jumps]),
+        tuple(steps[jumps]),
     )
 
 
@@ -126,7 +129,7 @@ def _rate_too_low(curves: Curves) -> Condition | None:
     at = np.interp(np.linspace(way[0], way[-1], 10), way, losses)
     first, last, steady = at[0] - at[3], at[6] - at[9], np.mean(np.diff(at) < 0)
     least = max(0.25 * first, 0.1 * _SMALL * neutral)
-    if losses[-1] < _HIGH * neutral or steady < 0.8 or last < least:
+    if losses[-1] - curves.floor < _HIGH * neutral or steady < 0.8 or last < least:
         return None
     rate = 10 * curves.config.optimizer.learning_rate
     return Condition(
@@ -165,7 +168,9 @@ def _underfitting(curves: Curves) -> Condition | None:
     """Both losses end high, and neither moves any more."""
     held_out = curves.held_out
     end = float(np.median(curves.losses[-3:]))
-    if end < _HIGH * curves.neutral or _still_falls(curves.after(2 / 3), curves.neutral):
+    if end - curves.floor < _HIGH * curves.neutral or _still_falls(
+        curves.after(2 / 3), curves.neutral
+    ):
         return None
     # Of a training loss that is high because of augmentation, mixing or dropout, nothing follows.
     if len(held_out) and held_out[-1] < _HIGH * curves.neutral:
@@ -187,7 +192,8 @@ def _plateau(curves: Curves) -> Condition | None:
     """Nothing improves in the last third, at a learning rate that is still large."""
     held_out, steps = curves.held_out, curves.held_out_steps
     late = curves.after(2 / 3)
-    if curves.annealed or _still_falls(late, curves.neutral) or late[-1] < _SMALL * curves.neutral:
+    small = _SMALL * curves.neutral
+    if curves.annealed or _still_falls(late, curves.neutral) or late[-1] - curves.floor < small:
         return None
     early = steps <= 2 / 3 * curves.steps[-1]
     both = early.any() and (~early).any()

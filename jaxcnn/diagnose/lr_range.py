@@ -13,7 +13,7 @@ from jaxcnn.data.dataset import Dataset
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
 from jaxcnn.optim.schedule import Schedule
-from jaxcnn.train.experiment import Experiment, create_feed, resolve
+from jaxcnn.train.experiment import Experiment, check_trainable, create_feed, resolve
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.state import init_state
 from jaxcnn.train.step import make_train_step
@@ -21,6 +21,7 @@ from jaxcnn.train.step import make_train_step
 _MEMORY = 0.9  # of the moving average of the loss
 _NOTHING = 0.01  # of the loss at the start
 _RISEN = 2.0  # times its smallest value: the test ends
+_TURNED = 1.1  # times its smallest value: the loss rises again
 _SHARE = 0.5  # of the rate at which the loss is smallest: beyond it, training is unstable
 
 
@@ -59,15 +60,18 @@ def range_test(
     optimizer are the config's. Nothing is written, and the config is unchanged.
 
     Raises:
-      UserError: the loss never falls, or is not finite from the start.
+      UserError: the config cannot be trained on the data; or the loss never falls, does not turn before
+        `high`, or is not finite from the start.
     """
     config = config.copy_and_resolve_references()
     config.schedule = ConfigDict({"name": "constant", "warmup": "0 steps"})
     config.averaging = ConfigDict({"name": "none"})
+    config.checkpoint.snapshots = 0
     config.train.duration, config.optimizer.learning_rate = f"{steps} steps", low
     config = resolve(config)
     layout = Layout.over_all_devices(config.sharding)
     experiment = Experiment.of(config, dataset.spec, layout)
+    check_trainable(config, experiment, dataset.spec, layout)
     rising = Partial(_rising, rate=(high / low) ** (1 / max(1, steps - 1)))
     optimizer = experiment.recipe.optimizer.replace(schedule=Schedule(rising))
     recipe = experiment.recipe.replace(optimizer=optimizer)
@@ -76,7 +80,7 @@ def range_test(
     state = init_state(experiment.model, recipe, shape, config.seed, layout, pretrained)
     losses = _losses(config, dataset, experiment, layout, layout.put(recipe, layout.numbers), state)
     rates = low * (high / low) ** (np.arange(len(losses)) / max(1, steps - 1))
-    return _judged(rates, np.array(losses))
+    return _judged(rates, np.array(losses), ended=len(losses) < steps)
 
 
 def _losses(config, dataset, experiment, layout, recipe, state) -> list[float]:
@@ -99,7 +103,8 @@ def _losses(config, dataset, experiment, layout, recipe, state) -> list[float]:
     return losses
 
 
-def _judged(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
+def _judged(rates: np.ndarray, losses: np.ndarray, ended: bool) -> RangeTest:
+    """`ended`: whether the test ended before the last rate."""
     smooth, tenth = smoothed(losses), len(losses) // 10
     best = int(smooth.argmin())
     if best <= tenth or smooth[best] > 0.98 * smooth[: tenth + 1].mean():
@@ -110,6 +115,12 @@ def _judged(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
     # A loss that is as good as 0 stays there at far too large rates, since its gradient is 0 too.
     nothing = np.flatnonzero(losses <= _NOTHING * smooth[0])
     lowest = min([best, *nothing])
+    if not ended and not len(nothing) and smooth[-1] < _TURNED * smooth[best]:
+        raise UserError(
+            f"the loss does not turn up to the last rate of {rates[-1]:.2g}, where it is "
+            f"{smooth[-1]:.3g}: too large a rate was not seen, so none is suggested; a larger --high "
+            "may show one"
+        )
     suggestion = float(f"{_SHARE * rates[lowest]:.2g}")
     reason = (
         f"the smoothed loss falls from {smooth[0]:.3g} to {smooth[lowest]:.3g}, at a rate of "

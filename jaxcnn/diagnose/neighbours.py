@@ -31,14 +31,14 @@ def neighbours_of(
     there = features_of_split(run, dataset, split)
     positions, cosines = nearest(features_of_images(run, queries), there, count)
     found = np.stack([pixels_at(dataset, split, each) for each in positions])
-    names = _names(dataset, split)
+    names = label_names(np.asarray(dataset.splits[split].labels), dataset)
     titles = [
         [f"{names[place]}\n{cosine:.2f}" for place, cosine in zip(places, row, strict=True)]
         for places, row in zip(positions, cosines, strict=True)
     ]
     heading = f"{run.config.model.name}: nearest of {len(there):,} {split} images"
-    stems = [Path(path).name[:16] for path in paths]
-    return draw_neighbours(queries / 255, stems, found / 255, titles, heading)
+    files = [Path(path).name for path in paths]
+    return draw_neighbours(queries / 255, files, found / 255, titles, heading)
 
 
 def nearest(queries: np.ndarray, features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,3 @@ def pixels_at(dataset: Dataset, split: str, positions: np.ndarray) -> np.ndarray
 def _of_length_1(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-
-
-def _names(dataset: Dataset, split: str) -> list[str]:
-    return [name[:14] for name in label_names(np.asarray(dataset.splits[split].labels), dataset)]

@@ -50,15 +50,17 @@ def run_page(workdir: str | Path, split: str = "test") -> tuple[str, str]:
     lines, name = directory.read_metrics(), run.config.model.name
     known = result.get("best") or {}
     metrics = known[split] if split in known else run.evaluate(split)
-    rows = _results(result) or [(f"best (step {run.step:,}), {split}", metrics)]
+    # Without validation images nothing chooses a best checkpoint.
+    checkpoint = "best" if run.spec.sizes.get("validation") else "last"
+    rows = _results(result) or [(f"{checkpoint} (step {run.step:,}), {split}", metrics)]
     shown = [key for key in _NAMES if key in metrics]
     score = "accuracy" if "accuracy" in metrics else "mae"
     said = (
         f"{metrics[score]:.2%} accuracy" if score == "accuracy" else f"{metrics[score]:.4g} error"
     )
     answer = (
-        f"{name}: {said} on {metrics['count']:,} {split} images, by the best checkpoint, of step "
-        f"{run.step:,}; {result['status']} after {result['steps']:,} steps."
+        f"{name}: {said} on {metrics['count']:,} {split} images, by the {checkpoint} checkpoint, of "
+        f"step {run.step:,}; {result['status']} after {result['steps']:,} steps."
     )
     page = page_of(
         "run.html",
@@ -70,7 +72,7 @@ def run_page(workdir: str | Path, split: str = "test") -> tuple[str, str]:
         results=[{"name": label, "cells": _cells(values, shown)} for label, values in rows],
         classes=None if run.spec.targets else _classes(run, dataset, split),
         split=split,
-        checkpoint=f"best checkpoint (step {run.step:,})",
+        checkpoint=f"{checkpoint} checkpoint (step {run.step:,})",
         command=_command(directory),
         environment=_environment(directory),
         settings=json.dumps(json.loads(directory.config.read_text()), indent=2),
@@ -138,9 +140,7 @@ def _mistakes(
         return None
     pixels = pixels_at(dataset, split, worst)
     scale = 255 if dataset.spec.pixel_dtype == "uint8" else max(float(pixels.max()), 1e-12)
-    titles = [
-        f"{names[labels[i]][:14]}\n→ {names[predicted[i]][:12]} {certain[i]:.1%}" for i in worst
-    ]
+    titles = [f"{names[labels[i]]}\n→ {names[predicted[i]]}\n{certain[i]:.1%}" for i in worst]
     return _embedded(image_grid(pixels / scale, titles, columns=6))
 
 
@@ -165,7 +165,9 @@ def _environment(directory: Workdir) -> str:
     if not environments:
         return ""
     last = environments[-1]
-    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
+    versions = ", ".join(
+        f"{name} {version}" for name, version in last["versions"].items() if version
+    )
     devices = last["devices"]
     revision = f"; git revision {last['git_revision']}" if last.get("git_revision") else ""
     return f"{len(devices)} device(s): {devices[0]}; Python {last['python']}; {versions}{revision}."

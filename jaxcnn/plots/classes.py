@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.colours import BLUE, GREY, VERMILION
+from jaxcnn.plots.text import as_text
 
 _MOST_NUMBERS = 20  # classes: beyond, cells have no numbers
 _MOST_NAMES = 60
@@ -19,7 +20,8 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     classes = len(names)
-    side = min(9.0, 2.2 + 0.45 * classes)
+    names = [as_text(name, 24) for name in names]
+    side = min(9.0, 1.8 + 0.45 * classes) + 0.06 * max(map(len, names))
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

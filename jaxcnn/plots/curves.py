@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from jaxcnn.plots.colours import BLUE, GREEN, GREY, PURPLE, VERMILION
 from jaxcnn.plots.saving import DOTS_PER_INCH
+from jaxcnn.plots.text import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def curves_of(
     train = [line for line in lines if line["split"] == "train"]
     validation = [line for line in lines if line["split"] == "validation"]
     figure = Figure(figsize=(13, 4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(as_text(title))
     loss, score, rate = figure.subplots(1, 3)
     score_name = "mae" if train and "mae" in train[0] else "accuracy"
     for axes, key in ((loss, "loss"), (score, score_name)):

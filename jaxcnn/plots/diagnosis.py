@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.colours import BLUE, GREEN, GREY, PURPLE, VERMILION
+from jaxcnn.plots.text import as_text
 
 
 def draw_diagnosis(
@@ -28,7 +29,8 @@ def draw_diagnosis(
     """
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.set_title(f"{heading}: {', '.join(found) or 'nothing to mend'}", fontsize=11, loc="left")
+    title = as_text(f"{heading}: {', '.join(found) or 'nothing to mend'}")
+    above.set_title(title, fontsize=11, loc="left")
     above.plot(steps, losses, color=BLUE, lw=1.5, label="training loss (while training)")
     if len(held_out):
         above.plot(

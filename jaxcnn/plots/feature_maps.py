@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.images import entitle, show
+from jaxcnn.plots.text import as_text
 
 
 def draw_feature_maps(
@@ -31,7 +32,7 @@ def draw_feature_maps(
     scale = {"cmap": "RdBu_r" if signed else "viridis", "vmin": -largest if signed else 0}
     for row, (image, name) in enumerate(zip(images, names, strict=True)):
         show(panels[row, 0], image)
-        panels[row, 0].set_ylabel(name, fontsize=8)
+        panels[row, 0].set_ylabel(as_text(name, 14), fontsize=8)
         for panel, one in zip(panels[row, 1:], np.moveaxis(maps[row], -1, 0), strict=True):
             drawn = panel.imshow(one, vmax=largest, interpolation="nearest", **scale)
     for panel, title in zip(panels[0], ["image", *titles], strict=True):

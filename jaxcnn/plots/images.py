@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxcnn.plots.text import as_text
+
 
 def image_grid(
     images: np.ndarray, titles: Sequence[str] = (), columns: int = 8, heading: str = ""
@@ -22,14 +24,14 @@ def image_grid(
     columns = max(1, min(columns, len(images)))
     rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(1.25 * columns, 1.4 * rows + 0.4), layout="constrained")
-    figure.suptitle(heading)
+    figure.suptitle(as_text(heading))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
         panel.axis("off")
     for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
         show(panel, image)
         if len(titles):
-            panel.set_title(titles[i], fontsize=8)
+            panel.set_title(as_text(titles[i], 18), fontsize=8)
     return figure
 
 
@@ -45,7 +47,7 @@ def augmentation_sheet(
     """
     rows, columns = len(stages[0]), len(stages)
     figure = Figure(figsize=(1.45 * columns + 0.6, 1.45 * rows + 0.5), layout="constrained")
-    figure.suptitle(heading)
+    figure.suptitle(as_text(heading))
     panels = figure.subplots(rows, columns, squeeze=False)
     for column, (images, name) in enumerate(zip(stages, names, strict=True)):
         panels[0, column].set_title(name, fontsize=8)
@@ -53,7 +55,7 @@ def augmentation_sheet(
             show(panels[row, column], image)
             panels[row, column].set(xticks=[], yticks=[])
     for row, title in enumerate(titles):
-        panels[row, 0].set_ylabel(title, fontsize=8)
+        panels[row, 0].set_ylabel(as_text(title, 20), fontsize=8)
     return figure
 
 
@@ -70,4 +72,4 @@ def entitle(figure: Figure, heading: str) -> None:
     """Writes a heading above the panels, in lines as long as the figure is wide."""
     width = int(14 * figure.get_figwidth())  # in characters of this size
     lines = [textwrap.fill(line, width) for line in heading.splitlines()]
-    figure.suptitle("\n".join(lines), fontsize=9)
+    figure.suptitle(as_text("\n".join(lines)), fontsize=9)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.colours import BLUE, GREY, VERMILION
+from jaxcnn.plots.text import as_text
 
 
 def draw_range_test(
@@ -21,7 +22,7 @@ def draw_range_test(
       rates, losses, smoothed: (n,), of each step.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    figure.suptitle(textwrap.fill(heading, 90), fontsize=10)
+    figure.suptitle(as_text(textwrap.fill(heading, 90)), fontsize=10)
     axes = figure.subplots()
     axes.plot(rates, losses, color=GREY, alpha=0.35, lw=1, label="loss of each batch")
     axes.plot(rates, smoothed, color=BLUE, lw=2, label="smoothed")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.images import show
+from jaxcnn.plots.text import as_text
 
 
 def draw_neighbours(
@@ -25,7 +26,7 @@ def draw_neighbours(
     """
     rows, count = neighbours.shape[:2]
     figure = Figure(figsize=(1.35 * (count + 1) + 0.3, 1.6 * rows + 0.5), layout="constrained")
-    figure.suptitle(heading, fontsize=10)
+    figure.suptitle(as_text(heading), fontsize=10)
     panels = figure.subplots(rows, count + 1, squeeze=False)
     for row in range(rows):
         for panel, image, title in zip(
@@ -36,7 +37,7 @@ def draw_neighbours(
         ):
             show(panel, image)
             panel.set(xticks=[], yticks=[])
-            panel.set_title(title, fontsize=8)
+            panel.set_title(as_text(title, 16), fontsize=8)
         for side in panels[row, 0].spines.values():
             side.set(color="#D55E00", linewidth=2.5)
     return figure

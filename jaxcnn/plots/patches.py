@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.images import entitle, show
+from jaxcnn.plots.text import as_text
 
 _BEYOND = "#DCE6F0"  # where a part has no pixels
 
@@ -38,7 +39,7 @@ def draw_patches(
         for panel, part, title in zip(panels[row], parts, titles[row], strict=False):
             panel.axis("on")
             panel.set(xticks=[], yticks=[], facecolor=_BEYOND)
-            panel.set_title(title, fontsize=7)
+            panel.set_title(as_text(title, 16), fontsize=7)
             colours = np.broadcast_to(np.nan_to_num(part), (*part.shape[:2], 3))
             show(panel, np.concatenate([colours, ~np.isnan(part[..., :1])], axis=-1))
     return figure

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.images import entitle, show
+from jaxcnn.plots.text import as_text
 
 
 def draw_saliency(
@@ -36,7 +37,7 @@ def draw_saliency(
         height, width = image.shape[:2]
         show(panels[row, 0], image)
         panels[row, 0].set_ylabel(
-            names[row], fontsize=8, rotation=0, ha="right", va="center", labelpad=6
+            as_text(names[row], 28), fontsize=8, rotation=0, ha="right", va="center", labelpad=6
         )
         panels[row, 1].imshow(gradients[row], cmap="gray", interpolation="nearest", vmin=0)
         if maps is not None:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxcnn.plots.colours import BLUE, VERMILION
+from jaxcnn.plots.text import as_text
 
 
 def draw_schedule(
@@ -23,7 +24,7 @@ def draw_schedule(
       momentum: (n,), drawn on a second axis; None if it is constant.
     """
     figure = Figure(figsize=(8, 4), layout="constrained")
-    figure.suptitle(textwrap.fill(heading, 90), fontsize=10)
+    figure.suptitle(as_text(textwrap.fill(heading, 90)), fontsize=10)
     axes = figure.subplots()
     axes.plot(steps, rates, color=BLUE)
     axes.set_ylim(bottom=0)

@@ -13,7 +13,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluate import outputs_of_split
 from jaxcnn.train.losses import OF_SOFTMAX
-from jaxcnn.train.prediction import compiled_answer
+from jaxcnn.train.prediction import answer_for
 from jaxcnn.train.saved_run import SavedRun, load_run
 from jaxcnn.train.views import log_of
 from jaxcnn.train.workdir import Workdir
@@ -75,8 +75,8 @@ def _check_together(runs: Sequence[SavedRun]) -> None:
 
 
 def probabilities_of(run: SavedRun, dataset: Dataset, split: str) -> np.ndarray:
-    """The class probabilities of a split, in order: (images, classes), float32."""
-    answer, feed = compiled_answer(run.model, "softmax"), HostFeed(dataset, run.layout)
+    """The class probabilities of a split, in order: (images, classes), float32, as of `predict`."""
+    answer, feed = answer_for(run.model, run.config.loss.name), HostFeed(dataset, run.layout)
     return outputs_of_split(answer, run.variables, feed, split, run.config.eval.global_batch_size)
 
 

@@ -141,9 +141,11 @@ def check_trainable(
     """Refuses an experiment that cannot be trained, before anything compiles.
 
     Raises:
-      UserError: the batch does not fit the data, the devices or the model, or a metric to decide by
-        is not available.
+      UserError: the batch does not fit the data, the devices or the model, a metric to decide by is
+        not available, or histograms are asked for and never made.
     """
+    if config.monitor.histograms and experiment.agenda.monitor is None:
+        raise UserError("config.monitor.histograms=True has no effect without config.monitor.every")
     _check_batch(config, spec.sizes["train"], layout.replicas)
     _check_deciding_metrics(config, experiment.schedule, spec)
     batch_size = config.train.global_batch_size // config.train.microbatches

@@ -13,6 +13,7 @@ from jaxcnn.data.spec import DataSpec
 from jaxcnn.errors import UserError
 from jaxcnn.models.classifier import Classifier
 from jaxcnn.programs import made_once
+from jaxcnn.train.losses import OF_TARGETS
 from jaxcnn.train.other_images import decoder_of_files
 
 
@@ -79,6 +80,13 @@ def answers_or_errors(
         for i, answer in zip(whole, predict(np.stack([found[i] for i in whole])), strict=True):
             found[i] = answer
     return found
+
+
+def answer_for(model: Classifier, loss: str) -> Callable[[Mapping, dict], jax.Array]:
+    """`compiled_answer` of a network that was trained with a loss."""
+    sigmoid = loss == "sigmoid_cross_entropy"
+    activation = "none" if loss in OF_TARGETS else "sigmoid" if sigmoid else "softmax"
+    return compiled_answer(model, activation)
 
 
 @made_once

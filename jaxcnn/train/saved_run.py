@@ -21,7 +21,7 @@ from jaxcnn.train.evaluate import evaluate_split
 from jaxcnn.train.experiment import Experiment, resolve
 from jaxcnn.train.keeping import restored_variables, spec_of
 from jaxcnn.train.other_images import images_of_folder
-from jaxcnn.train.prediction import answers_or_errors, checked_images, compiled_answer, file_reader
+from jaxcnn.train.prediction import answer_for, answers_or_errors, checked_images, file_reader
 from jaxcnn.train.recipe import Scoring
 from jaxcnn.train.resuming import LOCATIONS
 from jaxcnn.train.state import TrainState, abstract_state
@@ -144,10 +144,7 @@ class SavedRun:
         images = checked_images(images, spec)
         size = min(self.config.eval.global_batch_size, len(images))
         size += -size % self.layout.replicas
-
-        sigmoid = self.config.loss.name == "sigmoid_cross_entropy"
-        activation = "none" if targets else "sigmoid" if sigmoid else "softmax"
-        answer_of, answers = compiled_answer(self.model, activation), []
+        answer_of, answers = answer_for(self.model, self.config.loss.name), []
         for start in range(0, len(images), size):
             chunk = images[start : start + size].astype(np.float32)
             batch = np.zeros((size, *spec.image_shape), np.float32)

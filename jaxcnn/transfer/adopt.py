@@ -79,7 +79,8 @@ def adopt(
     _check_complete(given, expected if same_head else _without_heads(expected), anew, setting)
     given = {path: value for path, value in given.items() if "/".join(path[1:]) not in anew}
     variables = unflatten_dict({path: np.asarray(value) for path, value in given.items()})
-    return variables, [said, *matcher.rules]
+    head = {"/".join(path[1:]) for path in expected if path[1] == "head"}
+    return variables, [*([] if head and head <= anew else [said]), *matcher.rules]
 
 
 def _without_heads(variables: Mapping) -> dict:
@@ -108,8 +109,15 @@ def _same_head(
 ) -> tuple[bool, str]:
     """Whether the head has the same classes in the same order, and a log line about it."""
     there, here = source.model.num_classes, model.num_classes
+    regression = source.class_names == ()
+    if source.class_names is not None and regression != (not class_names):
+        kinds = ("targets", "classes") if regression else ("classes", "targets")
+        return False, "the head is reinitialised: it is for {}, and these are {}".format(*kinds)
     if there != here:
-        return False, f"the head is reinitialised: it is for {there} classes, and these are {here}"
+        kind = "classes" if class_names else "targets"
+        return False, f"the head is reinitialised: it is for {there} {kind}, and these are {here}"
+    if regression:
+        return True, f"the head is kept: it is for as many targets ({there})"
     if source.class_names is None:
         return (
             True,

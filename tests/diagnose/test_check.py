@@ -56,6 +56,9 @@ def failures(config, arrays, **settings):
 
 
 def test_a_sound_config_passes(config, patches):
+    """Of a cyclic schedule whose snapshots are kept, too: nothing is kept here."""
+    config.schedule = {"name": "cosine_restarts", "first": "50 steps", "warmup": "0 steps"}
+    config.checkpoint.snapshots = 1
     assert failures(config, patches) == {}
 
 
@@ -74,6 +77,35 @@ def test_labels_of_the_test_images_in_another_order(patches):
     finding = check_labels(samples, 3, classes=True)
     assert finding.failed
     assert finding.verdict.startswith("the labels of the test images are not those")
+
+
+@pytest.mark.parametrize(
+    ("counts", "outcomes"), [((970, 30), ("passed", "failed")), ((160, 4), ("skipped", "skipped"))]
+)
+def test_a_rare_class_counts_as_much_as_a_frequent_one(counts, outcomes):
+    """Guessing the frequent class is right for most images. A few images of a class prove nothing."""
+    labels = np.repeat(np.arange(2), counts).astype(np.int32)
+    pixels = np.random.default_rng(0).integers(0, 60, (len(labels), 12, 12, 1))
+    images = (pixels + 150 * labels[:, None, None, None]).astype(np.uint8)
+    for given, outcome in zip((labels, np.roll(labels, 500)), outcomes, strict=True):
+        dataset = dataset_from_arrays((images, given))
+        finding = check_labels({"train": Sample(dataset, "train")}, 2, classes=True)
+        assert finding.outcome == outcome
+
+
+def test_one_test_image_may_be_a_bright_one(patches):
+    train, (images, labels) = patches
+    one = np.argmax(images.mean((1, 2, 3)))
+    dataset = dataset_from_arrays(train, (images[one : one + 1], labels[one : one + 1]))
+    assert not check_splits({split: Sample(dataset, split) for split in dataset.splits}).failed
+
+
+@pytest.mark.parametrize("command", ["check", "lr-range"])
+def test_what_cannot_be_trained_is_refused_as_train_refuses_it(error_of, tmp_path, command):
+    flags = f"--config={DIGITS}", "--config.train.microbatches=3"
+    said = error_of("train", *flags, f"--workdir={tmp_path / 'run'}")
+    assert error_of(command, *flags) == said
+    assert "config.train.microbatches=3" in said
 
 
 def test_inputs_that_are_not_normalised(config, patches):
@@ -153,14 +185,14 @@ def test_the_command(run_cli):
     quick = "--config.model.name=linear", "--examples=8"
     code, out, _ = run_cli("check", f"--config={DIGITS}", *quick)
     assert code == 0
-    assert out.rstrip().endswith("9 checks; all passed")
+    assert out.rstrip().endswith("9 checks: 9 passed")
     code, out, _ = run_cli("check", f"--config={DIGITS}", *quick, "--config.data.mean=(0.,)", "--json",
                            "--config.data.std=(1.,)")  # fmt: skip
     assert code == 1
     assert {one["check"]: one["outcome"] for one in json.loads(out)}["inputs"] == "failed"
     code, out, err = run_cli("check", f"--config={DIGITS}", "--config.init_from=/nowhere")
     assert (code, out, err.splitlines()[-1]) == (
-        1, "", "jaxcnn: error: /nowhere: there is no such directory"
+        1, "", "jaxcnn: error: config.init_from: /nowhere: there is no such directory"
     )  # fmt: skip
     code, _, err = run_cli("check", f"--config={DIGITS}", "--examples=0")
     assert (code, err) == (1, "jaxcnn: error: --examples=0 must be at least 1\n")

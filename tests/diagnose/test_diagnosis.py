@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxcnn import default_config, load_config, train
+from jaxcnn.cli.practice import _again
 from jaxcnn.data.dataset import dataset_from_arrays
-from jaxcnn.diagnose.curves import Curves
+from jaxcnn.diagnose.curves import Curves, _least_loss
 from jaxcnn.diagnose.diagnosis import _twice, diagnose
 from jaxcnn.errors import UserError
 from jaxcnn.train.judge import DivergedError
+from jaxcnn.train.losses import create_loss
+from jaxcnn.train.workdir import Workdir
 from tests.conftest import QUICK
 
 EVERY_EPOCH = {"data.placement": "device", "log.every": "1 epoch", "checkpoint.every": "100%"}
@@ -92,6 +96,79 @@ def test_what_is_wrong_is_named(tmp_path, name):
 @pytest.mark.parametrize("name", HEALTHY)
 def test_nothing_is_wrong_with_a_healthy_run(tmp_path, name):
     assert conditions(HEALTHY[name], tmp_path / "run") == []
+
+
+def curves_of(losses, every=1, rate=0.1, **config):
+    """Of a run at a constant rate that writes the mean of so many losses at a time."""
+    means = np.asarray(losses).reshape(-1, every).mean(axis=1)
+    steps = every * np.arange(1, 1 + len(means), dtype=float)
+    none = np.zeros(0)
+    settings = load_config("digits_lenet", {key: str(value) for key, value in config.items()})
+    return Curves(
+        Path("run"), settings, "completed", steps, means, np.full(len(means), rate), none, none,
+        neutral=np.log(10), floor=_least_loss(settings, 10), rollbacks=(),
+    )  # fmt: skip
+
+
+def test_how_often_a_line_is_written_makes_no_run_unstable():
+    """A loss near 0 varies from batch to batch by a multiple of itself."""
+    losses = 0.02 * np.random.default_rng(0).lognormal(0, 1.3, 1000)
+    losses[:100] += np.linspace(2.3, 0, 100)
+    for every in (1, 2, 5, 20):
+        assert diagnose(curves_of(losses, every)) == []
+    losses[::100] += 30.0  # a batch in a hundred
+    for every in (1, 2, 5, 20):
+        assert "unstable" in {each.name for each in diagnose(curves_of(losses, every))}
+
+
+def test_smoothed_labels_have_a_loss_of_their_own():
+    """It is the loss of the smoothed labels themselves; a run that is there has no plateau."""
+    for name, logits in (
+        ("softmax_cross_entropy", lambda q: np.log(q)),
+        ("sigmoid_cross_entropy", lambda q: np.log(q / (1 - q))),
+    ):
+        config = load_config("digits_lenet", {"loss.name": name, "loss.label_smoothing": "0.2"})
+        labels = np.full(10, 0.02) + 0.8 * np.eye(10)[3]
+        loss = create_loss(config.loss.to_dict(), train=True)
+        least = loss(
+            logits(labels)[None].astype(np.float32), np.array([3]), np.ones(1, bool)
+        ).summed
+        assert _least_loss(config, 10) == pytest.approx(float(least), rel=1e-5)
+    floor = _least_loss(load_config("digits_lenet", {"loss.label_smoothing": "0.2"}), 10)
+    losses = floor + np.concatenate([np.linspace(1.4, 0.02, 30), np.full(60, 0.02)])
+    constant = {"loss.label_smoothing": 0.2, **CONSTANT}
+    assert diagnose(curves_of(losses, **constant)) == []
+    assert "plateau" in {each.name for each in diagnose(curves_of(losses, **CONSTANT))}
+
+
+def test_weights_of_classes_do_not_change_what_is_found(tmp_path):
+    """All of them ten times as large: ten times the loss, at a tenth of the rate the same run."""
+    quick = {"model.name": "linear", "train.duration": "3 epochs", "log.every": "10 steps"}
+    for name, weight in (("one", 1.0), ("ten", 10.0)):
+        weights = {"loss.class_weights": [weight] * 10, "optimizer.learning_rate": 0.05 / weight}
+        decay = {"loss.l2_regularization": 0.0}
+        train(digits(**{**quick, **weights, **decay}), tmp_path / name)
+    one, ten = (Curves.of(tmp_path / name) for name in ("one", "ten"))
+    np.testing.assert_allclose(ten.losses, one.losses, rtol=1e-3)
+
+
+def test_lines_that_lack_a_number_are_left_out(tmp_path, small_config, blobs, caplog):
+    train(small_config, tmp_path / "run", dataset=blobs)
+    before = Curves.of(tmp_path / "run")
+    with Workdir(tmp_path / "run").metrics.open("a") as file:
+        file.write('{"step": 41, "split": "train"}\n')
+        file.write('{"step": 42, "split": "train", "loss": null, "learning_rate": 0.1}\n')
+    np.testing.assert_array_equal(Curves.of(tmp_path / "run").losses, before.losses)
+    assert "2 of 10 train lines have no loss or learning_rate; they are left out" in caplog.text
+
+
+def test_another_schedule_does_not_get_the_settings_of_the_old_one():
+    command = ["jaxcnn", "train", "--config=a", "--config.schedule.name=step"]
+    command += ["--config.schedule.every", "90%", "--config.schedule.warmup=5%", "--workdir=w"]
+    assert _again(command, {"schedule.name": "cosine"}, "w-2") == (
+        "jaxcnn train --config=a --config.schedule.warmup=5% --config.schedule.name=cosine "
+        "--workdir=w-2"
+    )
 
 
 def test_labels_that_say_nothing(tmp_path):

@@ -36,7 +36,7 @@ def test_the_steps_are_taken_at_these_rates(config, blobs):
     """The same batches: the higher the rates, the further the loss moves from that of no step."""
     config.optimizer = {"name": "sgd"}
     low, high = (
-        range_test(resolve(config), blobs, low=low, high=1.0, steps=40).losses
+        range_test(resolve(config), blobs, low=low, high=100.0, steps=60).losses
         for low in (1e-6, 1e-2)
     )
     assert low[0] == high[0]
@@ -60,6 +60,13 @@ def test_the_suggestion_trains_better_than_a_thirtieth_and_thirty_times_it(confi
 def test_smoothing_is_corrected_for_its_start():
     np.testing.assert_allclose(smoothed(np.full(30, 2.5)), 2.5)
     np.testing.assert_allclose(smoothed(np.array([1.0, 3.0])), [1.0, (0.9 * 1 + 3) / 1.9])
+
+
+def test_a_loss_that_does_not_turn_suggests_nothing(config, blobs):
+    with pytest.raises(
+        UserError, match="^the loss does not turn up to the last rate of 0.003, where"
+    ):
+        range_test(resolve(config), blobs, low=1e-5, high=3e-3, steps=60)
 
 
 def test_a_network_that_does_not_learn(config, blobs):

@@ -63,12 +63,19 @@ def test_the_commands(workdir, tmp_path, run_cli):
     code, out, err = run_cli("neighbours", run, image, f"--out={picture}", "--count=5")
     assert code == 0, err
     assert picture.stat().st_size > 5000
+    many = (image,) * 9
+    out = run_cli(
+        "neighbours", run, *many[:1], f"--out={picture}", "--count=200", "--split=validation"
+    )[1]
+    assert "1 image(s), 144 neighbours of each" in out
     for wrong, message in (
         (("features", run, f"--to={file}", "--layer=stage9"), "--layer='stage9': did you mean"),
         (("features", run, "--to=out.txt"), "--to=out.txt must end in .npz"),
         (("features", run, "--to=/proc/out.npz"), "--to=/proc/out.npz cannot be written: No such"),
         (("export", run, "--to=/proc/a.stablehlo"), "--to=/proc/a.stablehlo cannot be written"),
         (("report-run", workdir, "--to=/proc/a.html"), "--to=/proc/a.html cannot be written"),
+        (("neighbours", run, *many, "--count=50"), "at most 400 images; this one would have 459"),
+        (("picture", "patches", run, "--units=0,1", "--count=201"), "this one would have 402"),
         (("neighbours", run, tmp_path / "no.png"), "cannot read the image"),
     ):
         code, _, err = run_cli(*wrong)

@@ -44,7 +44,7 @@ def test_the_page_of_a_classifier(tmp_path, outside):
     assert outside(page) == []
 
 
-def test_the_page_of_a_regression(tmp_path, outside):
+def test_the_page_of_a_regression(tmp_path, outside, run_cli):
     small = {"model.widths": "(4,)", "train.duration": "10 steps", "data.placement": "device"}
     train(load_config("digits_rotation", small), tmp_path / "run")
     page, answer = run_page(tmp_path / "run", "validation")
@@ -52,6 +52,12 @@ def test_the_page_of_a_regression(tmp_path, outside):
     assert "mean absolute error" in page
     assert page.count("data:image/png;base64,") == 1
     assert outside(page) == []
+    # Features have the angles themselves beside them, in degrees.
+    run, file = f"--workdir={tmp_path / 'run'}", tmp_path / "f.npz"
+    assert run_cli("features", run, f"--to={file}", "--split=validation")[0] == 0
+    angles = np.load(file)["labels"]
+    assert 20 < angles.std() < 30
+    assert angles.min() > -46
 
 
 def test_photographs_and_the_command(tmp_path, rng, run_cli):

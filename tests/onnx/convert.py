@@ -97,7 +97,10 @@ def test_the_command(tmp_path, rng, run_cli, preprocessing):
     assert code == 0, err
     assert f"simple_cnn, step 20: {target}" in out
     assert "in onnxruntime: the run's outputs, to " in out
-    assert json.loads(target.with_suffix(".json").read_text())["preprocessing"] == preprocessing
+    assert (
+        json.loads(target.with_name(f"{target.name}.json").read_text())["preprocessing"]
+        == preprocessing
+    )
     run = load_run(tmp_path / "run")
     for count in (1, 7):
         pixels = rng.integers(0, 256, (count, *run.spec.image_shape)).astype(np.uint8)

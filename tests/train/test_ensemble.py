@@ -8,7 +8,7 @@ import pytest
 from jaxcnn import load_config
 from jaxcnn.data.dataset import load_dataset
 from jaxcnn.errors import UserError
-from jaxcnn.train.ensemble import evaluate_ensemble, load_snapshots
+from jaxcnn.train.ensemble import evaluate_ensemble, load_snapshots, probabilities_of
 from jaxcnn.train.inventory import stored_in
 from jaxcnn.train.saved_run import load_run, load_state
 from jaxcnn.train.start import train
@@ -44,6 +44,16 @@ def runs(tmp_path_factory):
 
 def kept(workdir):
     return [one.step for one in stored_in(workdir) if one.kind == "snapshot"]
+
+
+def test_probabilities_are_those_that_a_run_predicts(tmp_path):
+    """With a sigmoid loss, they do not sum to 1."""
+    train(digits(**{"loss.name": "sigmoid_cross_entropy"}), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    dataset = run.dataset("test", {})
+    found = probabilities_of(run, dataset, "test")
+    np.testing.assert_allclose(found, run.predict(dataset.splits["test"].images), atol=1e-6)
+    assert abs(found.sum(axis=1) - 1).max() > 0.1
 
 
 def test_an_ensemble_is_the_mean_of_probabilities(runs):

@@ -77,7 +77,7 @@ def test_the_command(tmp_path, run_cli):
     code, out, err = run_cli("export", run, f"--to={target}", "--preprocessing")
     assert code == 0, err
     assert f"linear, step 20: {target}" in out
-    about = json.loads(target.with_suffix(".json").read_text())
+    about = json.loads(target.with_name(f"{target.name}.json").read_text())
     assert about["takes"] == "uint8"
     assert about["class_names"] == [str(digit) for digit in range(10)]
     code, _, err = run_cli("export", run, "--to=net.pt")

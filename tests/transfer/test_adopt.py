@@ -36,6 +36,9 @@ def adopted(source, class_names, reinitialize=(), **fields):
         (("a", "b", "c"), ("a", "b", "c"), True, "the head is kept: it is for the same 3 classes"),
         (("a", "b", "c"), ("a", "c", "b"), False, r"other classes ('b' there is 'c' here)"),
         (("a", "b", "c"), ("x", "y", "z"), False, "the head is reinitialised: it is for other classes"),
+        ((), ("x", "y", "z"), False, "reinitialised: it is for targets, and these are classes"),
+        (("x", "y", "z"), (), False, "reinitialised: it is for classes, and these are targets"),
+        ((), (), True, "the head is kept: it is for as many targets (3)"),
         (None, ("x", "y", "z"), True, "it is also for 3 classes, whose names are unknown"),
     ],
 )  # fmt: skip
@@ -58,6 +61,8 @@ def test_parameters_begin_anew_by_regex():
     assert not {path for path in paths if path.startswith("dense") or path.endswith("bias")}
     assert {"conv1/kernel", "head/kernel"} <= paths
     assert rule.startswith("reinitialised (^dense | bias$): ")
+    _, (rule,) = adopted(weights(names), names, ["^head/"])  # and no word of a head that is kept
+    assert rule.startswith("reinitialised (^head/): ")
     with pytest.raises(UserError, match=r"config.reinitialize.0=.\^dens3. matches no parameter"):
         adopted(weights(names), names, ["^dens3"])
 

@@ -67,12 +67,14 @@ def check_splits(samples: dict[str, Sample]) -> Finding:
     if not others:
         return skipped("splits", "the data has a training split only")
     values, problems, unit = {}, [], train.spec.std.astype(np.float64)
-    mean, error = _channel_means(train)
+    means = _channel_means(train)
+    mean, deviation = means.mean(0), means.std(0)
     for name, sample in others.items():
-        other, its_error = _channel_means(sample)
+        other = _channel_means(sample).mean(0)
         difference = (other - mean) / unit
         values[name] = {"difference": difference.round(4).tolist()}
-        if (abs(other - mean) / (np.hypot(error, its_error) + 1e-6 * unit)).max() < 2 * _SURE:
+        error = deviation * np.sqrt(1 / len(train) + 1 / len(sample)) + 1e-6 * unit
+        if (abs(other - mean) / error).max() < 2 * _SURE:
             continue
         orders = list(itertools.permutations(range(len(mean)))) if len(mean) <= 4 else []
         distances = {o: np.square((other[list(o)] - mean) / unit).sum() for o in orders}
@@ -111,58 +113,72 @@ def check_labels(samples: dict[str, Sample], outputs: int, classes: bool) -> Fin
     rest, held = order[held_out:], order[:held_out]
     shuffled = np.random.default_rng(2).permutation(rest)
     x, y = pixels["train"], targets["train"]
-    probe, chance = _ridge(x[rest], y[rest]), _ridge(x[rest], y[shuffled])
+    fit, score, chance_of = (
+        (_ridge_of_classes, _balanced_accuracy, _chance)
+        if classes
+        else (_ridge, _correlation, lambda y: (0.0, 1 / np.sqrt(len(y))))
+    )
+    probe, chance = fit(x[rest], y[rest]), fit(x[rest], y[shuffled])
+    what = "balanced accuracy" if classes else "correlation"
+    base = score(x[held] @ chance, y[held])
+    seen = score(x[held] @ probe, y[held])
+    values = {what: {"held out": round(seen, 4)}, "shuffled": round(base, 4)}
 
-    def score(which, x, y) -> float:
-        answers = x @ which
-        if classes:
-            return float((answers.argmax(1) == y.argmax(1)).mean())
-        return float(np.corrcoef(answers.ravel(), y.ravel())[0, 1])
+    def needed(y: np.ndarray) -> float:
+        expected, error = chance_of(y)
+        return max(base if classes else 0.0, expected) + _SURE * error
 
-    what = "accuracy" if classes else "correlation"
-    base = score(chance, x[held], y[held])
-    floor = max(base, 1 / outputs) if classes else 0.0
-    values = {
-        what: {"held out": round(score(probe, x[held], y[held]), 4)},
-        "shuffled": round(base, 4),
-    }
-
-    def doubt(count: int) -> float:
-        return np.sqrt(floor * (1 - floor) / count) if classes else 1 / np.sqrt(count)
-
-    if values[what]["held out"] < floor + _SURE * doubt(held_out):
+    if needed(y[held]) >= 1:
+        return skipped("labels", "a class has too few training images for a probe", **values)
+    if seen < needed(y[held]):
         return failed(
             "labels",
             "the labels do not belong to the images, or a linear probe cannot tell: its "
-            f"{what} on unseen training images is {values[what]['held out']:.2f}, and {base:.2f} with "
-            "shuffled labels",
+            f"{what} on unseen training images is {seen:.2f}, and {base:.2f} with shuffled labels",
             **values,
         )
     for name, sample in samples.items():
-        if name == "train" or len(sample) < _FEWEST:
+        theirs = targets[name]
+        if name == "train" or len(sample) < _FEWEST or needed(theirs) >= 1:
             continue
-        its = values[what][name] = round(score(probe, pixels[name], targets[name]), 4)
-        if its < floor + _SURE * doubt(len(sample)):
+        its = score(pixels[name] @ probe, theirs)
+        values[what][name] = round(its, 4)
+        if its < needed(theirs):
             return failed(
                 "labels",
                 f"the labels of the {name} images are not those that the training images teach: a "
-                f"linear probe's {what} is {its:.2f} there, {values[what]['held out']:.2f} on unseen "
-                "training images",
+                f"linear probe's {what} is {its:.2f} there, {seen:.2f} on unseen training images",
                 **values,
             )
     return passed(
         "labels",
-        f"a linear probe: {what} {values[what]['held out']:.2f} on unseen images, {base:.2f} with "
-        "shuffled labels",
+        f"a linear probe: {what} {seen:.2f} on unseen images, {base:.2f} with shuffled labels",
         **values,
     )
 
 
-def _channel_means(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of each channel over the images, in stored pixels, and its standard error."""
+def _balanced_accuracy(answers: np.ndarray, y: np.ndarray) -> float:
+    """The mean of the shares of each class that are told, of the classes with images."""
+    right = answers.argmax(1) == y.argmax(1)
+    counts = y.sum(0)
+    return float(((right @ y)[counts > 0] / counts[counts > 0]).mean())
+
+
+def _correlation(answers: np.ndarray, y: np.ndarray) -> float:
+    return float(np.corrcoef(answers.ravel(), y.ravel())[0, 1])
+
+
+def _chance(y: np.ndarray) -> tuple[float, float]:
+    """The balanced accuracy of guesses at random, and its standard error."""
+    counts = y.sum(0)[y.sum(0) > 0]
+    p = 1 / len(counts)
+    return p, float(np.sqrt((p * (1 - p) / counts).sum()) / len(counts))
+
+
+def _channel_means(sample: Sample) -> np.ndarray:
+    """(n, channels): the mean of each channel of each image, in stored pixels."""
     spec = sample.spec
-    means = sample.images.mean((1, 2), dtype=np.float64) * spec.std + spec.mean
-    return means.mean(0), means.std(0) / np.sqrt(len(means))
+    return sample.images.mean((1, 2), dtype=np.float64) * spec.std + spec.mean
 
 
 def _small(images: np.ndarray) -> np.ndarray:
@@ -187,6 +203,13 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The weights of least squares with a little decay."""
     decay = 0.01 * len(x) * np.eye(x.shape[1])
     return np.linalg.solve(x.T @ x + decay, x.T @ y)
+
+
+def _ridge_of_classes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The same, in which every class counts alike, however many images it has."""
+    counts = y.sum(0)
+    weights = np.sqrt(y @ (len(y) / np.maximum(counts, 1) / (counts > 0).sum()))[:, None]
+    return _ridge(x * weights, y * weights)
 
 
 def _range(values: np.ndarray) -> str:

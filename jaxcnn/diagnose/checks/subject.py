@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.feeding.host import HostFeed
 from jaxcnn.layout import Layout
-from jaxcnn.train.experiment import Experiment, resolve
+from jaxcnn.train.experiment import Experiment, check_trainable, resolve
 from jaxcnn.train.pretrained import load_pretrained
 from jaxcnn.train.state import TrainState, init_state
 
@@ -39,8 +39,12 @@ class Subject:
         Args:
           examples: how many images, rounded down to a multiple of the devices.
           steps: how many will be taken.
+
+        Raises:
+          UserError: the config cannot be trained on the data.
         """
         layout = Layout.over_all_devices(config.sharding)
+        check_trainable(config, Experiment.of(config, dataset.spec, layout), dataset.spec, layout)
         examples = min(examples, dataset.spec.sizes["train"])
         count = max(1, examples // layout.replicas) * layout.replicas
         with closing(HostFeed(dataset, layout, (), count, config.seed).train_batches(0)) as batches:
@@ -92,7 +96,7 @@ def _without_regularisation(config: ConfigDict, batch_size: int, steps: int) -> 
             plain.model[name] = 0.0
     plain.schedule = ConfigDict({"name": "constant", "warmup": "0 steps"})
     plain.averaging = ConfigDict({"name": "none"})
-    plain.early_stopping.patience = 0
+    plain.early_stopping.patience = plain.checkpoint.snapshots = 0
     plain.train.update(
         {"duration": f"{steps} steps", "global_batch_size": batch_size, "microbatches": 1}
     )

@@ -32,7 +32,7 @@ def images_of(run: SavedRun, paths: Sequence[str | Path], split: str, count: int
     """
     if paths:
         read = file_reader(run.config.data, run.spec)
-        names = [Path(path).name[:16] for path in paths]
+        names = [Path(path).name for path in paths]
         return Images(np.stack([read(path) for path in paths]), names, None)
     dataset = run.dataset(split, {})
     last = len(dataset.splits[split]) - 1

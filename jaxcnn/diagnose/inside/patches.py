@@ -55,11 +55,12 @@ def patches(
         rows.append([seen_by(image, reach, place) for image, place in there])
         numbers = activations[best, unit]
         names = label_names(labels[best], dataset)
-        titles.append([f"{name[:14]}\n{n:.3g}" for name, n in zip(names, numbers, strict=True)])
+        titles.append([f"{name}\n{n:.3g}" for name, n in zip(names, numbers, strict=True)])
     beyond = any(np.isnan(part).any() for parts in rows for part in parts)
+    kind = "target" if run.spec.targets else "class"
     heading = (
         f"{run.config.model.name}, {layer}: what excites each unit most in {len(labels):,} {split} "
-        f"images\n(class, activation; receptive field: {field_in_words(reach)}"
+        f"images\n({kind}, activation; receptive field: {field_in_words(reach)}"
         f"{'; pale blue: beyond the image' if beyond else ''})"
     )
     return draw_patches(rows, [f"unit {unit}" for unit in units], titles, heading)

@@ -62,7 +62,7 @@ def _explained(run: SavedRun, given: Images) -> tuple[np.ndarray, np.ndarray, li
         true = predicted if given.labels is None else int(given.labels[image])
         for output in dict.fromkeys((predicted, true)):
             said = "predicted" if output == predicted else "true class"
-            name, share = run.spec.class_names[output][:16], probabilities[output]
+            name, share = run.spec.class_names[output], probabilities[output]
             rows.append((image, output, f"{given.names[image]}\n{said}: {name}\n{share:.0%}"))
     which, outputs, texts = zip(*rows, strict=True)
     return np.array(which), np.array(outputs, np.int32), list(texts)
