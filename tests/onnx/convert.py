@@ -96,11 +96,9 @@ def test_the_command(tmp_path, rng, run_cli, preprocessing):
     code, out, err = run_cli("export", f"--workdir={tmp_path / 'run'}", f"--to={target}", *flags)
     assert code == 0, err
     assert f"simple_cnn, step 20: {target}" in out
-    assert "in onnxruntime: the run's outputs, to " in out
-    assert (
-        json.loads(target.with_name(f"{target.name}.json").read_text())["preprocessing"]
-        == preprocessing
-    )
+    assert "onnxruntime gives the run's outputs, to " in out
+    about = json.loads((tmp_path / "digits.onnx.json").read_text())
+    assert about["preprocessing"] == preprocessing
     run = load_run(tmp_path / "run")
     for count in (1, 7):
         pixels = rng.integers(0, 256, (count, *run.spec.image_shape)).astype(np.uint8)
