@@ -90,6 +90,13 @@ def test_a_resumed_run_has_the_same_lines(small_config, blobs, tmp_path, monkeyp
     assert [line["step"] for line in watched[0]] == [7, 14, 21, 28, 35, 40]
 
 
+def test_histograms_that_are_never_made_are_refused(small_config, blobs, tmp_path):
+    small_config.monitor.histograms = True
+    with pytest.raises(UserError, match="^config.monitor.histograms=True has no effect without"):
+        train(small_config, tmp_path / "run", dataset=blobs)
+    assert not (tmp_path / "run").exists()
+
+
 def test_histograms_in_tensorboard(small_config, blobs, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
