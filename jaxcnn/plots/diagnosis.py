@@ -36,7 +36,8 @@ def draw_diagnosis(
         above.plot(
             held_out_steps, held_out, color=VERMILION, marker=".", lw=1.5, label="validation loss"
         )
-    above.axhline(neutral, color=GREY, ls=":", lw=1, label=f"of outputs of 0: {neutral:.3g}")
+    if np.isfinite(neutral):
+        above.axhline(neutral, color=GREY, ls=":", lw=1, label=f"of outputs of 0: {neutral:.3g}")
     for (name, marks), color in zip(found.items(), (GREEN, PURPLE, GREY), strict=False):
         for number, mark in enumerate(marks):
             above.axvline(mark, color=color, lw=1, ls="--", label=None if number else name)

@@ -1,5 +1,7 @@
 """How a run does on each class: the confusion matrix, and what follows from it."""
 
+import itertools
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +70,7 @@ class Confusion:
         lines = [f"{'':<32}  accuracy precision    images  taken for"]
         for row in self.rows():
             shares = f"{row['accuracy']:>10}{row['precision']:>10}{row['count']:>10}"
-            lines.append(f"{row['name'][:32]:<32}{shares}  {row['mistake']}".rstrip())
+            lines.append(f"{_in_cells(row['name'], 32)}{shares}  {row['mistake']}".rstrip())
         lines.append(f"{'balanced accuracy':<32}{_percent(self.balanced_accuracy):>10}")
         return "\n".join(lines)
 
@@ -119,3 +121,12 @@ def _number(share: float) -> float | None:
 
 def _percent(share: float) -> str:
     return "—" if np.isnan(share) else f"{share:.2%}"
+
+
+def _in_cells(text: str, width: int) -> str:
+    """The text, cut or filled up to so many cells of a terminal; some characters take two."""
+    cells = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text]
+    if sum(cells) <= width:
+        return text + " " * (width - sum(cells))
+    kept = sum(end <= width - 1 for end in itertools.accumulate(cells))
+    return f"{text[:kept]}…" + " " * (width - 1 - sum(cells[:kept]))

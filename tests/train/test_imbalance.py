@@ -10,7 +10,7 @@ from jaxcnn import load_config
 from jaxcnn.data.dataset import dataset_from_arrays, load_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.layout import Layout
-from jaxcnn.train.confusion import confusion_of
+from jaxcnn.train.confusion import Confusion, confusion_of
 from jaxcnn.train.experiment import Experiment
 from jaxcnn.train.saved_run import load_run
 from jaxcnn.train.start import train
@@ -136,3 +136,12 @@ def test_a_confusion_matrix_beside_scikit_learns(tmp_path, run_cli):
     code, _, err = run_cli("eval", workdir, "--per_class", "--tta=ten_crop")
     assert code == 1
     assert "--tta does not go with --per_class" in err
+
+
+def test_columns_stay_in_line_beside_wide_characters():
+    names = ("日本語", "a very long class name that does not end here", "x")
+    table = Confusion(names, 7 * np.eye(3, dtype=int)).table().splitlines()
+    assert table[1].startswith("日本語" + 26 * " ")
+    assert table[2].startswith("a very long class name that doe…")
+    ends = [line[: line.index("%")] for line in table[1:4]]
+    assert [len(end) for end in ends] == [len(ends[2]) - 3, len(ends[2]), len(ends[2])]
