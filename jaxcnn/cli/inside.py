@@ -8,6 +8,8 @@ from jaxcnn.cli.pictures import check_panels, require_png
 from jaxcnn.cli.runs import image_files, load_run_of
 from jaxcnn.errors import UserError
 
+_COLUMNS = {"feature_maps": 12, "patches": 8, "saliency": 3, "augmentations": 8}  # without --units
+
 
 def add_commands(commands) -> None:
     parser = add_command(
@@ -61,8 +63,8 @@ def _picture(arguments: argparse.Namespace) -> None:
     refuse(given.get("count", 1) < 1, f"--count={arguments.count} must be at least 1")
     if arguments.images:
         given["images"] = image_files(arguments.images)
-    rows, columns = len(given.get("images", ())), len(given.get("units", [0]))
-    check_panels(max(rows, given.get("count", 1)) * columns)
+    rows = max(len(given.get("images", ())), given.get("count", 1))
+    check_panels(rows * (len(given.get("units", ())) or _COLUMNS.get(kind, 1)))
     run = load_run_of(arguments)
     save(KINDS[kind](run, **given), out)
     print(f"{kind} of {run.config.model.name}, step {run.step:,}: {out}")

@@ -74,6 +74,7 @@ def _show_batch(arguments: argparse.Namespace) -> None:
     dataset = load_dataset(config.data.to_dict())
     names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
     count = min(arguments.count or (8 if names else 32), len(dataset.splits["train"]))
+    check_panels(count * (1 + len(names)))
     save(training_images(config, dataset, count), arguments.out)
     applied = ", ".join(names) or "no augmentation"
     print(f"{count} training images ({applied}): {arguments.out}")

@@ -76,6 +76,7 @@ def test_the_commands(workdir, tmp_path, run_cli):
         (("report-run", workdir, "--to=/proc/a.html"), "--to=/proc/a.html cannot be written"),
         (("neighbours", run, *many, "--count=50"), "at most 400 images; this one would have 459"),
         (("picture", "patches", run, "--units=0,1", "--count=201"), "this one would have 402"),
+        (("picture", "patches", run, "--count=51"), "this one would have 408"),
         (("neighbours", run, tmp_path / "no.png"), "cannot read the image"),
     ):
         code, _, err = run_cli(*wrong)
