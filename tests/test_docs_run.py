@@ -1,6 +1,5 @@
 """Every command of README and docs is run, in small; what they quote is said."""
 
-import functools
 import json
 import re
 import shlex
@@ -8,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow_datasets
 from PIL import Image
 
 from jaxcnn.compare.study import Study
@@ -75,17 +73,17 @@ def place(tmp_path_factory):
 def few_images():
     """The first 1,500 images of each split, read once: to read all takes longer than these runs."""
 
-    @functools.cache
-    def read_once(name, splits):
-        builder = tensorflow_datasets.builder(name)
-        read = in_memory(builder, name, dict(splits))
-        return {split: images[:1500] for split, images in read.items()}
+    kept = {}
+
+    def read_once(builder, name, splits):
+        if name not in kept:
+            read = in_memory(builder, name, splits)
+            kept[name] = {split: images[:1500] for split, images in read.items()}
+        return kept[name]
 
     in_memory = tfds._in_memory
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            tfds, "_in_memory", lambda _, name, splits: read_once(name, tuple(splits.items()))
-        )
+        patch.setattr(tfds, "_in_memory", read_once)
         yield
 
 

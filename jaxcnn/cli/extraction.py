@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_run
-from jaxcnn.cli.pictures import check_panels, require_png, takes_out
+from jaxcnn.cli.pictures import require_png, takes_out
 from jaxcnn.cli.runs import image_files, load_run_of
 from jaxcnn.errors import UserError
 
@@ -82,9 +82,7 @@ def _neighbours(arguments: argparse.Namespace) -> None:
 
     require_png(arguments.out)
     refuse(arguments.count < 1, f"--count={arguments.count} must be at least 1")
-    paths = image_files(arguments.images)
-    check_panels(len(paths) * (1 + arguments.count))
-    run = load_run_of(arguments)
+    run, paths = load_run_of(arguments), image_files(arguments.images)
     figure = neighbours_of(run, paths, arguments.split, arguments.count)
     save(figure, arguments.out)
     count = min(arguments.count, run.spec.sizes[arguments.split])

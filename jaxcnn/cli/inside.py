@@ -4,11 +4,9 @@ import argparse
 import inspect
 
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_run
-from jaxcnn.cli.pictures import check_panels, require_png
+from jaxcnn.cli.pictures import require_png
 from jaxcnn.cli.runs import image_files, load_run_of
 from jaxcnn.errors import UserError
-
-_COLUMNS = {"feature_maps": 12, "patches": 8, "saliency": 3, "augmentations": 8}  # without --units
 
 
 def add_commands(commands) -> None:
@@ -61,10 +59,8 @@ def _picture(arguments: argparse.Namespace) -> None:
     for name in ("split", "count") if arguments.images else ():
         refuse(name in given, f"--{name} chooses images of the data; IMAGE files take their place")
     refuse(given.get("count", 1) < 1, f"--count={arguments.count} must be at least 1")
+    run = load_run_of(arguments)
     if arguments.images:
         given["images"] = image_files(arguments.images)
-    rows = max(len(given.get("images", ())), given.get("count", 1))
-    check_panels(rows * (len(given.get("units", ())) or _COLUMNS.get(kind, 1)))
-    run = load_run_of(arguments)
     save(KINDS[kind](run, **given), out)
     print(f"{kind} of {run.config.model.name}, step {run.step:,}: {out}")

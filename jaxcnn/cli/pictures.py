@@ -6,8 +6,6 @@ from pathlib import Path
 from jaxcnn.cli.flags import add_command, path_of, refuse, takes_config
 from jaxcnn.errors import UserError
 
-MOST_PANELS = 400
-
 
 def add_commands(commands) -> None:
     parser = add_command(
@@ -74,7 +72,6 @@ def _show_batch(arguments: argparse.Namespace) -> None:
     dataset = load_dataset(config.data.to_dict())
     names = [entry["name"] for entry in [*config.data.augment, *config.data.mix]]
     count = min(arguments.count or (8 if names else 32), len(dataset.splits["train"]))
-    check_panels(count * (1 + len(names)))
     save(training_images(config, dataset, count), arguments.out)
     applied = ", ".join(names) or "no augmentation"
     print(f"{count} training images ({applied}): {arguments.out}")
@@ -126,14 +123,6 @@ def _paths(arguments: argparse.Namespace) -> None:
     for path in paths:
         print(f"{path.optimizer:<{width}}{path.rate_in_words:<22}{path.outcome}")
     print(f"picture: {out}")
-
-
-def check_panels(count: int) -> None:
-    """Refuses a picture of more images than can be seen in one."""
-    if count > MOST_PANELS:
-        raise UserError(
-            f"a picture has at most {MOST_PANELS} images; this one would have {count:,}"
-        )
 
 
 def require_png(path: str, flag: str = "out") -> None:

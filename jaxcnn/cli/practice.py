@@ -1,6 +1,7 @@
 """jaxcnn check, lr-range, diagnose and report-run: what is looked at before a run and after it."""
 
 import argparse
+import itertools
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -143,16 +144,14 @@ def _diagnose(arguments: argparse.Namespace) -> None:
         if arguments.json:
             continue
         print(f"{curves.workdir}: {', '.join(marks) or 'nothing to mend'}")
-        number = 1
+        environments = Workdir(curves.workdir).read_environments()
+        command = environments[-1].get("command", []) if environments else []
+        other = (f"{curves.workdir}-{number}" for number in itertools.count(2))
         for condition in found[str(curves.workdir)]:
             print(f"  {condition.name}: {condition.evidence}")
             print(f"  try {condition.advice}")
-            environments = Workdir(curves.workdir).read_environments()
-            command = environments[-1].get("command", []) if environments else []
             if condition.settings:
-                number += 1
-                workdir = f"{curves.workdir}-{number}"
-                print(f"    {_again(command, condition.settings, workdir)}")
+                print(f"    {_again(command, condition.settings, next(other))}")
         print(f"  picture: {picture}")
     if arguments.json:
         as_json = {

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxcnn.diagnose.curves import Curves
 from jaxcnn.durations import Duration
+from jaxcnn.train.workdir import COMPLETE
 
 _JUMP = 1.5  # times the loss of the line before
 _VARIES = 0.05  # of the neutral loss: a loss as small as this varies by a multiple of itself
@@ -216,7 +217,7 @@ def _unended(curves: Curves) -> Condition | None:
     what = "validation" if losses is curves.held_out else "training"
     before = losses[: max(1, round(0.75 * len(losses)))].min()
     end = losses[-1]
-    if curves.status not in ("completed", "early_stopped"):
+    if curves.status not in COMPLETE:
         return None
     if curves.annealed or losses.argmin() < 0.9 * (len(losses) - 1) or end > 0.9 * before:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import entitle, show
+from jaxcnn.plots.images import entitle, panels_of, show
 from jaxcnn.plots.text import as_text
 
 
@@ -26,7 +26,7 @@ def draw_feature_maps(
     rows, columns = len(images), len(titles) + 1
     figure = Figure(figsize=(max(4.5, columns + 1.2), rows + 0.9), layout="constrained")
     entitle(figure, heading)
-    panels = figure.subplots(rows, columns, squeeze=False)
+    panels = panels_of(figure, rows, columns)
     largest = max(float(np.abs(maps).max()), 1e-12)
     signed = maps.min() < 0
     scale = {"cmap": "RdBu_r" if signed else "viridis", "vmin": -largest if signed else 0}

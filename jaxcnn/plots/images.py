@@ -8,7 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxcnn.errors import UserError
 from jaxcnn.plots.text import as_text
+
+MOST_PANELS = 400
 
 
 def image_grid(
@@ -25,7 +28,7 @@ def image_grid(
     rows = max(1, math.ceil(len(images) / columns))
     figure = Figure(figsize=(1.25 * columns, 1.4 * rows + 0.4), layout="constrained")
     figure.suptitle(as_text(heading))
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    panels = panels_of(figure, rows, columns).ravel()
     for panel in panels:
         panel.axis("off")
     for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
@@ -48,7 +51,7 @@ def augmentation_sheet(
     rows, columns = len(stages[0]), len(stages)
     figure = Figure(figsize=(1.45 * columns + 0.6, 1.45 * rows + 0.5), layout="constrained")
     figure.suptitle(as_text(heading))
-    panels = figure.subplots(rows, columns, squeeze=False)
+    panels = panels_of(figure, rows, columns)
     for column, (images, name) in enumerate(zip(stages, names, strict=True)):
         panels[0, column].set_title(name, fontsize=8)
         for row, image in enumerate(images):
@@ -57,6 +60,19 @@ def augmentation_sheet(
     for row, title in enumerate(titles):
         panels[row, 0].set_ylabel(as_text(title, 20), fontsize=8)
     return figure
+
+
+def panels_of(figure: Figure, rows: int, columns: int) -> np.ndarray:
+    """The panels of a picture, (rows, columns).
+
+    Raises:
+      UserError: they are more than can be seen in one, and would take minutes to lay out.
+    """
+    if rows * columns > MOST_PANELS:
+        raise UserError(
+            f"a picture has at most {MOST_PANELS} images; this one would have {rows * columns:,}"
+        )
+    return figure.subplots(rows, columns, squeeze=False)
 
 
 def show(panel: Axes, image: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import show
+from jaxcnn.plots.images import panels_of, show
 from jaxcnn.plots.text import as_text
 
 
@@ -27,7 +27,7 @@ def draw_neighbours(
     rows, count = neighbours.shape[:2]
     figure = Figure(figsize=(1.35 * (count + 1) + 0.3, 1.6 * rows + 0.5), layout="constrained")
     figure.suptitle(as_text(heading), fontsize=10)
-    panels = figure.subplots(rows, count + 1, squeeze=False)
+    panels = panels_of(figure, rows, count + 1)
     for row in range(rows):
         for panel, image, title in zip(
             panels[row],

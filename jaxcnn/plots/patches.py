@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import entitle, show
+from jaxcnn.plots.images import entitle, panels_of, show
 from jaxcnn.plots.text import as_text
 
 _BEYOND = "#DCE6F0"  # where a part has no pixels
@@ -28,7 +28,7 @@ def draw_patches(
         figsize=(max(4.5, 1.25 * columns + 0.5), 1.5 * len(rows) + 0.9), layout="constrained"
     )
     entitle(figure, heading)
-    panels = figure.subplots(len(rows), columns, squeeze=False)
+    panels = panels_of(figure, len(rows), columns)
     for panel in panels.flat:
         panel.axis("off")
     for row, parts in enumerate(rows):

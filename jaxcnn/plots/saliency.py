@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxcnn.plots.images import entitle, show
+from jaxcnn.plots.images import entitle, panels_of, show
 from jaxcnn.plots.text import as_text
 
 
@@ -28,7 +28,7 @@ def draw_saliency(
         figsize=(1.7 * len(columns) + 1.2, 1.7 * len(images) + 0.8), layout="constrained"
     )
     entitle(figure, heading)
-    panels = figure.subplots(len(images), len(columns), squeeze=False)
+    panels = panels_of(figure, len(images), len(columns))
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
     for panel, title in zip(panels[0], columns, strict=True):

@@ -109,7 +109,7 @@ def _same_head(
 ) -> tuple[bool, str]:
     """Whether the head has the same classes in the same order, and a log line about it."""
     there, here = source.model.num_classes, model.num_classes
-    regression = source.class_names == ()
+    regression = source.class_names is not None and not source.class_names
     if source.class_names is not None and regression != (not class_names):
         kinds = ("targets", "classes") if regression else ("classes", "targets")
         return False, "the head is reinitialised: it is for {}, and these are {}".format(*kinds)

@@ -38,7 +38,7 @@ def adopted(source, class_names, reinitialize=(), **fields):
         (("a", "b", "c"), ("x", "y", "z"), False, "the head is reinitialised: it is for other classes"),
         ((), ("x", "y", "z"), False, "reinitialised: it is for targets, and these are classes"),
         (("x", "y", "z"), (), False, "reinitialised: it is for classes, and these are targets"),
-        ((), (), True, "the head is kept: it is for as many targets (3)"),
+        ([], (), True, "the head is kept: it is for as many targets (3)"),
         (None, ("x", "y", "z"), True, "it is also for 3 classes, whose names are unknown"),
     ],
 )  # fmt: skip

@@ -113,11 +113,9 @@ def check_labels(samples: dict[str, Sample], outputs: int, classes: bool) -> Fin
     rest, held = order[held_out:], order[:held_out]
     shuffled = np.random.default_rng(2).permutation(rest)
     x, y = pixels["train"], targets["train"]
-    fit, score, chance_of = (
-        (_ridge_of_classes, _balanced_accuracy, _chance)
-        if classes
-        else (_ridge, _correlation, lambda y: (0.0, 1 / np.sqrt(len(y))))
-    )
+    of_classes = (_ridge_of_classes, _balanced_accuracy, _chance_of_classes)
+    of_targets = (_ridge, _correlation, _chance_of_targets)
+    fit, score, chance_of = of_classes if classes else of_targets
     probe, chance = fit(x[rest], y[rest]), fit(x[rest], y[shuffled])
     what = "balanced accuracy" if classes else "correlation"
     base = score(x[held] @ chance, y[held])
@@ -168,7 +166,12 @@ def _correlation(answers: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(answers.ravel(), y.ravel())[0, 1])
 
 
-def _chance(y: np.ndarray) -> tuple[float, float]:
+def _chance_of_targets(y: np.ndarray) -> tuple[float, float]:
+    """The correlation of guesses at random, and its standard error."""
+    return 0.0, 1 / np.sqrt(len(y))
+
+
+def _chance_of_classes(y: np.ndarray) -> tuple[float, float]:
     """The balanced accuracy of guesses at random, and its standard error."""
     counts = y.sum(0)[y.sum(0) > 0]
     p = 1 / len(counts)
