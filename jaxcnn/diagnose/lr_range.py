@@ -60,7 +60,7 @@ def range_test(
     optimizer are the config's. Nothing is written, and the config is unchanged.
 
     Raises:
-      UserError: the config cannot be trained on the data; or the loss never falls, does not turn before
+      UserError: the config cannot be trained on the data; or the loss never falls, has not risen by
         `high`, or is not finite from the start.
     """
     config = config.copy_and_resolve_references()
@@ -117,9 +117,8 @@ def _judged(rates: np.ndarray, losses: np.ndarray, ended: bool) -> RangeTest:
     lowest = min([best, *nothing])
     if not ended and not len(nothing) and smooth[-1] < _TURNED * smooth[best]:
         raise UserError(
-            f"the loss does not turn up to the last rate of {rates[-1]:.2g}, where it is "
-            f"{smooth[-1]:.3g}: too large a rate was not seen, so none is suggested; a larger --high "
-            "may show one"
+            f"the loss has not risen by the last rate, {rates[-1]:.2g}, where it is {smooth[-1]:.3g}: "
+            "no upper bound was seen, so no rate is suggested; raise --high"
         )
     suggestion = float(f"{_SHARE * rates[lowest]:.2g}")
     reason = (

@@ -62,10 +62,8 @@ def test_smoothing_is_corrected_for_its_start():
     np.testing.assert_allclose(smoothed(np.array([1.0, 3.0])), [1.0, (0.9 * 1 + 3) / 1.9])
 
 
-def test_a_loss_that_does_not_turn_suggests_nothing(config, blobs):
-    with pytest.raises(
-        UserError, match="^the loss does not turn up to the last rate of 0.003, where"
-    ):
+def test_a_loss_that_has_not_risen_suggests_nothing(config, blobs):
+    with pytest.raises(UserError, match="^the loss has not risen by the last rate, 0.003, where"):
         range_test(resolve(config), blobs, low=1e-5, high=3e-3, steps=60)
 
 
